@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench limits clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := beat bench console sandbox shared tests worker
+# What follows is handed on: make demo ARGS="--users 5000 --quota 270", make test ARGS="-k watermark"
+ARGS ?=
+
+help: ## List what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: .venv/installed ## Make .venv with everything that the other targets need
+
+demo: .venv/installed ## Sync 100,000 sample users into a stand-in mParticle, on this machine
+	$(BIN)/warehouse-sync demo $(ARGS)
+
+test: .venv/installed ## Run all tests, against real servers that they start themselves
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed ## Lint, format, types and import rules
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed ## Format and sort imports
+	$(BIN)/ruff check --fix --select I $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: .venv/installed ## Measure, and print ratios as a table and as JSON
+	$(BIN)/python -m bench $(ARGS)
+
+limits: .venv/installed ## Write docs/limits.md anew from the settings
+	$(BIN)/warehouse-sync limits > docs/limits.md
+
+clean: ## Remove what was built, and the embedded servers' data
+	rm -rf .venv .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

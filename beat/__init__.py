@@ -1,0 +1,1 @@
+"""The clock: what is sent when its time comes."""

@@ -1,0 +1,45 @@
+"""All benchmarks, or those named: a table for people, then one line of JSON."""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import pyarrow as pa
+
+from bench import encode, fleet, one_process
+
+_ROWS: Final = 200_000
+_LATENCY_S: Final = 0.05
+
+
+def _encode() -> dict[str, Any]:
+    pa.set_cpu_count(1)
+    return {f"{result['columns']} columns": result for result in encode.measure(20_000, 7)}
+
+
+_BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
+    "encode": _encode,
+    "process": lambda: {"parquet to sink": one_process.measure(_ROWS, 5)},
+    "fleet": lambda: {"no latency": fleet.measure(_ROWS)},
+    "latency": lambda: {"50 ms an answer": fleet.measure(_ROWS, latency_s=_LATENCY_S)},
+    "memory": lambda: {f"{rows:,} rows": fleet.measure(rows, repetitions=1) for rows in (1_000_000, 2_000_000)},
+}
+
+
+def main() -> None:
+    """Run what was asked for and print it."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("which", nargs="*", choices=[*_BENCHES, []], default=[*_BENCHES])
+    results: dict[str, Any] = {}
+    for name in parser.parse_args().which:
+        results[name] = _BENCHES[name]()
+        for case, figures in results[name].items():
+            print(f"\n{name}: {case}")
+            for figure, value in figures.items():
+                print(f"  {figure:<28} {value:>14,}" if isinstance(value, int | float) else f"  {figure:<28} {value}")
+    print("\n" + json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

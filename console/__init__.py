@@ -1,0 +1,1 @@
+"""One set of verbs, and the skins operators reach them through."""

@@ -1,0 +1,182 @@
+"""The ``warehouse-sync`` command.
+
+Exit codes: 0 done; 1 it was refused or a run did not settle, and the message says why; 2 the command line is wrong.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+from console.declarations import read_declarations
+from console.demo import Options, run_demo
+from console.limits import limits_table
+from console.machine import run_machine
+from console.operations import Operations
+from console.progress import follow, ledgers
+from sandbox.feed import run_feed
+from shared.errors import SyncError
+from shared.run import RunId, RunState
+from shared.settings import settings
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
+spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
+app.add_typer(spool, name="spool")
+screen = Console()
+
+
+@contextmanager
+def _operations() -> Iterator[Operations]:
+    operations = Operations(settings())
+    try:
+        yield operations
+    finally:
+        operations.close()
+
+
+@app.command()
+def demo(
+    users: Annotated[int, typer.Option(min=100, help="How many users the sample warehouse holds.")] = 100_000,
+    quota: Annotated[
+        float | None, typer.Option(min=1, help="Batches per second, kept and enforced; mParticle's default is 270.")
+    ] = None,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Sync sample data into a stand-in mParticle, on this machine, and check every count."""
+    options = Options(users=users, quota=quota, keep=keep, as_json=as_json)
+    if not run_demo(settings().home, dict(os.environ), options):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine: embedded servers, all workers, beat and Flower, until Ctrl-C."""
+    run_machine(settings(), dict(os.environ), screen)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the state database up to this version."""
+    with _operations() as operations:
+        operations.migrate()
+    screen.print("the state database is up to date")
+
+
+@app.command()
+def apply(file: Annotated[Path, typer.Argument(help="YAML: feeds, connections, data_models, pipelines.")]) -> None:
+    """Declare what a file describes; repeating it changes nothing."""
+    declarations = read_declarations(file)
+    with _operations() as operations:
+        for resource in declarations.in_order():
+            is_changed = operations.declare(resource)
+            screen.print(f"{type(resource).__name__} {resource.id}: {'declared' if is_changed else 'unchanged'}")
+
+
+@app.command()
+def trigger(
+    pipeline: str,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
+) -> None:
+    """Start a run of a pipeline now, or reopen the one that failed."""
+    with _operations() as operations:
+        run_ids = operations.trigger(pipeline)
+        _show(operations, run_ids, wait=wait)
+
+
+@app.command()
+def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 20) -> None:
+    """List the newest runs and their ledgers."""
+    with _operations() as operations:
+        found = operations.runs(pipeline, limit=limit)
+    screen.print(ledgers(found))
+    for run in found:
+        if run.error:
+            screen.print(f"[red]{run.id}: {run.error_kind}: {run.error}[/]", soft_wrap=True)
+
+
+@app.command()
+def retry(
+    run: UUID, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
+) -> None:
+    """Continue a failed or cancelled run with the same window, chunks and ids."""
+    with _operations() as operations:
+        _show(operations, operations.retry(RunId(run)), wait=wait)
+
+
+@app.command()
+def cancel(run: UUID) -> None:
+    """Stop a run; it keeps its window until it is retried or abandoned."""
+    with _operations() as operations:
+        operations.cancel(RunId(run))
+    screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
+
+
+@app.command()
+def abandon(run: UUID, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Give up a failed or cancelled run and free its window."""
+    with _operations() as operations:
+        accepted = operations.run(RunId(run)).ledger.accepted
+        if not yes:
+            typer.confirm(
+                f"{accepted:,} accepted rows of run {run} will be sent again, under new ids, by the run that reads its "
+                "window next. Abandon it?",
+                abort=True,
+            )
+        operations.abandon(RunId(run))
+    screen.print(f"run {run} is abandoned; {accepted:,} accepted rows will be sent again")
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+) -> None:
+    """Run the stand-in mParticle alone."""
+    run_feed(["--port", str(port)])
+
+
+@app.command()
+def limits() -> None:
+    """Print every limit with its unit, default and reason, as Markdown."""
+    typer.echo(limits_table(), nl=False)
+
+
+@spool.command()
+def adopt() -> None:
+    """Record the configured spool as the one all workers must see, after it was moved on purpose."""
+    with _operations() as operations:
+        operations.adopt_spool()
+    screen.print("the spool is adopted; restart the workers")
+
+
+def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> None:
+    if not wait:
+        for run_id in run_ids:
+            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it")
+        return
+    ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
+    screen.print(ledgers(ended))
+    for run in ended:
+        if run.error:
+            screen.print(f"[red]{run.error_kind}: {run.error}[/]", soft_wrap=True)
+    if any(run.state is not RunState.SETTLED for run in ended):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; a named failure becomes its sentence, and SIGTERM ends it as in order as Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        app()
+    except SyncError as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}:[/] {error}", soft_wrap=True, markup=True)
+        sys.exit(1)

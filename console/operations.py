@@ -1,0 +1,158 @@
+"""The verbs of the control plane: declare, trigger, retry, abandon, watch. Every skin calls these and nothing else."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from celery import Celery
+
+from shared import broker
+from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.endpoints import broker_url, database_url, spool_url
+from shared.errors import (
+    CredentialsRefused,
+    DeclarationInvalid,
+    MoveNotAllowed,
+    SecretUnavailable,
+    WarehouseUnreachable,
+)
+from shared.run import WORKING, Run, RunId
+from shared.settings import Settings
+from shared.spool import Spool
+from shared.store import chunks, declared, markers, moves, runs
+from shared.store.database import Database
+from shared.store.declared import PipelineRow
+from shared.store.moves import Asked
+
+_CORRECTABLE: Final = (CredentialsRefused.__name__, SecretUnavailable.__name__, WarehouseUnreachable.__name__)
+"""Failures that a corrected feed or connection can cure."""
+
+
+class Operations:
+    """The verbs, bound to one state database and one broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect lazily to what ``settings`` name."""
+        self._settings = settings
+        self._database = Database(database_url(settings), pool_size=2)
+        self._app: Celery = broker.build_app(settings, broker_url=broker_url(settings))
+
+    def migrate(self) -> None:
+        """Bring the state database up to this version."""
+        self._database.migrate()
+
+    def adopt_spool(self) -> None:
+        """Record the configured spool as the one that all workers must see, after it was moved on purpose."""
+        with self._database.transaction() as connection:
+            markers.replace(connection, "spool", Spool.open(spool_url(self._settings)).marker())
+
+    def declare(self, resource: Feed | Connection | DataModel | Pipeline) -> bool:
+        """Insert or replace a resource and say whether anything changed.
+
+        Where a feed or a connection changed, runs that failed for want of it are reopened. An open run keeps its
+        snapshot.
+
+        Raises:
+            NotFound: a pipeline names something that was never declared.
+            DeclarationInvalid: a feed's host is not allowed.
+        """
+        if isinstance(resource, Feed):
+            _require_allowed(resource, self._settings)
+        with self._database.transaction() as connection:
+            if isinstance(resource, Pipeline):
+                return declared.put_pipeline(connection, resource)
+            is_changed = declared.put(connection, resource)
+            users = declared.users_of(connection, resource)
+            asked = moves.reopen_corrected(
+                connection, users, _CORRECTABLE, window_chunks=self._settings.run_window_chunks
+            )
+        broker.send(self._app, asked.messages)
+        return is_changed
+
+    def trigger(self, pipeline_id: str) -> tuple[RunId, ...]:
+        """Start a run of a pipeline, or reopen the one that failed; give the runs that are now at work.
+
+        Raises:
+            NotFound: there is no such pipeline.
+            AlreadyInProgress: it is busy.
+            MoveNotAllowed: it is faulted, or held by a cancelled run.
+            BrokerUnavailable: the run is recorded; upkeep sends its message once the broker is back.
+        """
+        with self._database.transaction() as connection:
+            asked = moves.request_run(
+                connection,
+                pipeline_id,
+                window_chunks=self._settings.run_window_chunks,
+                max_reopenings=self._settings.max_reopenings,
+            )
+            row = declared.get_pipeline(connection, pipeline_id)
+        if not asked.runs:
+            raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {row.faulted_reason}")
+        return self._sent(asked)
+
+    def retry(self, run_id: RunId) -> tuple[RunId, ...]:
+        """Continue a failed or cancelled run with the same window, chunks and ids."""
+        with self._database.transaction() as connection:
+            asked = moves.retry(connection, run_id, window_chunks=self._settings.run_window_chunks)
+        return self._sent(asked)
+
+    def cancel(self, run_id: RunId) -> None:
+        """Stop a run until it is retried or abandoned."""
+        with self._database.transaction() as connection:
+            moves.cancel(connection, run_id)
+
+    def abandon(self, run_id: RunId) -> Run:
+        """Give up a failed or cancelled run and free its window; its accepted rows would be sent again."""
+        with self._database.transaction() as connection:
+            return moves.abandon(connection, run_id)
+
+    def run(self, run_id: RunId) -> Run:
+        """Give one run as it stands."""
+        with self._database.transaction() as connection:
+            return runs.get(connection, run_id)
+
+    def runs(self, pipeline_id: str | None = None, *, limit: int = 20) -> list[Run]:
+        """Give the newest runs, of one pipeline or of all."""
+        with self._database.transaction() as connection:
+            return runs.newest(connection, pipeline_id, limit=limit)
+
+    def claimants(self, run_ids: Sequence[RunId]) -> Mapping[str, int]:
+        """Count the chunks of some runs by the worker process that finished them."""
+        with self._database.transaction() as connection:
+            return chunks.claimants(connection, run_ids)
+
+    def pipelines(self) -> list[PipelineRow]:
+        """Give every pipeline and where it stands."""
+        with self._database.transaction() as connection:
+            return declared.list_pipelines(connection)
+
+    def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
+        """Give the run again and again until nothing works on it any more; the last one given is how it ended."""
+        while True:
+            run = self.run(run_id)
+            yield run
+            if run.state not in WORKING:
+                return
+            time.sleep(every_s)
+
+    def wait(self, run_id: RunId, *, every_s: float = 0.25) -> Run:
+        """Wait until nothing works on the run any more, and give it as it ended."""
+        return deque(self.watch(run_id, every_s=every_s), maxlen=1)[0]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+        self._app.close()
+
+    def _sent(self, asked: Asked) -> tuple[RunId, ...]:
+        broker.send(self._app, asked.messages)
+        return asked.runs
+
+
+def _require_allowed(feed: Feed, settings: Settings) -> None:
+    if not feed.is_at_mparticle and feed.host not in settings.feed_hosts:
+        raise DeclarationInvalid(
+            f"feed {feed.id!r}: {feed.host} is not one of mParticle's hosts; if it is yours on purpose (a test "
+            "server), add it to WAREHOUSE_SYNC_FEED_HOSTS"
+        )

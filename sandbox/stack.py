@@ -1,0 +1,83 @@
+"""All processes of a deployment on one machine, as the supervisor runs them.
+
+One worker process a kind of work, as in production: extract and upload never share slots, and neither do the lanes.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sandbox.child import Program
+
+_QUEUES: Final[Mapping[str, str]] = {
+    "control": "control",
+    "extract": "extract",
+    "upload": "upload",
+    "extract-backfill": "extract.backfill",
+    "upload-backfill": "upload.backfill",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many slots each kind of worker gets.
+
+    Attributes:
+        upload_processes: processes that upload, in each lane.
+        threads: slots of the control worker and of each extract worker.
+    """
+
+    upload_processes: int = 2
+    threads: int = 4
+
+
+def workers(home: Path, environment: Mapping[str, str], *, size: Size) -> list[Program]:
+    """Give the programs of every queue's worker and of beat."""
+    programs = [_worker(home, environment, name, queue, size) for name, queue in _QUEUES.items()]
+    return [*programs, _celery(home, environment, "beat", ("-A", "beat.app", "beat"), "beat: Starting")]
+
+
+def flower(home: Path, environment: Mapping[str, str], *, port: int, user: str, password: str) -> Program:
+    """Give Flower, on 127.0.0.1 only and behind a sign-in; the password travels in its environment."""
+    protected = {**environment, "FLOWER_BASIC_AUTH": f"{user}:{password}"}
+    arguments = ("-A", "worker.app", "flower", "--address=127.0.0.1", f"--port={port}", "--max-tasks=10000")
+    return _celery(home, protected, "flower", arguments, "Visit me at")
+
+
+def feed(home: Path, environment: Mapping[str, str], *, port: int, arguments: tuple[str, ...] = ()) -> Program:
+    """Give the stand-in mParticle; what it is told beyond its port are its own options."""
+    argv = (sys.executable, "-m", "sandbox.feed", "--port", str(port), *arguments)
+    return Program("mparticle", argv, environment, home, ready=_says(home, "mparticle", "listening"))
+
+
+def _worker(home: Path, environment: Mapping[str, str], name: str, queue: str, size: Size) -> Program:
+    is_upload = queue.startswith("upload")
+    pool = ("prefork", size.upload_processes) if is_upload else ("threads", size.threads)
+    arguments = (
+        *("-A", "worker.app", "worker", "-n", f"{name}@%h", "-Q", queue),
+        *("-P", pool[0], "-c", str(pool[1]), "--without-gossip", "--without-mingle"),
+    )
+    return _celery(home, environment, name, arguments, " ready.")
+
+
+def _celery(home: Path, environment: Mapping[str, str], name: str, arguments: tuple[str, ...], ready: str) -> Program:
+    return Program(
+        name, (sys.executable, "-m", "celery", *arguments), environment, home, ready=_says(home, name, ready)
+    )
+
+
+def _says(home: Path, name: str, words: str) -> Callable[[], bool]:
+    """Look for words in what a program writes to its log from now on."""
+    path = home / "logs" / f"{name}.log"
+    before = path.stat().st_size if path.exists() else 0
+
+    def said() -> bool:
+        if not path.exists():
+            return False
+        with path.open("rb") as file:
+            file.seek(before)
+            return words.encode() in file.read()
+
+    return said

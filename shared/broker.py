@@ -1,0 +1,126 @@
+"""The Celery app: queues, routes, acknowledgement and limits, the same in every process.
+
+Each setting that is not Celery's default was measured under faults; ARCHITECTURE.md, "Celery", says what happens
+without it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from celery import Celery
+from kombu import Connection
+from kombu import Queue as BrokerQueue
+from kombu.exceptions import OperationalError
+
+from shared.errors import BrokerUnavailable
+from shared.messages import Message, Queue, TaskName
+from shared.settings import Settings
+
+_SOCKET_TIMEOUT_S: Final = 15
+_CONNECT_TIMEOUT_S: Final = 5
+_HEALTH_CHECK_EVERY_S: Final = 10
+_SOFT_SHUTDOWN_S: Final = 20
+_RECONNECT_AFTER_S: Final = 0.2
+
+
+def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = ()) -> Celery:
+    """Build the app of one process; ``include`` names the modules with its tasks."""
+    app = Celery("warehouse_sync", broker=broker_url, include=list(include))
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_queues=[BrokerQueue(queue.value) for queue in Queue],
+        task_default_queue=Queue.CONTROL.value,
+        task_create_missing_queues=False,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        # Before the broker gives the message to somebody else. Extractions take hours: theirs is acknowledged early.
+        task_annotations={TaskName.UPLOAD_CHUNK.value: {"time_limit": settings.visibility_timeout_s * 0.9}},
+        task_send_sent_event=True,
+        worker_send_task_events=True,
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=_SOFT_SHUTDOWN_S,
+        worker_enable_soft_shutdown_on_idle=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport(settings),
+        beat_scheduler="celery.beat:Scheduler",
+        beat_schedule={
+            "upkeep": {
+                "task": TaskName.UPKEEP.value,
+                "schedule": settings.upkeep_every_s,
+                # One that waited for longer than this has a successor in the queue.
+                "options": {"queue": Queue.CONTROL.value, "expires": settings.upkeep_every_s},
+            }
+        },
+        beat_max_loop_interval=min(5.0, settings.upkeep_every_s),
+    )
+    return app
+
+
+def send(app: Celery, messages: Iterable[Message]) -> None:
+    """Send messages whose work is recorded and committed.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer; upkeep sends what is missing once it does.
+    """
+    try:
+        with app.producer_pool.acquire(block=True) as producer:
+            for message in messages:
+                app.send_task(
+                    message.task.value,
+                    args=(message.payload(),),
+                    queue=message.queue.value,
+                    producer=producer,
+                    retry=False,
+                )
+    except _broken(app) as error:
+        raise _unavailable(app, error) from error
+
+
+def depths(app: Celery) -> Mapping[Queue, int]:
+    """Count the messages that wait in each queue; those in a worker's hands are not among them.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    try:
+        with app.connection_for_read() as connection:
+            channel = connection.default_channel
+            return {queue: channel._size(queue.value) for queue in Queue}  # noqa: SLF001 - the transport's own count
+    except _broken(app) as error:
+        raise _unavailable(app, error) from error
+
+
+def _broken(app: Celery) -> tuple[type[Exception], ...]:
+    """Give what a broken or refused connection raises; the transport's own errors are not always translated."""
+    connection: Connection = app.connection_for_read()
+    return (OperationalError, *connection.connection_errors, *connection.channel_errors)
+
+
+def _transport(settings: Settings) -> dict[str, Any]:
+    return {
+        "visibility_timeout": settings.visibility_timeout_s,
+        "queue_order_strategy": "priority",
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": _SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": _HEALTH_CHECK_EVERY_S,
+        # Only for sending and measuring; a worker's own connection is tried again for ever.
+        "max_retries": 1,
+        "interval_start": _RECONNECT_AFTER_S,
+    }
+
+
+def _unavailable(app: Celery, error: Exception) -> BrokerUnavailable:
+    address = app.connection_for_read().as_uri(include_password=False)
+    lines = str(error).splitlines() or [type(error).__name__]
+    return BrokerUnavailable(
+        f"the broker at {address} does not answer ({lines[0]}); "
+        "check that Redis or Valkey runs and WAREHOUSE_SYNC_BROKER_URL is right"
+    )

@@ -1,0 +1,206 @@
+"""What operators declare: feeds, connections, data models and pipelines.
+
+These are checked when they are declared, so that a mistake is found by the person who made it. A secret is never here:
+only a reference to it (``env:NAME`` or ``file:/path``), which workers resolve.
+"""
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+SecretReference = Annotated[
+    str,
+    Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$", description="env:NAME or file:/absolute/path"),
+]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is not an IANA zone name such as Europe/Berlin") from None
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
+
+_WEB_ADDRESS: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+"""Nothing that two readers of an address could take for different hosts."""
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Environment(StrEnum):
+    """The mParticle environment that a pipeline's batches belong to."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class ProtectionLevel(StrEnum):
+    """mParticle's input protection level: a property of the input, recorded here and never set from here."""
+
+    CREATE_AND_UPDATE = "create_and_update"
+    UPDATE_ONLY = "update_only"
+    READ_ONLY = "read_only"
+
+
+class NullPolicy(StrEnum):
+    """What a NULL in an attribute column means."""
+
+    OMIT = "omit"
+    DELETE = "delete"
+    NULL = "null"
+
+
+class IteratorType(StrEnum):
+    """How an iterator column tells time.
+
+    The warehouses' own names are accepted and mean one of these: ``timestamp_ltz``, ``timestamp_tz`` and
+    ``timestamptz`` are instants, ``timestamp_ntz`` and ``datetime`` are local to a zone. Plain ``timestamp`` is what
+    the warehouse means by it, so the column's own type decides.
+    """
+
+    TIMESTAMP = "timestamp"
+    TIMESTAMP_TZ = "timestamp_tz"
+    TIMESTAMP_NTZ = "timestamp_ntz"
+    DATE = "date"
+    UNIXTIME_MS = "timestamp_unixtime_ms"
+    UNIXTIME_S = "timestamp_unixtime_s"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "IteratorType | None":
+        names = {kind.value: kind for kind in cls} | {
+            "timestamp_ltz": cls.TIMESTAMP_TZ,
+            "timestamptz": cls.TIMESTAMP_TZ,
+            "datetime": cls.TIMESTAMP_NTZ,
+        }
+        return names.get(value.lower()) if isinstance(value, str) else None
+
+
+class Feed(_Declared):
+    """An mParticle input: where batches go, and as whom."""
+
+    id: Slug
+    name: Name
+    base_url: str = Field(description="up to and including /v2, e.g. https://s2s.us1.mparticle.com/v2")
+    api_key: Annotated[str, Field(min_length=1, description="the input's key; mParticle forgets ids per key")]
+    api_secret: SecretReference
+    input_protection_level: ProtectionLevel = ProtectionLevel.CREATE_AND_UPDATE
+    quota_group: Slug = Field("default", description="the mParticle account whose quota this feed spends")
+    batches_per_s: Annotated[float, Field(gt=0)] = Field(
+        270, description="the account's quota; 270 is mParticle's default"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_web_address(self) -> Self:
+        if not _WEB_ADDRESS.fullmatch(self.base_url):
+            raise ValueError(
+                "base_url: expected something like https://s2s.us1.mparticle.com/v2, without user, query or fragment"
+            )
+        if self.base_url.startswith("http:") and self.is_at_mparticle:
+            raise ValueError("base_url: mParticle is reached by https only; http would show the secret to everybody")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The host that the feed's secret is shown to."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def is_at_mparticle(self) -> bool:
+        """Whether the host is one of mParticle's own."""
+        return self.host == "mparticle.com" or self.host.endswith(".mparticle.com")
+
+
+class DuckDbConfig(_Declared):
+    """A DuckDB database file, or a folder of Parquet and CSV files that the SQL names."""
+
+    database: Path | None = Field(None, description="a .duckdb file, opened read-only; unset: only files")
+    folder: Path | None = Field(None, description="files the SQL may read, by paths relative to this folder")
+    memory_limit_mib: Annotated[int, Field(ge=64)] = Field(192, description="what DuckDB may hold; it spills beyond")
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> Self:
+        if self.database is None and self.folder is None:
+            raise ValueError("database, folder: name one of them, or both")
+        return self
+
+
+class Connection(_Declared):
+    """A warehouse and how to sign in."""
+
+    id: Slug
+    name: Name
+    service_provider: Literal["duckdb"]
+    config: DuckDbConfig
+
+
+class DataModel(_Declared):
+    """One SQL query over a connection's warehouse."""
+
+    id: Slug
+    name: Name
+    type: Literal["sql"] = "sql"
+    sql_query: Annotated[str, Field(min_length=1)]
+
+
+class Incremental(_Declared):
+    """Read only what changed since the last settled window, as the iterator tells."""
+
+    type: Literal["incremental"] = "incremental"
+    iterator_field: Name
+    iterator_data_type: IteratorType
+    iterator_time_zone: ZoneName = Field("UTC", description="what a zone-less iterator's values are local to")
+    track_from: AwareDatetime | None = Field(None, description="where history begins, inclusive; unset: everything")
+    until: AwareDatetime | None = Field(None, description="no row at or after this is read")
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Self:
+        if self.track_from is not None and self.until is not None and self.track_from >= self.until:
+            raise ValueError("track_from must be before until")
+        return self
+
+
+class Full(_Declared):
+    """Read all rows each time."""
+
+    type: Literal["full"] = "full"
+
+
+SyncMode = Annotated[Incremental | Full, Field(discriminator="type")]
+
+
+class OnDemand(_Declared):
+    """Runs when triggered."""
+
+    type: Literal["on_demand"] = "on_demand"
+    delay: timedelta = Field(
+        timedelta(minutes=5),
+        ge=timedelta(0),
+        description="how far behind now a window ends; rows commit late",
+    )
+
+
+class Pipeline(_Declared):
+    """What is drafted, activated, paused and deleted: a model's rows on their way to a feed."""
+
+    id: Slug
+    name: Name
+    connection_id: Slug
+    data_model_id: Slug
+    feed_id: Slug
+    environment: Environment | None = Field(None, description="no default: a run without one is refused")
+    sync_mode: SyncMode
+    schedule: OnDemand = OnDemand()
+    on_null: NullPolicy = NullPolicy.OMIT

@@ -1,0 +1,58 @@
+"""Secret references to secrets, in workers only.
+
+A reference may only name environment variables with the configured prefix and files in the configured folder, so that
+nobody who may declare a feed can have our own keys sent to a host of theirs.
+"""
+
+import os
+from pathlib import Path
+
+from shared.errors import SecretUnavailable
+from shared.settings import Settings
+
+
+def resolve(reference: str, settings: Settings) -> str:
+    """Give the secret that ``env:NAME`` or ``file:/path`` refers to, without a trailing line end.
+
+    Raises:
+        SecretUnavailable: the reference leads nowhere, or nowhere it may; the message names the reference only.
+    """
+    scheme, _, place = reference.partition(":")
+    if scheme == "env":
+        return _from_environment(place, settings)
+    if scheme == "file":
+        return _from_file(Path(place), settings)
+    raise SecretUnavailable(f"a secret reference begins with env: or file:, not {scheme!r}:")
+
+
+def _from_environment(name: str, settings: Settings) -> str:
+    if not name.startswith(settings.secret_env_prefix):
+        raise SecretUnavailable(
+            f"secret reference env:{name}: only variables that begin with {settings.secret_env_prefix} may be named "
+            "(WAREHOUSE_SYNC_SECRET_ENV_PREFIX)"
+        )
+    secret = os.environ.get(name)
+    if not secret:
+        raise SecretUnavailable(f"secret reference env:{name}: the variable is not set in this worker's environment")
+    return secret
+
+
+def _from_file(path: Path, settings: Settings) -> str:
+    try:
+        folder = settings.secret_folder.resolve()
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        raise SecretUnavailable(f"secret reference file:{path}: the path leads in a circle or is none") from None
+    if not real.is_relative_to(folder):
+        raise SecretUnavailable(
+            f"secret reference file:{path}: only files in {folder} may be named (WAREHOUSE_SYNC_SECRET_FOLDER)"
+        )
+    try:
+        secret = real.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise SecretUnavailable(f"secret reference file:{path}: {error.strerror}; mount it in this worker") from error
+    except UnicodeDecodeError:  # It holds what it could not read.
+        raise SecretUnavailable(f"secret reference file:{path}: the file is not UTF-8 text") from None
+    if not secret:
+        raise SecretUnavailable(f"secret reference file:{path}: the file is empty")
+    return secret

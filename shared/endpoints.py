@@ -1,0 +1,58 @@
+"""Where a process finds the store, the broker and the spool: named by its environment, or recorded under its home.
+
+Whoever starts the embedded servers records them, so that any other command of the same home finds them.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from shared.errors import ServiceUnavailable
+from shared.settings import Settings
+
+_RECORD: Final = "endpoints.json"
+
+
+def database_url(settings: Settings) -> str:
+    """Give the URL of the state database, or raise ``ServiceUnavailable``."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return _recorded(settings, "database_url", "WAREHOUSE_SYNC_DATABASE_URL", "PostgreSQL")
+
+
+def broker_url(settings: Settings) -> str:
+    """Give the URL of the broker, or raise ``ServiceUnavailable``."""
+    if settings.broker_url is not None:
+        return settings.broker_url.get_secret_value()
+    return _recorded(settings, "broker_url", "WAREHOUSE_SYNC_BROKER_URL", "Redis or Valkey")
+
+
+def spool_url(settings: Settings) -> str:
+    """Give the URL of the spool: a folder under home where nothing else is configured."""
+    return settings.spool_url or (settings.home.expanduser().resolve() / "spool").as_uri()
+
+
+def record(home: Path, *, database_url: str, broker_url: str) -> None:
+    """Record the embedded servers of a home, readable by its owner only."""
+    new = home / f"{_RECORD}.new"
+    new.unlink(missing_ok=True)  # One that was left behind may be readable by others.
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"database_url": database_url, "broker_url": broker_url}, file)
+    new.rename(home / _RECORD)
+
+
+def forget(home: Path) -> None:
+    """Remove the record: the home's servers are down."""
+    (home / _RECORD).unlink(missing_ok=True)
+
+
+def _recorded(settings: Settings, key: str, variable: str, what: str) -> str:
+    place = settings.home.expanduser() / _RECORD
+    try:
+        return str(json.loads(place.read_text())[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ServiceUnavailable(
+            f"no {what} is known: set {variable}, or start the embedded servers of {settings.home} "
+            "with `warehouse-sync up`"
+        ) from None

@@ -1,0 +1,162 @@
+"""What a failure means for the run, before it means anything else.
+
+::
+
+    SyncError ─┬─ Transient   repeat later with the same input
+               │   ├─ WarehouseBusy        throttled, asleep, connection lost
+               │   ├─ FeedUnavailable      mParticle answers 5xx, 429 or not at all
+               │   ├─ StoreUnavailable     the state database does not answer
+               │   ├─ BrokerUnavailable    Redis or Valkey does not answer
+               │   └─ SpoolUnavailable     the spool's disk or bucket does not answer
+               ├─ Refused     an operator must act; the run stops and keeps its window
+               │   ├─ NotFound             no such pipeline, run, feed ...
+               │   ├─ DeclarationInvalid   what was declared contradicts itself
+               │   ├─ AlreadyInProgress    the pipeline has an open run
+               │   ├─ CredentialsRefused   a warehouse or a feed refused the sign-in
+               │   ├─ SecretUnavailable    a secret reference leads nowhere, or nowhere it may
+               │   ├─ WarehouseUnreachable no such host, account, database, file
+               │   ├─ ModelInvalid         the data model's SQL is not one SELECT, or the warehouse refuses it
+               │   ├─ ColumnMissing        a column the pipeline needs is not in the result
+               │   ├─ IteratorInvalid      the iterator column is not of the declared type
+               │   ├─ MappingRefused       columns that cannot become mParticle fields
+               │   ├─ QueryTimedOut        the query ran longer than its limit
+               │   ├─ FeedRefused          mParticle refuses every batch: the mapping is wrong
+               │   ├─ SpoolUnwritable      the spool cannot be written, or is not the others' spool
+               │   ├─ SpoolTooSmall        one slice does not fit into the spool
+               │   ├─ ChunkAbandoned       a chunk's uploaders died too often, or it stayed in doubt too long
+               │   ├─ MoveNotAllowed       a run or pipeline is not in a state that allows this
+               │   └─ ServiceUnavailable   an embedded service cannot be found or started
+               └─ Broken      we are wrong; the run stops and alerts
+                   ├─ ChunkCorrupt         a spooled file is not what was written
+                   ├─ LedgerUnbalanced     rows are unaccounted for
+                   ├─ WatermarkWentBack    settling would move a watermark back
+                   ├─ PayloadUnknown       a message this version cannot read
+                   └─ Unexpected           an exception nobody foresaw; told by its kind and place only
+
+Every class takes one positional sentence, so that it survives pickling. The sentence names the thing, what was
+expected, what came and what to do. It never holds a row's value or a secret.
+"""
+
+
+class SyncError(Exception):
+    """Any failure this product names; ``str()`` is a sentence for an operator."""
+
+
+class Transient(SyncError):
+    """Repeating later, with the same input, can help."""
+
+
+class Refused(SyncError):
+    """An operator must act; repeating alone does not help."""
+
+
+class Broken(SyncError):
+    """A promise of this product does not hold; stop and look."""
+
+
+class WarehouseBusy(Transient):
+    """The warehouse is throttled or asleep, or the connection broke."""
+
+
+class FeedUnavailable(Transient):
+    """mParticle did not take the request now."""
+
+
+class StoreUnavailable(Transient):
+    """The state database does not answer."""
+
+
+class BrokerUnavailable(Transient):
+    """Redis or Valkey does not answer."""
+
+
+class SpoolUnavailable(Transient):
+    """The spool's disk or bucket does not answer."""
+
+
+class NotFound(Refused):
+    """Nothing of that kind has that id."""
+
+
+class DeclarationInvalid(Refused):
+    """What was declared contradicts itself or lacks something."""
+
+
+class AlreadyInProgress(Refused):
+    """The pipeline has an open run."""
+
+
+class CredentialsRefused(Refused):
+    """A warehouse or a feed refused the sign-in."""
+
+
+class SecretUnavailable(Refused):
+    """A secret reference leads nowhere, or nowhere it may."""
+
+
+class WarehouseUnreachable(Refused):
+    """No such host, account, database or file."""
+
+
+class ModelInvalid(Refused):
+    """The data model's SQL is not one SELECT, or the warehouse refuses it."""
+
+
+class ColumnMissing(Refused):
+    """A column that the pipeline needs is not in the query's result."""
+
+
+class IteratorInvalid(Refused):
+    """The iterator column is not of the declared type."""
+
+
+class MappingRefused(Refused):
+    """Columns of the data model cannot become mParticle fields."""
+
+
+class QueryTimedOut(Refused):
+    """The warehouse's query ran longer than its limit."""
+
+
+class FeedRefused(Refused):
+    """mParticle refuses every batch it is shown: the mapping is wrong."""
+
+
+class SpoolUnwritable(Refused):
+    """The spool cannot be written, or is not the one the other workers see."""
+
+
+class SpoolTooSmall(Refused):
+    """One slice does not fit into the spool's hard limit."""
+
+
+class ChunkAbandoned(Refused):
+    """A chunk's uploaders died too often, or it stayed in doubt too long."""
+
+
+class MoveNotAllowed(Refused):
+    """The run or pipeline is not in a state that allows this."""
+
+
+class ServiceUnavailable(Refused):
+    """An embedded service cannot be found or started."""
+
+
+class ChunkCorrupt(Broken):
+    """A spooled file is not what was written."""
+
+
+class LedgerUnbalanced(Broken):
+    """Rows are unaccounted for."""
+
+
+class WatermarkWentBack(Broken):
+    """Settling would move a watermark back, or from where it does not stand."""
+
+
+class PayloadUnknown(Broken):
+    """A message that this version cannot read."""
+
+
+class Unexpected(Broken):
+    """An exception nobody foresaw, told by its kind and place: its own text may hold a row's values."""

@@ -1,0 +1,175 @@
+"""The iterator of a data model: which column it is, how it tells time, and where a window may end (pure).
+
+A window's bounds are instants. The column holds instants, local times, dates or numbers, so a bound must be one that
+the column can say exactly and only once: whole units, and never inside an hour that the column's zone repeats when
+its clocks go back. ``floor_to_unit`` moves an instant down to such a place and never moves two instants past each
+other, so a watermark made of its results does not go back.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final, assert_never
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from shared.catalog import IteratorType
+from shared.errors import ColumnMissing, IteratorInvalid
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
+_UNITS: Final = {
+    IteratorType.UNIXTIME_S: timedelta(seconds=1),
+    IteratorType.UNIXTIME_MS: timedelta(milliseconds=1),
+    IteratorType.TIMESTAMP_TZ: _TICK,
+}
+
+
+def find_iterator(schema: pa.Schema, column: str, declared: IteratorType) -> tuple[str, IteratorType]:
+    """Give the iterator column as the result spells it, and how it tells time (never the undecided ``timestamp``).
+
+    The exact spelling wins; otherwise case is ignored where that leaves one column, because warehouses fold it.
+
+    Raises:
+        ColumnMissing: the result has no such column, or several that differ only in case.
+        IteratorInvalid: the column's type is not the declared one.
+    """
+    names = list(schema.names)
+    found = [name for name in names if name == column] or [
+        name for name in names if name.casefold() == column.casefold()
+    ]
+    if not found:
+        raise ColumnMissing(
+            f"iterator column {column!r} is not in the data model's result; its columns are {', '.join(names)}"
+        )
+    if len(found) > 1:
+        raise ColumnMissing(
+            f"iterator column {column!r} could be any of {', '.join(found)}; spell it as one of them, "
+            "or give the columns of the data model different names"
+        )
+    (name,) = found
+    return name, iterator_type_of(schema.field(name).type, declared, column=name)
+
+
+def iterator_type_of(arrow_type: Any, declared: IteratorType, *, column: str) -> IteratorType:
+    """Give how a column of this Arrow type tells time, if that is what was declared.
+
+    Raises:
+        IteratorInvalid: it is not; the message says what to declare or to cast.
+    """
+    found = _natures(arrow_type)
+    if declared in found:
+        return declared
+    if declared is IteratorType.TIMESTAMP and pa.types.is_timestamp(arrow_type):
+        return found[0]
+    cure = (
+        f"declare {' or '.join(repr(nature.value) for nature in found)}"
+        if found
+        else "cast it in the data model, e.g. CAST(... AS TIMESTAMP)"
+    )
+    raise IteratorInvalid(
+        f"iterator column {column!r} is declared {declared.value!r}, but the warehouse returns {arrow_type}; {cure}"
+    )
+
+
+def floor_to_unit(instant: datetime, kind: IteratorType, zone: str) -> datetime:
+    """Move an instant down to the nearest one that a column of this type can say exactly and only once, in UTC.
+
+    A date's unit is the day of its zone, so a window over dates never reaches into today. A zone-less time inside an
+    hour that its zone repeats goes down to where that hour first begins; no later place is unambiguous.
+
+    Raises:
+        ValueError: the instant is naive, or the type is the undecided ``timestamp``.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("an instant has a zone; this one is naive")
+    moment = instant.astimezone(UTC)
+    match kind:
+        case IteratorType.DATE:
+            return _day_begins_before(moment, ZoneInfo(zone))
+        case IteratorType.TIMESTAMP_NTZ:
+            return _before_repetition(moment, ZoneInfo(zone))
+        case IteratorType.TIMESTAMP_TZ | IteratorType.UNIXTIME_MS | IteratorType.UNIXTIME_S:
+            return moment - (moment - _EPOCH) % _UNITS[kind]
+        case IteratorType.TIMESTAMP:
+            raise ValueError("decide whether the column holds instants or local times first: find_iterator")
+        case _:
+            assert_never(kind)
+
+
+def bound_value(instant: datetime, kind: IteratorType, zone: str) -> datetime | date | int:
+    """Give a window's bound as the column's own kind of value.
+
+    An aware datetime (UTC) for instants, a naive one local to ``zone`` for zone-less times, a date, or the number of
+    seconds or milliseconds since 1970.
+
+    Raises:
+        ValueError: the column cannot say this instant exactly and only once; floor it first.
+    """
+    if floor_to_unit(instant, kind, zone) != instant:
+        raise ValueError(f"{instant.isoformat()} is not a whole unit of a {kind.value} column in {zone}; floor it")
+    match kind:
+        case IteratorType.DATE:
+            return _day_of_beginning(instant, ZoneInfo(zone))
+        case IteratorType.TIMESTAMP_NTZ:
+            return instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0)
+        case IteratorType.UNIXTIME_MS | IteratorType.UNIXTIME_S:
+            return (instant - _EPOCH) // _UNITS[kind]
+        case _:
+            return instant.astimezone(UTC)
+
+
+def _natures(arrow_type: Any) -> tuple[IteratorType, ...]:
+    """Give what a column of this type may be declared as."""
+    if pa.types.is_timestamp(arrow_type):
+        return (IteratorType.TIMESTAMP_NTZ,) if arrow_type.tz is None else (IteratorType.TIMESTAMP_TZ,)
+    if pa.types.is_date(arrow_type):
+        return (IteratorType.DATE,)
+    if pa.types.is_integer(arrow_type) or (pa.types.is_decimal(arrow_type) and arrow_type.scale == 0):
+        return (IteratorType.UNIXTIME_MS, IteratorType.UNIXTIME_S)
+    return ()
+
+
+def _day_begins(day: date, zone: ZoneInfo) -> datetime:
+    # Where midnight comes twice, the day begins for us at the second: rows of the day before may be dated until then.
+    return datetime.combine(day, time(fold=1), zone).astimezone(UTC)
+
+
+def _day_begins_before(moment: datetime, zone: ZoneInfo) -> datetime:
+    # A local date is a day off at most: by a repeated midnight, or by a midnight that the zone's clocks skip.
+    today = moment.astimezone(zone).date()
+    return max(
+        begins
+        for begins in (_day_begins(today + timedelta(days=days), zone) for days in (-2, -1, 0, 1))
+        if begins <= moment
+    )
+
+
+def _day_of_beginning(instant: datetime, zone: ZoneInfo) -> date:
+    today = instant.astimezone(zone).date()
+    return max(
+        day
+        for day in (today + timedelta(days=days) for days in (-1, 0, 1))
+        if _day_begins(day, zone) == instant.astimezone(UTC)
+    )
+
+
+def _before_repetition(moment: datetime, zone: ZoneInfo) -> datetime:
+    local = moment.astimezone(zone)
+    first, second = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first >= second:  # Equal outside of changes; the other way round only for times that the clocks skip.
+        return moment
+    length = second - first
+    changes = _change_within(first, second, zone)
+    return changes - length
+
+
+def _change_within(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """Find the instant in ``(before, after]`` from which the zone's clocks are set differently."""
+    offset = after.astimezone(zone).utcoffset()
+    while after - before > _TICK:
+        middle = before + (after - before) // 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            after = middle
+        else:
+            before = middle
+    return after

@@ -1,0 +1,1 @@
+"""From warehouse columns to mParticle fields."""

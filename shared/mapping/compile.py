@@ -1,0 +1,86 @@
+"""From the columns of a user data model to a mapping plan, or to all the reasons why there is none."""
+
+from collections import defaultdict
+from typing import Any, Final
+
+from shared.catalog import Environment, NullPolicy
+from shared.errors import MappingRefused
+from shared.mapping.destinations import ENVIRONMENT, RESERVED, Destination, ValueType, destination_of
+from shared.mapping.meanings import why_not
+from shared.mapping.plan import Constant, Leaf, MappingPlan
+
+ATTRIBUTE_NAME_MAX_CHARS: Final = 256
+"""Source: mParticle, "Default service limits", user attribute name."""
+
+_SHOWN_CHARS: Final = 60
+
+
+def compile_user_mapping(
+    schema: Any, *, environment: Environment, on_null: NullPolicy, iterator: str | None
+) -> MappingPlan:
+    """Map the columns of a user data model by their names.
+
+    Args:
+        schema: Arrow schema (``pa.Schema``) of the query's result.
+        environment: Goes into every batch.
+        on_null: What a NULL in an attribute column means.
+        iterator: The iterator column, left out of the batches; compared without regard to case.
+
+    Raises:
+        MappingRefused: columns have no meaning or share a destination, or none is an identity. The message names
+            every such column, its type and the cure.
+    """
+    columns = [field for field in schema if iterator is None or field.name.lower() != iterator.lower()]
+    destinations = [destination_of(field.name) for field in columns]
+    reasons = [
+        f"column {_shown(field.name)} ({field.type}): {reason}"
+        for field, destination in zip(columns, destinations, strict=True)
+        if (reason := _why_refused(field, destination))
+    ]
+    reasons += _shared_destinations(columns, destinations)
+    if not any(destination.is_identity for destination in destinations):
+        reasons.append(
+            "no column is an identity, so no row belongs to anybody: name one, with AS, "
+            f"like one of {', '.join(RESERVED)}"
+        )
+    if reasons:
+        raise MappingRefused(
+            f"the data model's columns cannot all become mParticle fields ({len(reasons)} to correct):\n"
+            + "\n".join(f"- {reason}" for reason in reasons)
+        )
+    return MappingPlan(
+        leaves=tuple(
+            Leaf(field.name, destination.path, destination.value, destination.is_identity)
+            for field, destination in zip(columns, destinations, strict=True)
+        ),
+        constants=(Constant((ENVIRONMENT,), environment.value),),
+        on_null=on_null,
+    )
+
+
+def _why_refused(field: Any, destination: Destination) -> str | None:
+    if destination.value is ValueType.ATTRIBUTE:
+        if not field.name:
+            return "it has no name; give it one with AS"
+        if len(field.name) > ATTRIBUTE_NAME_MAX_CHARS:
+            return (
+                f"its name has {len(field.name)} characters, a user attribute's may have "
+                f"{ATTRIBUTE_NAME_MAX_CHARS}; shorten it with AS"
+            )
+    return why_not(destination.value, field.type)
+
+
+def _shared_destinations(columns: list[Any], destinations: list[Destination]) -> list[str]:
+    claims: defaultdict[Destination, list[Any]] = defaultdict(list)
+    for field, destination in zip(columns, destinations, strict=True):
+        claims[destination].append(field)
+    return [
+        f"columns {', '.join(f'{_shown(field.name)} ({field.type})' for field in fields)} all go to "
+        f"{_shown(str(destination))}; select one of them, or rename the others with AS"
+        for destination, fields in claims.items()
+        if len(fields) > 1
+    ]
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…")

@@ -1,0 +1,123 @@
+"""Which Arrow types have a meaning as a field of a batch, and what to do about those that have none.
+
+What the types become:
+
+================================  ==================================================================================
+integers, floats, decimals        JSON numbers; decimals with their exact digits; NaN and infinities count as NULL
+booleans                          ``true`` and ``false``
+strings, ``arrow.uuid``, JSON     JSON strings
+dates, times                      ISO 8601 text
+timestamps                        ISO 8601 text; with a zone in UTC, ending in ``Z``; 0, 3, 6 or 9 sub-second digits
+lists of the above                lists; NULL entries are left out
+structs, maps, other lists        their JSON text, as a string; NULL inside stays ``null``
+dictionary, run-end encoded       what their values become
+NULL                              always NULL
+================================  ==================================================================================
+
+Years outside 1 to 9999 and times outside a day have no ISO form and count as NULL, like NaN. Binary values, durations,
+intervals and unions have no meaning.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import types
+
+from shared.mapping.destinations import ValueType
+
+
+def why_not(value: ValueType, arrow_type: Any) -> str | None:
+    """Say why a column of ``arrow_type`` cannot become a field that accepts ``value``, and the cure.
+
+    Returns:
+        Half a sentence for an operator, or None if it can.
+    """
+    if value is ValueType.ATTRIBUTE:
+        return _why_no_attribute(arrow_type)
+    return _why_no_identity(value, arrow_type)
+
+
+def unwrapped(arrow_type: Any) -> Any:
+    """Give the type of the values themselves: without dictionary, run-end encoding or extension."""
+    if types.is_dictionary(arrow_type) or types.is_run_end_encoded(arrow_type):
+        return unwrapped(arrow_type.value_type)
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        match arrow_type.extension_name:
+            case "arrow.uuid":
+                return pa.string()
+            case "arrow.bool8":
+                return pa.bool_()
+            case _:
+                return unwrapped(arrow_type.storage_type)
+    return arrow_type
+
+
+def is_text(arrow_type: Any) -> bool:
+    """Whether values are strings, in any of Arrow's layouts."""
+    return bool(types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type))
+
+
+def is_list(arrow_type: Any) -> bool:
+    """Whether values are lists, in any of Arrow's layouts."""
+    return bool(
+        types.is_list(arrow_type)
+        or types.is_large_list(arrow_type)
+        or types.is_fixed_size_list(arrow_type)
+        or types.is_list_view(arrow_type)
+        or types.is_large_list_view(arrow_type)
+    )
+
+
+def is_compound(arrow_type: Any) -> bool:
+    """Whether values are made of other values: structs, maps, lists."""
+    return bool(types.is_struct(arrow_type) or types.is_map(arrow_type) or is_list(arrow_type))
+
+
+def _why_no_identity(value: ValueType, arrow_type: Any) -> str | None:
+    plain = unwrapped(arrow_type)
+    if is_text(plain) or types.is_null(plain):
+        return None
+    if value is ValueType.UUID:
+        return "a UUID is expected; cast the column to text in SQL"
+    if types.is_integer(plain):
+        return None
+    if types.is_decimal(plain):
+        return None if plain.scale == 0 else "an identity has no decimal places; cast the column to an integer in SQL"
+    if types.is_floating(plain):
+        return "a float does not keep every digit of an id; cast the column to an integer or to text in SQL"
+    return "an identity is text or an integer; cast the column to text in SQL"
+
+
+def _why_no_attribute(arrow_type: Any) -> str | None:
+    plain = unwrapped(arrow_type)
+    if is_compound(plain):
+        return _why_no_compound(plain)
+    if _is_bytes(plain):
+        return "bytes have no JSON form; encode them in SQL, for example as hexadecimal text"
+    if types.is_duration(plain) or types.is_interval(plain):
+        return "a span of time has no agreed JSON form; convert it in SQL, for example to a number of seconds"
+    if types.is_union(plain):
+        return "values of several types in one column have no JSON form; cast the column to one type in SQL"
+    return None
+
+
+def _why_no_compound(plain: Any) -> str | None:
+    if is_list(plain):
+        return _why_no_attribute(plain.value_type)
+    if types.is_map(plain):
+        if is_compound(unwrapped(plain.key_type)):
+            return "a map's keys must be text, numbers, dates or booleans; convert the column to JSON text in SQL"
+        return _why_no_attribute(plain.key_type) or _why_no_attribute(plain.item_type)
+    names = [field.name for field in plain]
+    if len(set(names)) < len(names):
+        return "two fields of the struct have the same name; rename one in SQL"
+    return next((reason for field in plain if (reason := _why_no_attribute(field.type))), None)
+
+
+def _is_bytes(arrow_type: Any) -> bool:
+    return bool(
+        types.is_binary(arrow_type)
+        or types.is_large_binary(arrow_type)
+        or types.is_fixed_size_binary(arrow_type)
+        or types.is_binary_view(arrow_type)
+    )

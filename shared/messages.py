@@ -1,0 +1,98 @@
+"""The only contract between processes: task names, queues and payloads.
+
+A payload is a version and one identifier. It never carries rows, SQL or credentials; whatever a task needs it reads
+from the store. A version that a process does not know is refused, so that old and new workers can run side by side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from shared.errors import PayloadUnknown
+from shared.run import Lane, RunId, Token
+
+PAYLOAD_VERSION: Final = 1
+
+
+class TaskName(StrEnum):
+    """Every task, by the name that any Celery client may send."""
+
+    PLAN_RUN = "warehouse_sync.plan_run"
+    EXTRACT_SLICE = "warehouse_sync.extract_slice"
+    UPLOAD_CHUNK = "warehouse_sync.upload_chunk"
+    SETTLE_RUN = "warehouse_sync.settle_run"
+    UPKEEP = "warehouse_sync.upkeep"
+
+
+class Queue(StrEnum):
+    """Every queue; extract and upload never share slots, and neither do the lanes."""
+
+    CONTROL = "control"
+    EXTRACT = "extract"
+    UPLOAD = "upload"
+    EXTRACT_BACKFILL = "extract.backfill"
+    UPLOAD_BACKFILL = "upload.backfill"
+
+
+_QUEUES: Final[Mapping[tuple[TaskName, Lane], Queue]] = {
+    # Planning asks the warehouse for columns, so it waits where extraction waits and never holds a control slot.
+    (TaskName.PLAN_RUN, Lane.LIVE): Queue.EXTRACT,
+    (TaskName.PLAN_RUN, Lane.BACKFILL): Queue.EXTRACT_BACKFILL,
+    (TaskName.EXTRACT_SLICE, Lane.LIVE): Queue.EXTRACT,
+    (TaskName.EXTRACT_SLICE, Lane.BACKFILL): Queue.EXTRACT_BACKFILL,
+    (TaskName.UPLOAD_CHUNK, Lane.LIVE): Queue.UPLOAD,
+    (TaskName.UPLOAD_CHUNK, Lane.BACKFILL): Queue.UPLOAD_BACKFILL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One task to be sent: always after the transaction that recorded it has committed."""
+
+    task: TaskName
+    id: UUID
+    lane: Lane = Lane.LIVE
+
+    @property
+    def queue(self) -> Queue:
+        """The queue that this task waits in."""
+        return _QUEUES.get((self.task, self.lane), Queue.CONTROL)
+
+    def payload(self) -> dict[str, object]:
+        """Give what travels: the version and the id."""
+        return {"version": PAYLOAD_VERSION, "id": str(self.id)}
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A claimant that stopped renewing its lease."""
+
+    task: TaskName
+    id: UUID
+    run_id: RunId
+    deaths: int
+    token: Token
+
+
+def read_payload(payload: object) -> UUID:
+    """Give the id that a payload names.
+
+    Raises:
+        PayloadUnknown: the payload is of another version or another shape; its content is not repeated.
+    """
+    match payload:
+        case {"version": int(version), "id": str(text)} if version == PAYLOAD_VERSION:
+            try:
+                return UUID(text)
+            except ValueError:
+                raise PayloadUnknown("a payload's id is not a UUID; something else sends to these queues") from None
+        case {"version": int(version)} if version != PAYLOAD_VERSION:
+            raise PayloadUnknown(
+                f"a payload of version {version}, where this worker reads {PAYLOAD_VERSION}: update this worker"
+            )
+        case {"version": int()}:
+            raise PayloadUnknown("a payload without an id; something else sends to these queues")
+        case _:
+            raise PayloadUnknown("a payload without a version; something else sends to these queues")

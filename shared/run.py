@@ -1,0 +1,233 @@
+"""Runs, windows, slices, chunks and ledgers: their states and the moves that are legal between them (pure).
+
+A run's life, with the states in which it holds its pipeline's window in **bold** type::
+
+         ┌───── nothing to read ─────────┐
+    **created** ─▶ **extracting** ─▶ **uploading** ─▶ settled
+         │               │                │
+         └───────────────┴───────┬────────┘
+                          **failed** / **cancelled** ─▶ abandoned
+                                 │
+                                 └─ retry ─▶ back to where it stood, with the same chunks and ids
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NewType
+from uuid import UUID
+
+RunId = NewType("RunId", UUID)
+SliceId = NewType("SliceId", UUID)
+ChunkId = NewType("ChunkId", UUID)
+Token = NewType("Token", UUID)
+"""One claimant's right to write: fresh with every claim, so that a zombie's is worth nothing."""
+
+
+class RunKind(StrEnum):
+    """Why a run exists."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+    INITIAL = "initial"
+    BACKFILL = "backfill"
+    REPLAY = "replay"
+
+
+class Lane(StrEnum):
+    """Which queues, workers and share of the quota a run uses."""
+
+    LIVE = "live"
+    BACKFILL = "backfill"
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    CREATED = "created"
+    EXTRACTING = "extracting"
+    UPLOADING = "uploading"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SETTLED = "settled"
+    ABANDONED = "abandoned"
+
+
+class SliceState(StrEnum):
+    """Where a slice stands: nothing of it is visible before ``published``."""
+
+    PENDING = "pending"
+    EXTRACTING = "extracting"
+    PUBLISHED = "published"
+
+
+class ChunkState(StrEnum):
+    """Where a chunk stands."""
+
+    READY = "ready"
+    UPLOADING = "uploading"
+    DONE = "done"
+    FAILED = "failed"
+
+
+WORKING: Final = frozenset({RunState.CREATED, RunState.EXTRACTING, RunState.UPLOADING})
+"""States in which tasks work on a run."""
+STOPPED: Final = frozenset({RunState.FAILED, RunState.CANCELLED})
+"""States in which a run waits for an operator, or for its next occurrence, and keeps its window."""
+OPEN: Final = WORKING | STOPPED
+"""States in which a run holds its window: a pipeline has at most one such run on its live lane."""
+CLOSED: Final = frozenset({RunState.SETTLED, RunState.ABANDONED})
+"""States that nothing leaves."""
+
+_MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
+    RunState.CREATED: frozenset({RunState.EXTRACTING, RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
+    RunState.EXTRACTING: frozenset({RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
+    RunState.UPLOADING: frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.FAILED: WORKING | {RunState.ABANDONED},
+    RunState.CANCELLED: WORKING | {RunState.ABANDONED},
+    RunState.SETTLED: frozenset(),
+    RunState.ABANDONED: frozenset(),
+}
+
+
+def may_move(origin: RunState, target: RunState) -> bool:
+    """Say whether a run may go from ``origin`` to ``target``."""
+    return target in _MOVES[origin]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The half-open interval ``[low, high)`` of the iterator that a run reads, in instants (UTC).
+
+    ``None`` means unbounded; a full run has neither bound. ``includes_null`` also reads rows whose iterator is
+    NULL, which no interval contains.
+    """
+
+    low: datetime | None = None
+    high: datetime | None = None
+    includes_null: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are naive or the wrong way round."""
+        for bound in (self.low, self.high):
+            if bound is not None and bound.tzinfo is None:
+                raise ValueError("a window's bounds are instants; give them a zone")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"a window cannot end ({self.high}) before it begins ({self.low})")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row can be inside."""
+        return self.low is not None and self.low == self.high and not self.includes_null
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What became of every row of a run, in rows.
+
+    ``extracted`` is counted where rows leave the warehouse's driver, everything else where a row ends; that they
+    agree is therefore a check and not a definition.
+    """
+
+    extracted: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    unchanged: int = 0
+    superseded: int = 0
+    unsent: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Rows whose end is known."""
+        return self.accepted + self.rejected + self.unchanged + self.superseded + self.unsent
+
+    @property
+    def balances(self) -> bool:
+        """Whether every extracted row is accounted for exactly once."""
+        return self.extracted == self.ended
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a pipeline stands; no mark ever goes back within a generation.
+
+    ``watermark`` is the next live window's ``low``, ``None`` until an initial window is frozen. ``history_to`` is T0,
+    where the initial sync ends and the live lane begins; below ``history_settled_to`` history is settled.
+    """
+
+    generation: int
+    watermark: datetime | None = None
+    history_to: datetime | None = None
+    history_settled_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped."""
+
+    id: RunId
+    pipeline_id: str
+    generation: int
+    kind: RunKind
+    lane: Lane
+    mode: str
+    state: RunState
+    logical_at: datetime
+    window: Window
+    snapshot: Mapping[str, Any] | None
+    ledger: Ledger
+    slices_total: int
+    slices_published: int
+    chunks_total: int
+    chunks_done: int
+    reopenings: int
+    error_kind: str | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slice is published and every chunk done: what is left is to settle."""
+        return self.slices_published == self.slices_total and self.chunks_done == self.chunks_total
+
+
+class RejectCode(StrEnum):
+    """Why a row was refused for its content; stable, for counting and filtering."""
+
+    NO_IDENTITY = "no_identity"
+    INVALID_UUID = "invalid_uuid"
+    INVALID_INTEGER = "invalid_integer"
+    VALUE_TOO_LONG = "value_too_long"
+    LIST_TOO_LONG = "list_too_long"
+    LIST_ENTRY_TOO_LONG = "list_entry_too_long"
+    TOO_MANY_ATTRIBUTES = "too_many_attributes"
+    BATCH_TOO_LARGE = "batch_too_large"
+    REFUSED_BY_MPARTICLE = "refused_by_mparticle"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One row refused for its content.
+
+    ``row`` is its position in the chunk, from 0. ``reason`` names the column or the rule, never a value.
+    """
+
+    row: int
+    code: RejectCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What an upload attempt has settled since it last said so.
+
+    All rows of the chunk below ``position`` are final. ``accepted`` and ``rejects`` are increments and together
+    account for exactly the rows between the previous position and this one.
+    """
+
+    position: int
+    accepted: int = 0
+    rejects: tuple[Reject, ...] = field(default=())

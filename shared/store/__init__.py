@@ -1,0 +1,1 @@
+"""The state database: one module per kind of row."""

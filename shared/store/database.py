@@ -1,0 +1,127 @@
+"""One process's connection to the state database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from shared.errors import ServiceUnavailable, StoreUnavailable
+
+_MIGRATIONS: Final = "shared.store:migrations"
+_CONNECT_TIMEOUT_S: Final = 5
+_STATEMENT_TIMEOUT_MS: Final = 60_000
+"""No statement of ours takes long; one that does waits for a lock that nobody will release."""
+_OPTIONS: Final = (
+    f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+    # A generic plan knows no parameters, and without them no partial index of ours can be used.
+    " -c plan_cache_mode=force_custom_plan"
+)
+_MIGRATION_LOCK: Final = 7_346_125_881
+"""Any number, as long as it stays the same: two migrations at once wait for each other."""
+
+
+class Database:
+    """Transactions on the state database; safe to share between the threads of one process, not across a fork."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        """Prepare, without connecting: ``url`` is ``postgresql+psycopg://user:password@host:port/name``.
+
+        Raises:
+            ServiceUnavailable: that is no such URL; it is not repeated, because it may hold a password.
+        """
+        self.url = _read(url)
+        self._engine = sa.create_engine(
+            self.url,
+            # Every conditional write here relies on seeing what was committed while it waited for its row.
+            isolation_level="READ COMMITTED",
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "options": _OPTIONS,
+                "application_name": "warehouse-sync",
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Open a transaction that commits when the block ends and rolls back when it raises.
+
+        Raises:
+            StoreUnavailable: the database does not answer, or broke off, or all connections of this process are
+                taken; whether the transaction was committed is then unknown, which every writer here allows for.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise StoreUnavailable(self._unavailable(str(error.orig))) from error
+        except sa.exc.TimeoutError as error:
+            raise StoreUnavailable(self._unavailable("no connection of this process became free in time")) from error
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise StoreUnavailable(self._unavailable(str(error.orig))) from error
+            raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def migrate(self) -> None:
+        """Bring the schema up to this version's; safe to call from several processes at once."""
+        with self.transaction() as connection:
+            # A migration may rewrite a large table, and another one wait for it.
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def require_current_schema(self) -> None:
+        """Raise ``ServiceUnavailable`` unless the schema is the one this version was written for, or newer."""
+        with self.transaction() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        script = ScriptDirectory.from_config(_alembic_config())
+        known = {revision.revision for revision in script.walk_revisions()}
+        if found is None or (found in known and found != script.get_current_head()):
+            raise ServiceUnavailable(
+                f"the database's schema is at {found or 'nothing'}, this version needs {script.get_current_head()}: "
+                "run `warehouse-sync migrate` first"
+            )
+
+    def _unavailable(self, reason: str) -> str:
+        lines = reason.strip().splitlines() or ["no reason given"]
+        host = self.url.host or self.url.query.get("host") or "localhost"
+        return (
+            f"the state database at {host}:{self.url.port or 5432} does not answer ({lines[0]}); "
+            "check that PostgreSQL runs and WAREHOUSE_SYNC_DATABASE_URL is right"
+        )
+
+
+def _read(url: str) -> sa.URL:
+    try:
+        read = sa.make_url(url).set(drivername="postgresql+psycopg")
+    except (sa.exc.ArgumentError, ValueError):
+        read = None
+    # An @ that a password holds unescaped ends up in the host, and from there in messages.
+    if read is None or "@" in (read.host or ""):
+        raise ServiceUnavailable(
+            "WAREHOUSE_SYNC_DATABASE_URL: expected postgresql://user:password@host:port/database; "
+            "percent-encode what the password holds of @ : / ?"
+        )
+    return read
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", _MIGRATIONS)
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,112 @@
+"""Feeds, connections, data models and pipelines as rows."""
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.errors import NotFound
+from shared.run import Standing
+from shared.store.tables import connections, data_models, feeds, pipelines
+
+Resource = TypeVar("Resource", Feed, Connection, DataModel)
+
+_TABLES: Final[dict[type[BaseModel], tuple[sa.Table, str]]] = {
+    Feed: (feeds, "feed"),
+    Connection: (connections, "connection"),
+    DataModel: (data_models, "data model"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRow:
+    """A pipeline and where it stands."""
+
+    pipeline: Pipeline
+    standing: Standing
+    faulted_reason: str | None
+
+
+def put(connection: sa.Connection, resource: Feed | Connection | DataModel) -> bool:
+    """Insert or replace a resource; say whether anything changed."""
+    table, _ = _TABLES[type(resource)]
+    return _upsert(connection, table, {"id": resource.id, "document": resource.model_dump(mode="json")})
+
+
+def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
+    """Insert or replace a pipeline; say whether anything changed.
+
+    Raises:
+        NotFound: its connection, data model or feed was never declared.
+    """
+    get(connection, Connection, pipeline.connection_id)
+    get(connection, DataModel, pipeline.data_model_id)
+    get(connection, Feed, pipeline.feed_id)
+    row = {
+        "id": pipeline.id,
+        "document": pipeline.model_dump(mode="json"),
+        "connection_id": pipeline.connection_id,
+        "data_model_id": pipeline.data_model_id,
+        "feed_id": pipeline.feed_id,
+    }
+    return _upsert(connection, pipelines, row)
+
+
+def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Resource:
+    """Give one resource, or raise ``NotFound``."""
+    table, noun = _TABLES[kind]
+    document = connection.scalar(sa.select(table.c.document).where(table.c.id == resource_id))
+    if document is None:
+        raise NotFound(f"there is no {noun} {resource_id!r}; declare it first")
+    return kind.model_validate(document)
+
+
+def get_pipeline(connection: sa.Connection, pipeline_id: str, *, lock: bool = False) -> PipelineRow:
+    """Give one pipeline, or raise ``NotFound``; ``lock`` keeps others from moving it until the transaction ends."""
+    query = sa.select(pipelines).where(pipelines.c.id == pipeline_id)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no pipeline {pipeline_id!r}; declare it first")
+    return _pipeline_row(row)
+
+
+def users_of(connection: sa.Connection, resource: Feed | Connection | DataModel) -> list[str]:
+    """Give the pipelines that use a resource."""
+    column = {Feed: pipelines.c.feed_id, Connection: pipelines.c.connection_id, DataModel: pipelines.c.data_model_id}
+    return list(connection.scalars(sa.select(pipelines.c.id).where(column[type(resource)] == resource.id)))
+
+
+def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
+    """Give all pipelines by id."""
+    return [_pipeline_row(row) for row in connection.execute(sa.select(pipelines).order_by(pipelines.c.id)).mappings()]
+
+
+def _pipeline_row(row: sa.RowMapping) -> PipelineRow:
+    return PipelineRow(
+        pipeline=Pipeline.model_validate(row["document"]),
+        standing=Standing(
+            generation=row["generation"],
+            watermark=row["watermark"],
+            history_to=row["history_to"],
+            history_settled_to=row["history_settled_to"],
+        ),
+        faulted_reason=row["faulted_reason"],
+    )
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    statement = insert(table).values(row)
+    replaced = {name: statement.excluded[name] for name in row if name != "id"} | {"modified_at": sa.func.now()}
+    result = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c.id],
+            set_=replaced,
+            where=table.c.document.is_distinct_from(statement.excluded.document),
+        )
+    )
+    return bool(result.rowcount)

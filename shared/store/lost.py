@@ -1,0 +1,199 @@
+"""What upkeep looks for: dead claimants, messages that never arrived, runs that nobody settled, files to expire."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from shared.messages import Death, Message, Queue, TaskName
+from shared.run import CLOSED, WORKING, ChunkState, Lane, RunId, RunState, SliceState
+from shared.store import chunks as chunk_rows
+from shared.store import claims
+from shared.store.tables import chunks, reject_files, runs, slices
+
+_MOST_DOUBLINGS: Final = 16
+"""Enough for any longest interval, and far from what an exponent can hold."""
+
+_CLAIMED: Final[Sequence[tuple[TaskName, sa.Table, str, str]]] = (
+    (TaskName.PLAN_RUN, runs, RunState.CREATED, RunState.CREATED),
+    (TaskName.EXTRACT_SLICE, slices, SliceState.EXTRACTING, SliceState.PENDING),
+    (TaskName.UPLOAD_CHUNK, chunks, ChunkState.UPLOADING, ChunkState.READY),
+)
+
+
+def free_dead(connection: sa.Connection) -> list[Death]:
+    """Take every lapsed claim away and count the death; the work waits again."""
+    return [
+        Death(task, id_, RunId(run_id), deaths, token)
+        for task, table, claimed, idle in _CLAIMED
+        for id_, run_id, deaths, token in claims.free_dead(connection, table, claimed=claimed, idle=idle)
+    ]
+
+
+def never_sent(connection: sa.Connection, *, window_chunks: int) -> list[Message]:
+    """Mark as sent what is due and has no message under way, and give the messages."""
+    messages: list[Message] = []
+    for task, table, of_run in _waiting()[:2]:
+        unsent = (
+            sa.select(table.c.id, runs.c.lane)
+            .select_from(of_run)
+            .where(_is_idle(table), table.c.sent_at.is_(None), claims.is_due(table))
+            .with_for_update(of=table, key_share=True, skip_locked=True)
+            .cte("unsent")
+        )
+        messages += [
+            Message(task, id_, Lane(lane))
+            for id_, lane in connection.execute(
+                sa.update(table)
+                .where(table.c.id == unsent.c.id)
+                .values(sent_at=sa.func.now(), resends=0)
+                .returning(table.c.id, unsent.c.lane)
+            )
+        ]
+    waits = sa.exists().where(chunks.c.run_id == runs.c.id, chunk_rows.is_waiting())
+    for run_id, lane in connection.execute(
+        sa.select(runs.c.id, runs.c.lane)
+        .where(runs.c.state.in_((RunState.EXTRACTING, RunState.UPLOADING)), waits)
+        .with_for_update(of=runs, key_share=True, skip_locked=True)
+    ).all():
+        messages += chunk_rows.dispatch(connection, RunId(run_id), Lane(lane), limit=window_chunks)
+    return messages
+
+
+def sent_and_unclaimed(connection: sa.Connection) -> Mapping[Queue, int]:
+    """Count, by queue, the messages that should be waiting or in a worker's hands right now."""
+    counts: dict[Queue, int] = {}
+    for task, table, of_run in _waiting():
+        for lane, count in connection.execute(
+            sa.select(runs.c.lane, sa.func.count())
+            .select_from(of_run)
+            .where(_is_idle(table), table.c.sent_at.is_not(None))
+            .group_by(runs.c.lane)
+        ):
+            queue = Message(task, UUID(int=0), Lane(lane)).queue
+            counts[queue] = counts.get(queue, 0) + count
+    return counts
+
+
+def send_again(connection: sa.Connection, queue: Queue, *, at_most: int, after_s: float, max_s: float) -> list[Message]:
+    """Mark messages that nobody claimed in time as sent once more, at doubling intervals, and give them."""
+    messages: list[Message] = []
+    for task, table, of_run in _waiting():
+        lanes = [lane for lane in Lane if Message(task, UUID(int=0), lane).queue is queue]
+        overdue = (
+            sa.select(table.c.id, runs.c.lane)
+            .select_from(of_run)
+            .where(
+                _is_idle(table),
+                runs.c.lane.in_(lanes),
+                table.c.sent_at + _interval(table, after_s, max_s) < sa.func.now(),
+            )
+            .order_by(table.c.sent_at)
+            .limit(max(0, at_most - len(messages)))
+            .with_for_update(of=table, key_share=True, skip_locked=True)
+            .cte("overdue")
+        )
+        messages += [
+            Message(task, id_, Lane(lane))
+            for id_, lane in connection.execute(
+                sa.update(table)
+                .where(table.c.id == overdue.c.id)
+                .values(sent_at=sa.func.now(), resends=table.c.resends + 1)
+                .returning(table.c.id, overdue.c.lane)
+            )
+        ]
+    return messages
+
+
+def complete_unsettled(connection: sa.Connection) -> list[Message]:
+    """Give the messages that settle the runs which only wait for that."""
+    return [
+        Message(TaskName.SETTLE_RUN, id_)
+        for id_ in connection.scalars(
+            sa.select(runs.c.id).where(
+                runs.c.state == RunState.UPLOADING,
+                runs.c.slices_published == runs.c.slices_total,
+                runs.c.chunks_done == runs.c.chunks_total,
+            )
+        )
+    ]
+
+
+def in_doubt(connection: sa.Connection, *, longer_than_s: float) -> list[RunId]:
+    """Give the working runs with a chunk whose first attempt is so long ago that mParticle may forget its ids."""
+    return [
+        RunId(id_)
+        for id_ in connection.scalars(
+            sa.select(chunks.c.run_id)
+            .distinct()
+            .join(runs, runs.c.id == chunks.c.run_id)
+            .where(
+                runs.c.state.in_(WORKING),
+                chunks.c.state != ChunkState.DONE,
+                chunks.c.in_doubt_since < sa.func.now() - timedelta(seconds=longer_than_s),
+            )
+            .order_by(chunks.c.run_id)
+        )
+    ]
+
+
+def expired_spools(connection: sa.Connection, *, retention_s: float) -> list[RunId]:
+    """Give the closed runs whose chunks may be removed; a run that is open keeps its chunks however old."""
+    return [
+        RunId(id_)
+        for id_ in connection.scalars(
+            sa.select(runs.c.id).where(
+                runs.c.state.in_(CLOSED),
+                runs.c.spool_freed_at.is_(None),
+                runs.c.ended_at < sa.func.now() - timedelta(seconds=retention_s),
+            )
+        )
+    ]
+
+
+def mark_spool_freed(connection: sa.Connection, run_id: RunId) -> None:
+    """Record that a run's chunks are gone."""
+    connection.execute(sa.update(runs).where(runs.c.id == run_id).values(spool_freed_at=sa.func.now()))
+
+
+def expired_rejects(connection: sa.Connection, *, retention_s: float) -> list[RunId]:
+    """Give the closed runs whose rejected rows may be removed."""
+    return [
+        RunId(id_)
+        for id_ in connection.scalars(
+            sa.select(runs.c.id).where(
+                runs.c.state.in_(CLOSED),
+                runs.c.rejects_freed_at.is_(None),
+                runs.c.ended_at < sa.func.now() - timedelta(seconds=retention_s),
+            )
+        )
+    ]
+
+
+def mark_rejects_freed(connection: sa.Connection, run_id: RunId) -> None:
+    """Record that a run's rejected rows are gone; their counts stay in its ledger."""
+    connection.execute(sa.delete(reject_files).where(reject_files.c.run_id == run_id))
+    connection.execute(sa.update(runs).where(runs.c.id == run_id).values(rejects_freed_at=sa.func.now()))
+
+
+def _waiting() -> Sequence[tuple[TaskName, sa.Table, Any]]:
+    return (
+        (TaskName.PLAN_RUN, runs, runs),
+        (TaskName.EXTRACT_SLICE, slices, slices.join(runs, runs.c.id == slices.c.run_id)),
+        (TaskName.UPLOAD_CHUNK, chunks, chunks.join(runs, runs.c.id == chunks.c.run_id)),
+    )
+
+
+def _is_idle(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Say whether nobody has claimed what the row asks for, and its run wants it done."""
+    idle = {runs: RunState.CREATED, slices: SliceState.PENDING, chunks: ChunkState.READY}[table]
+    working = RunState.CREATED if table is runs else RunState.EXTRACTING
+    states = (working, RunState.UPLOADING) if table is chunks else (working,)
+    return sa.and_(table.c.state == idle, table.c.token.is_(None), runs.c.state.in_(states))
+
+
+def _interval(table: sa.Table, first_s: float, max_s: float) -> sa.ColumnElement[timedelta]:
+    doublings = sa.func.least(table.c.resends, _MOST_DOUBLINGS)
+    return sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.least(max_s, first_s * sa.func.power(2, doublings)))

@@ -1,0 +1,1 @@
+"""Migrations of the state database: expand first, contract a release later."""

@@ -1,0 +1,8 @@
+"""Alembic's entry: run the migrations inside the transaction that ``Database.migrate`` opened."""
+
+from alembic import context
+
+from shared.store.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

@@ -1,0 +1,62 @@
+"""The one transaction that settles a run and moves a watermark."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from shared.errors import WatermarkWentBack
+from shared.run import Run, RunId, RunState
+from shared.store import runs as run_rows
+from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.tables import pipelines
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A run and its pipeline, both locked until the transaction ends."""
+
+    run: Run
+    pipeline: PipelineRow
+
+
+def lock(connection: sa.Connection, run_id: RunId) -> Open:
+    """Lock a run's pipeline, then the run: always in this order, so that nobody waits in a circle."""
+    pipeline_id = run_rows.get(connection, run_id).pipeline_id
+    pipeline = get_pipeline(connection, pipeline_id, lock=True)
+    return Open(run_rows.get(connection, run_id, lock=True), pipeline)
+
+
+def settle(
+    connection: sa.Connection, held: Open, *, watermark: datetime | None, history_settled_to: datetime | None
+) -> None:
+    """Settle a locked run; where given, move the watermark or the mark of history, by compare-and-swap.
+
+    Raises:
+        WatermarkWentBack: the pipeline's generation or watermark is not what this run began from.
+    """
+    run = held.run
+    run_rows.close(connection, run.id, RunState.SETTLED)
+    if watermark is not None:
+        moved = connection.execute(
+            sa.update(pipelines)
+            .where(
+                pipelines.c.id == run.pipeline_id,
+                pipelines.c.generation == run.generation,
+                pipelines.c.watermark == run.window.low,
+                pipelines.c.watermark <= watermark,
+            )
+            .values(watermark=watermark)
+        )
+        if moved.rowcount != 1:
+            at = held.pipeline.standing
+            raise WatermarkWentBack(
+                f"run {run.id} read from {run.window.low} in generation {run.generation}, but pipeline "
+                f"{run.pipeline_id!r} stands at {at.watermark} in generation {at.generation}; nothing was moved"
+            )
+    if history_settled_to is not None:
+        connection.execute(
+            sa.update(pipelines)
+            .where(pipelines.c.id == run.pipeline_id, pipelines.c.generation == run.generation)
+            .values(history_settled_to=history_settled_to)
+        )

@@ -1,0 +1,186 @@
+"""Slices as rows: claimed, read, published whole or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from shared.run import ChunkId, RunId, RunState, SliceId, SliceState, Token
+from shared.store import claims
+from shared.store.tables import chunks, runs, slices
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSlice:
+    """A slice that this claimant may read until its lease ends."""
+
+    id: SliceId
+    run_id: RunId
+    no: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk as extraction wrote it, not yet visible to anybody."""
+
+    id: ChunkId
+    no: int
+    path: str
+    checksum: str
+    rows: int
+    bytes: int
+
+
+def claim(connection: sa.Connection, slice_id: SliceId, token: Token, lease_s: float) -> ClaimedSlice | None:
+    """Claim a slice of a run that is being worked on, or give ``None`` where that is no longer a legal move."""
+    row = connection.execute(
+        sa.update(slices)
+        .where(
+            slices.c.id == slice_id,
+            slices.c.state == SliceState.PENDING,
+            claims.is_due(slices),
+            runs.c.id == slices.c.run_id,
+            runs.c.state == RunState.EXTRACTING,
+        )
+        .values(
+            state=SliceState.EXTRACTING,
+            token=token,
+            lease_until=claims.after(lease_s),
+            rows_read=0,
+            bytes_spooled=0,
+            held_reason=None,
+            claimant=claims.this_process(),
+        )
+        .returning(slices.c.id, slices.c.run_id, slices.c.no)
+    ).one_or_none()
+    return None if row is None else ClaimedSlice(SliceId(row.id), RunId(row.run_id), row.no)
+
+
+def renew(
+    connection: sa.Connection, slice_id: SliceId, token: Token, lease_s: float, *, rows_read: int, bytes_spooled: int
+) -> bool:
+    """Push the lease ahead and show how far reading is; say whether the run is still being worked on.
+
+    Raises:
+        ClaimLost: the slice was given to somebody else.
+    """
+    state = connection.execute(
+        sa.update(slices)
+        .where(claims.held_by(slices, slice_id, token), runs.c.id == slices.c.run_id)
+        .values(lease_until=claims.after(lease_s), rows_read=rows_read, bytes_spooled=bytes_spooled)
+        .returning(runs.c.state)
+    ).scalar_one_or_none()
+    if state is None:
+        raise claims.ClaimLost
+    return RunState(state) is RunState.EXTRACTING
+
+
+def put_off(connection: sa.Connection, slice_id: SliceId, token: Token, wait_s: float, why: str) -> None:
+    """Give a claimed slice back, to be read from its beginning after a while."""
+    claims.require_one(
+        connection.execute(
+            sa.update(slices)
+            .where(claims.held_by(slices, slice_id, token))
+            .values(
+                state=SliceState.PENDING,
+                not_before=claims.after(wait_s),
+                sent_at=None,
+                bytes_spooled=0,
+                held_reason=why,
+                **claims.RELEASED,
+            )
+        )
+    )
+
+
+def publish(
+    connection: sa.Connection, claimed: ClaimedSlice, token: Token, new: Sequence[NewChunk], *, extracted: int
+) -> bool:
+    """Make all chunks of a slice visible at once, and say whether that was the run's last slice.
+
+    ``extracted`` is the driver's count of rows.
+
+    Raises:
+        ClaimLost: the slice was given to somebody else, or the run was stopped meanwhile; nothing became visible.
+    """
+    claims.require_one(
+        connection.execute(
+            sa.update(slices)
+            .where(claims.held_by(slices, claimed.id, token))
+            .values(
+                state=SliceState.PUBLISHED,
+                rows_read=extracted,
+                bytes_spooled=sum(chunk.bytes for chunk in new),
+                deaths=0,
+                **claims.RELEASED,
+            )
+        )
+    )
+    if new:
+        connection.execute(
+            sa.insert(chunks),
+            [
+                {
+                    "id": chunk.id,
+                    "run_id": claimed.run_id,
+                    "slice_id": claimed.id,
+                    "no": chunk.no,
+                    "path": chunk.path,
+                    "checksum": chunk.checksum,
+                    "rows": chunk.rows,
+                    "bytes": chunk.bytes,
+                }
+                for chunk in new
+            ],
+        )
+    published = runs.c.slices_published + 1
+    is_last = connection.execute(
+        sa.update(runs)
+        .where(runs.c.id == claimed.run_id, runs.c.state == RunState.EXTRACTING)
+        .values(
+            extracted=runs.c.extracted + extracted,
+            chunks_total=runs.c.chunks_total + len(new),
+            slices_published=published,
+            state=sa.case((published == runs.c.slices_total, RunState.UPLOADING.value), else_=runs.c.state),
+        )
+        .returning(runs.c.slices_published == runs.c.slices_total)
+    ).scalar_one_or_none()
+    if is_last is None:
+        raise claims.ClaimLost
+    return bool(is_last)
+
+
+def room_taken(connection: sa.Connection, *, without: SliceId | None = None) -> dict[str, int]:
+    """Give the bytes of spooled chunks by pipeline, those being written included, one slice left out.
+
+    What a dead claimant wrote is removed and takes no room.
+    """
+    rows = connection.execute(
+        sa.select(runs.c.pipeline_id, sa.func.sum(slices.c.bytes_spooled))
+        .join(runs, runs.c.id == slices.c.run_id)
+        .where(
+            runs.c.spool_freed_at.is_(None),
+            slices.c.state != SliceState.PENDING,
+            slices.c.bytes_spooled > 0,
+            slices.c.id.is_distinct_from(without),
+        )
+        .group_by(runs.c.pipeline_id)
+    )
+    return {pipeline_id: int(taken) for pipeline_id, taken in rows}
+
+
+def waiting_for_room(connection: sa.Connection) -> set[str]:
+    """Give the pipelines that have a slice to start."""
+    return set(
+        connection.scalars(
+            sa.select(runs.c.pipeline_id)
+            .join(slices, runs.c.id == slices.c.run_id)
+            .where(slices.c.state == SliceState.PENDING, runs.c.state == RunState.EXTRACTING)
+        )
+    )
+
+
+def number_of(connection: sa.Connection, slice_id: UUID) -> int:
+    """Give a slice's number within its run."""
+    return int(connection.execute(sa.select(slices.c.no).where(slices.c.id == slice_id)).scalar_one())

@@ -1,0 +1,252 @@
+"""The tables of the state database, and the promises that it keeps by itself.
+
+What is written as a constraint here holds whatever a process does: a settled run balances, a pipeline has at most one
+open run on its live lane, a chunk's rows below its position are accounted for.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s",
+    }
+)
+
+_INSTANT: Final = DateTime(timezone=True)
+
+
+def _declared(name: str) -> Table:
+    """Build the table of one kind of declared resource: its id, its document and when it changed."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Text, primary_key=True),
+        Column("document", JSONB, nullable=False),
+        Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+        Column("modified_at", _INSTANT),
+    )
+
+
+def _claim() -> tuple[Column[object], ...]:
+    """Build the columns of what a task claims: who works on it until when, and when its message went out."""
+    return (
+        Column("token", Uuid),
+        Column("lease_until", _INSTANT),
+        Column("claimant", Text, comment="host:pid of who claimed it last"),
+        Column("deaths", Integer, nullable=False, server_default="0"),
+        Column("not_before", _INSTANT),
+        Column("sent_at", _INSTANT),
+        Column("resends", Integer, nullable=False, server_default="0"),
+    )
+
+
+def _rows(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+feeds: Final = _declared("feeds")
+connections: Final = _declared("connections")
+data_models: Final = _declared("data_models")
+
+pipelines: Final = Table(
+    "pipelines",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("document", JSONB, nullable=False),
+    Column("connection_id", ForeignKey("connections.id"), nullable=False),
+    Column("data_model_id", ForeignKey("data_models.id"), nullable=False),
+    Column("feed_id", ForeignKey("feeds.id"), nullable=False),
+    Column("generation", Integer, nullable=False, server_default="1"),
+    Column("watermark", _INSTANT, comment="the next live window's low; null until an initial window is frozen"),
+    Column("history_to", _INSTANT, comment="T0: where the initial sync ends and the live lane begins"),
+    Column("history_settled_to", _INSTANT, comment="everything below is settled by the initial sync"),
+    Column("faulted_reason", Text),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("modified_at", _INSTANT),
+)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("pipeline_id", ForeignKey("pipelines.id"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="created"),
+    Column("scheduled_for", _INSTANT),
+    Column("logical_at", _INSTANT, nullable=False, comment="the run's time; windows end this much or more before it"),
+    Column("low", _INSTANT),
+    Column("high", _INSTANT),
+    Column("includes_null", Boolean, nullable=False, server_default=text("false")),
+    Column("snapshot", JSONB, comment="model, mapping, checks and limits as frozen when the run was planned"),
+    _rows("extracted"),
+    _rows("accepted"),
+    _rows("rejected"),
+    _rows("unchanged"),
+    _rows("superseded"),
+    _rows("unsent"),
+    Column("slices_total", Integer, nullable=False, server_default="0"),
+    Column("slices_published", Integer, nullable=False, server_default="0"),
+    Column("chunks_total", Integer, nullable=False, server_default="0"),
+    Column("chunks_done", Integer, nullable=False, server_default="0"),
+    Column("reopenings", Integer, nullable=False, server_default="0"),
+    Column("error_kind", Text),
+    Column("error", Text),
+    Column("spool_freed_at", _INSTANT),
+    Column("rejects_freed_at", _INSTANT),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("started_at", _INSTANT),
+    Column("ended_at", _INSTANT),
+    *_claim(),
+    UniqueConstraint("pipeline_id", "scheduled_for"),
+    CheckConstraint(
+        "state IN ('created','extracting','uploading','failed','cancelled','settled','abandoned')", name="state_known"
+    ),
+    CheckConstraint("kind IN ('scheduled','manual','initial','backfill','replay')", name="kind_known"),
+    CheckConstraint("lane IN ('live','backfill')", name="lane_known"),
+    CheckConstraint(
+        "least(extracted, accepted, rejected, unchanged, superseded, unsent) >= 0", name="counts_not_negative"
+    ),
+    CheckConstraint("slices_published BETWEEN 0 AND slices_total", name="slices_within_total"),
+    CheckConstraint("chunks_done BETWEEN 0 AND chunks_total", name="chunks_within_total"),
+    CheckConstraint(
+        "state NOT IN ('settled','abandoned','failed','cancelled') OR error_kind = 'LedgerUnbalanced'"
+        " OR extracted = accepted + rejected + unchanged + superseded + unsent",
+        name="ledger_balances",
+    ),
+    CheckConstraint(
+        "state <> 'settled' OR (unsent = 0 AND error_kind IS NULL AND snapshot IS NOT NULL"
+        " AND chunks_done = chunks_total AND slices_published = slices_total)",
+        name="settled_is_complete",
+    ),
+    CheckConstraint("low IS NULL OR high IS NULL OR low <= high", name="window_ends_after_it_begins"),
+    Index(
+        "runs_one_open_live_run",
+        "pipeline_id",
+        unique=True,
+        postgresql_where=text("lane = 'live' AND state IN ('created','extracting','uploading','failed','cancelled')"),
+    ),
+    Index(
+        "runs_one_initial_sync",
+        "pipeline_id",
+        "generation",
+        unique=True,
+        postgresql_where=text("kind = 'initial' AND state <> 'abandoned'"),
+    ),
+    Index(
+        "runs_open",
+        "pipeline_id",
+        "state",
+        postgresql_where=text("state IN ('created','extracting','uploading','failed','cancelled')"),
+    ),
+    Index("runs_by_pipeline", "pipeline_id", "created_at"),
+    Index("runs_newest", "created_at"),
+    Index("runs_with_spool", "ended_at", postgresql_where=text("spool_freed_at IS NULL")),
+    Index("runs_with_rejects", "ended_at", postgresql_where=text("rejects_freed_at IS NULL")),
+)
+
+slices: Final = Table(
+    "slices",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("no", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("rows_read", BigInteger, nullable=False, server_default="0", comment="progress; final once published"),
+    Column("bytes_spooled", BigInteger, nullable=False, server_default="0", comment="progress, counted as room taken"),
+    Column("held_reason", Text, comment="why it does not start, for operators"),
+    *_claim(),
+    UniqueConstraint("run_id", "no"),
+    CheckConstraint("state IN ('pending','extracting','published')", name="state_known"),
+    CheckConstraint("least(rows_read, bytes_spooled) >= 0", name="counts_not_negative"),
+    Index("slices_unpublished", "run_id", postgresql_where=text("state <> 'published'")),
+)
+
+chunks: Final = Table(
+    "chunks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("slice_id", ForeignKey("slices.id", ondelete="CASCADE"), nullable=False),
+    Column("no", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="ready"),
+    Column("path", Text, nullable=False),
+    Column("checksum", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False, server_default="0", comment="all rows below it are final"),
+    _rows("accepted"),
+    _rows("rejected"),
+    _rows("unchanged"),
+    _rows("superseded"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("in_doubt_since", _INSTANT, comment="first claim, or the first after an operator accepted the doubt"),
+    Column("error", Text, comment="what the last attempt that did not finish said"),
+    Column("published_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("done_at", _INSTANT),
+    *_claim(),
+    UniqueConstraint("slice_id", "no"),
+    CheckConstraint("state IN ('ready','uploading','done','failed')", name="state_known"),
+    CheckConstraint("least(rows, bytes, accepted, rejected, unchanged, superseded) >= 0", name="counts_not_negative"),
+    CheckConstraint("position BETWEEN 0 AND rows", name="position_inside"),
+    CheckConstraint("position = accepted + rejected + unchanged + superseded", name="rows_accounted_for"),
+    CheckConstraint("state <> 'done' OR position = rows", name="done_is_complete"),
+    Index("chunks_unfinished", "run_id", "published_at", "no", postgresql_where=text("state <> 'done'")),
+    Index(
+        "chunks_under_way",
+        "run_id",
+        postgresql_where=text("state = 'uploading' OR (state = 'ready' AND sent_at IS NOT NULL)"),
+    ),
+    Index(
+        "chunks_in_doubt",
+        "in_doubt_since",
+        postgresql_where=text("state <> 'done' AND in_doubt_since IS NOT NULL"),
+    ),
+)
+
+reject_files: Final = Table(
+    "reject_files",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("chunk_id", ForeignKey("chunks.id", ondelete="CASCADE"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("checksum", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("counts", JSONB, nullable=False, comment="rows by reject code"),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Index("reject_files_by_run", "run_id"),
+)
+
+markers: Final = Table(
+    "markers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("recorded_at", _INSTANT, nullable=False, server_default=func.now()),
+)

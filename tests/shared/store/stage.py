@@ -1,0 +1,230 @@
+"""Workers without work: the store's moves in the order in which planners, extractors and uploaders make them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from shared.catalog import (
+    Connection,
+    DataModel,
+    DuckDbConfig,
+    Environment,
+    Feed,
+    Full,
+    Incremental,
+    IteratorType,
+    Pipeline,
+)
+from shared.messages import Message, TaskName
+from shared.run import ChunkId, Progress, Reject, RejectCode, Run, RunId, SliceId, Standing, Token, Window
+from shared.spool import SpooledFile
+from shared.store import chunks, declared, moves, runs, settling, slices
+from shared.store.chunks import ClaimedChunk
+from shared.store.claims import ClaimLost, fresh_token
+from shared.store.database import Database
+from shared.store.moves import Asked
+from shared.store.slices import NewChunk
+from worker.settle import decide
+
+WINDOW_CHUNKS = 4
+MAX_REOPENINGS = 3
+LEASE_S = 60.0
+LAPSED_S = -1.0
+"""A lease that lapses with the transaction that grants it: its holder counts as dead at once."""
+
+T0 = datetime(2024, 5, 1, tzinfo=UTC)
+T1 = datetime(2024, 5, 2, tzinfo=UTC)
+T2 = datetime(2024, 5, 3, tzinfo=UTC)
+INCREMENTAL = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_TZ)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A chunk and the token of whoever claimed it."""
+
+    chunk: ClaimedChunk
+    token: Token
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One database, and everybody who works on it."""
+
+    database: Database
+
+    def declare(
+        self,
+        pipeline_id: str = "people",
+        *,
+        mode: Incremental | Full = Full(),  # noqa: B008 - frozen
+        environment: Environment | None = Environment.DEVELOPMENT,
+    ) -> str:
+        with self.database.transaction() as connection:
+            declared.put(connection, Feed(id="us1", name="US", base_url="https://s2s.mparticle.com/v2", api_key="key",
+                                          api_secret="env:WAREHOUSE_SYNC_SECRET_US1"))  # fmt: skip
+            declared.put(connection, Connection(id="lake", name="Lake", service_provider="duckdb",
+                                                config=DuckDbConfig.model_validate({"folder": "/lake"})))  # fmt: skip
+            declared.put(connection, DataModel(id="users", name="Users", sql_query="SELECT 1"))
+            declared.put_pipeline(
+                connection,
+                Pipeline(
+                    id=pipeline_id,
+                    name=pipeline_id,
+                    connection_id="lake",
+                    data_model_id="users",
+                    feed_id="us1",
+                    environment=environment,
+                    sync_mode=mode,
+                ),
+            )
+        return pipeline_id
+
+    def trigger(self, pipeline_id: str = "people") -> Asked:
+        with self.database.transaction() as connection:
+            return moves.request_run(
+                connection, pipeline_id, window_chunks=WINDOW_CHUNKS, max_reopenings=MAX_REOPENINGS
+            )
+
+    def started(self, pipeline_id: str = "people") -> RunId:
+        (run_id,) = self.trigger(pipeline_id).runs
+        return run_id
+
+    def claim_plan(self, run_id: RunId, *, lease_s: float = LEASE_S) -> tuple[Run, Token]:
+        token = fresh_token()
+        with self.database.transaction() as connection:
+            run = runs.claim_plan(connection, run_id, token, lease_s)
+        if run is None:
+            raise ClaimLost
+        return run, token
+
+    def freeze(self, run: Run, token: Token, window: Window, *, slice_count: int = 1) -> list[Message]:
+        with self.database.transaction() as connection:
+            return runs.freeze(connection, run, token, window=window, snapshot={}, slice_count=slice_count)
+
+    def plan(self, run_id: RunId, window: Window | None = None, *, slice_count: int = 1) -> list[SliceId]:
+        run, token = self.claim_plan(run_id)
+        messages = self.freeze(run, token, window or Window(), slice_count=slice_count)
+        return [SliceId(message.id) for message in messages if message.task is TaskName.EXTRACT_SLICE]
+
+    def claim_slice(self, slice_id: SliceId, *, lease_s: float = LEASE_S) -> tuple[slices.ClaimedSlice, Token]:
+        token = fresh_token()
+        with self.database.transaction() as connection:
+            claimed = slices.claim(connection, slice_id, token, lease_s)
+        if claimed is None:
+            raise ClaimLost
+        return claimed, token
+
+    def publish(
+        self, claimed: slices.ClaimedSlice, token: Token, sizes: Sequence[int], *, extracted: int | None = None
+    ) -> list[Message]:
+        new = [NewChunk(ChunkId(uuid4()), no, f"{token}/{no}", "sum", rows, 100) for no, rows in enumerate(sizes)]
+        with self.database.transaction() as connection:
+            is_last = slices.publish(
+                connection, claimed, token, new, extracted=sum(sizes) if extracted is None else extracted
+            )
+            run = runs.get(connection, claimed.run_id)
+            messages = chunks.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
+        return messages or ([Message(TaskName.SETTLE_RUN, run.id)] if is_last else [])
+
+    def extract(self, slice_id: SliceId, sizes: Sequence[int]) -> list[ChunkId]:
+        self.publish(*self.claim_slice(slice_id), sizes)
+        return self.chunk_ids(slice_id)
+
+    def uploading(self, sizes: Sequence[int], window: Window | None = None) -> tuple[RunId, list[ChunkId]]:
+        """Take a pipeline's next run to where its chunks wait to be uploaded."""
+        run_id = self.started()
+        (slice_id,) = self.plan(run_id, window)
+        return run_id, self.extract(slice_id, sizes)
+
+    def claim(self, chunk_id: ChunkId, *, lease_s: float = LEASE_S) -> Held | None:
+        token = fresh_token()
+        with self.database.transaction() as connection:
+            claimed = chunks.claim(connection, chunk_id, token, lease_s)
+        return None if claimed is None else Held(claimed, token)
+
+    def held(self, chunk_id: ChunkId, *, lease_s: float = LEASE_S) -> Held:
+        held = self.claim(chunk_id, lease_s=lease_s)
+        if held is None:
+            raise ClaimLost
+        return held
+
+    def record(self, held: Held, position: int, *, start: int | None = None, rejected: int = 0) -> bool:
+        first = held.chunk.position if start is None else start
+        rejects = tuple(Reject(first + row, RejectCode.NO_IDENTITY, "no identity") for row in range(rejected))
+        file = SpooledFile(f"rejects/{held.token}/{first}", rejected, 10, "sum") if rejects else None
+        progress = Progress(position, position - first - rejected, rejects)
+        with self.database.transaction() as connection:
+            return chunks.record(connection, held.chunk, held.token, progress, lease_s=LEASE_S, rejects=file)
+
+    def finish(self, held: Held) -> list[Message]:
+        with self.database.transaction() as connection:
+            return chunks.finish(connection, held.chunk, held.token)
+
+    def upload(self, chunk_id: ChunkId, *, rejected: int = 0) -> list[Message]:
+        held = self.held(chunk_id)
+        if held.chunk.position < held.chunk.rows:
+            self.record(held, held.chunk.rows, rejected=rejected)
+        return self.finish(held)
+
+    def settle(self, run_id: RunId) -> bool:
+        with self.database.transaction() as connection:
+            held = settling.lock(connection, run_id)
+            settlement = decide(held.run, held.pipeline.standing)
+            if settlement is None:
+                return False
+            settling.settle(
+                connection,
+                held,
+                watermark=settlement.watermark,
+                history_settled_to=settlement.history_settled_to,
+            )
+        return True
+
+    def complete(self, run_id: RunId, window: Window | None = None, sizes: Sequence[int] = (2,)) -> None:
+        """Take a run that was just asked for to its end."""
+        for slice_id in self.plan(run_id, window):
+            for chunk_id in self.extract(slice_id, sizes):
+                self.upload(chunk_id)
+        assert self.settle(run_id)
+
+    def past_history(self) -> None:
+        """Declare an incremental pipeline whose initial sync has settled up to T0."""
+        self.declare(mode=INCREMENTAL)
+        self.complete(self.started(), Window(None, T0, includes_null=True))
+
+    def run(self, run_id: RunId) -> Run:
+        with self.database.transaction() as connection:
+            return runs.get(connection, run_id)
+
+    def standing(self, pipeline_id: str = "people") -> Standing:
+        with self.database.transaction() as connection:
+            return declared.get_pipeline(connection, pipeline_id).standing
+
+    def fault(self, pipeline_id: str = "people") -> str | None:
+        with self.database.transaction() as connection:
+            return declared.get_pipeline(connection, pipeline_id).faulted_reason
+
+    def chunk_ids(self, slice_id: SliceId) -> list[ChunkId]:
+        rows = self.rows("SELECT id FROM chunks WHERE slice_id = :slice ORDER BY no", slice=slice_id)
+        return [ChunkId(row.id) for row in rows]
+
+    def chunk(self, chunk_id: ChunkId) -> Any:
+        (row,) = self.rows("SELECT * FROM chunks WHERE id = :id", id=chunk_id)
+        return row
+
+    def rows(self, statement: str, **parameters: object) -> Sequence[Any]:
+        with self.database.transaction() as connection:
+            return connection.execute(sa.text(statement), parameters).all()
+
+    def write(self, statement: str, **parameters: object) -> None:
+        with self.database.transaction() as connection:
+            connection.execute(sa.text(statement), parameters)
+
+
+def sent(messages: Iterable[Message], task: TaskName) -> list[Any]:
+    """Give the ids in the messages of one task."""
+    return [message.id for message in messages if message.task is task]

@@ -1,0 +1,441 @@
+"""The shared rate, at a real Valkey."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from sandbox.ratelimit import RateLimit
+from sandbox.valkey import Valkey
+from shared.errors import BrokerUnavailable
+from worker.mparticle.answers import Accepted, Throttled
+from worker.mparticle.governor import (
+    BLOCK_S,
+    BURST_S,
+    FIRST_PAUSE_S,
+    FORGET_S,
+    KEY_PREFIX,
+    LAST_PAUSE_S,
+    MAX_PAUSE_S,
+    Denied,
+    Governor,
+    Grant,
+    Quota,
+)
+
+LONG_S = 10_000.0
+
+
+@pytest.fixture
+def group() -> str:
+    return f"group-{uuid.uuid4()}"
+
+
+@asynccontextmanager
+async def governors(valkey: Valkey, count: int = 1, timeout_s: float = 3) -> AsyncIterator[list[Governor]]:
+    """As many governors as there would be processes, each with connections of its own."""
+    async with AsyncExitStack() as stack:
+        made = [Governor.connect(valkey.url, timeout_s=timeout_s) for _ in range(count)]
+        for governor in made:
+            stack.push_async_callback(governor.close)
+        yield made
+
+
+@asynccontextmanager
+async def governor_without_jitter(valkey: Valkey) -> AsyncIterator[Governor]:
+    governor = Governor(redis.asyncio.Redis.from_url(valkey.url), jitter=lambda: 0.0)
+    try:
+        yield governor
+    finally:
+        await governor.close()
+
+
+async def wait_of(reserved: Any) -> float:
+    slot = await reserved
+    assert isinstance(slot, Grant)
+    return slot.wait_s
+
+
+def test_slots_are_spaced_by_the_quota_whoever_asks(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> list[float]:
+        async with governors(valkey, 2) as (one, other):
+            return [await wait_of(governor.reserve(group, 100, 10, LONG_S)) for governor in [one, other] * 4]
+
+    waits = run(scenario())
+    assert waits[0] == 0
+    assert waits == [pytest.approx(10 * slot, abs=1) for slot in range(8)]
+
+
+def test_accounts_do_not_know_each_other(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            assert await wait_of(governor.reserve(group, 100, 1, LONG_S)) == 0
+            assert await wait_of(governor.reserve(group + "-other", 100, 1, LONG_S)) == 0
+
+    run(scenario())
+
+
+def test_too_long_a_wait_is_denied_and_reserves_nothing(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.reserve(group, 100, 1, LONG_S)
+            for _ in range(3):
+                denied = await governor.reserve(group, 100, 1, 30)
+                assert isinstance(denied, Denied)
+                assert denied.wait_s == pytest.approx(100, abs=1)
+
+    run(scenario())
+
+
+def test_a_pause_holds_everybody(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey, 2) as (one, other):
+            assert await one.pause(group, 50) == 50
+            denied = await other.reserve(group, 1, 1_000, 30)
+            assert isinstance(denied, Denied)
+            assert 45 < denied.wait_s <= 50
+            assert 45 < await wait_of(other.reserve(group, 1, 1_000, 60)) <= 50
+
+    run(scenario())
+
+
+def test_a_longer_pause_is_not_shortened_and_a_shorter_one_is_lengthened(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.pause(group, 50)
+            assert 45 < await governor.pause(group, 5) <= 50
+            assert await governor.pause(group, 80) == 80
+            assert await governor.pause(group, 10 * MAX_PAUSE_S) == MAX_PAUSE_S
+
+    run(scenario())
+
+
+def test_a_slot_that_was_waited_for_is_still_good(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.reserve(group, 100, 1, LONG_S)
+            held = await governor.reserve(group, 100, 1, LONG_S)
+            assert isinstance(held, Grant)
+            assert await wait_of(governor.reserve(group, 100, 1, LONG_S, held=held)) == 0
+            # Asking again took nothing: the next slot is the third.
+            assert await wait_of(governor.reserve(group, 100, 1, LONG_S)) == pytest.approx(200, abs=1)
+
+    run(scenario())
+
+
+def test_a_pause_that_began_meanwhile_voids_a_held_slot(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey, 2) as (one, other):
+            await one.reserve(group, 1, 1, LONG_S)
+            held = await one.reserve(group, 1, 1, LONG_S)
+            assert isinstance(held, Grant)
+            await other.pause(group, 50)
+            assert isinstance(await one.reserve(group, 1, 1, 30, held=held), Denied)
+            assert 45 < await wait_of(one.reserve(group, 1, 1, 60, held=held)) <= 50
+
+    run(scenario())
+
+
+def test_lost_memory_costs_a_burst_and_not_the_slots_held(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            held = [await governor.reserve(group, 100, 1, LONG_S) for _ in range(5)]
+            redis.Redis.from_url(valkey.url).delete(KEY_PREFIX + group)
+            afterwards = [await wait_of(governor.reserve(group, 100, 1, LONG_S, held=slot)) for slot in held[1:]]  # type: ignore[arg-type] # long waits are never denied
+            assert [round(wait, -1) for wait in afterwards] == [0, 100, 200, 300]
+
+    run(scenario())
+
+
+def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str) -> None:
+    pause_s = 0.3
+    granted: list[tuple[float, float]] = []
+    under_way = asyncio.Event()
+
+    async def sender(governor: Governor, until: float) -> None:
+        while time.monotonic() < until:
+            held: Grant | None = None
+            while True:
+                asked_at = time.monotonic()
+                slot = await governor.reserve(group, 10, 2_000, 5, held=held)
+                assert isinstance(slot, Grant)
+                if not slot.wait_s:
+                    break
+                await asyncio.sleep(slot.wait_s)
+                held = slot
+            granted.append((asked_at, time.monotonic()))
+            if len(granted) >= 20:
+                under_way.set()
+
+    async def scenario() -> tuple[float, float]:
+        async with governors(valkey, 3) as [first, *others]:
+            began_at = time.monotonic()
+            senders = [asyncio.create_task(sender(one, began_at + 0.8)) for one in [first, *others] * 2]
+            await under_way.wait()
+            await first.pause(group, pause_s)
+            paused_at = time.monotonic()
+            await asyncio.gather(*senders)
+            return began_at, paused_at
+
+    began_at, paused_at = run(scenario())
+    assert [at for asked_at, at in granted if asked_at >= paused_at and at < paused_at + pause_s - 0.005] == []
+    afterwards = [at for _, at in granted if at >= paused_at + pause_s - 0.005]
+    assert afterwards
+    sending_s = max(at for _, at in granted) - began_at - pause_s
+    assert 10 * (len(granted) - 1) <= 2_000 * (sending_s + 2 * BURST_S)
+
+
+def test_no_second_holds_more_than_the_quota_wherever_it_begins(run: Any, valkey: Valkey, group: str) -> None:
+    quota_per_s = 4_000
+    sizes = Random(7)  # noqa: S311 - repeatable, not secret
+    sent: list[tuple[float, int]] = []
+
+    async def sender(governor: Governor, until: float) -> None:
+        while time.monotonic() < until:
+            held: Grant | None = None
+            batches = sizes.choice([1, 1, 1, 7, 100, 400])
+            while True:
+                slot = await governor.reserve(group, batches, quota_per_s, 5, held=held)
+                assert isinstance(slot, Grant)
+                if not slot.wait_s:
+                    break
+                await asyncio.sleep(slot.wait_s)
+                held = slot
+            sent.append((time.monotonic(), batches))
+
+    async def scenario() -> None:
+        async with governors(valkey, 3) as all_of_them:
+            until = time.monotonic() + 2.5
+            await asyncio.gather(*(sender(governor, until) for governor in all_of_them * 2))
+
+    run(scenario())
+    limit = RateLimit(quota_per_s, None)
+    assert [limit.admit(batches, at) for at, batches in sent] == [None] * len(sent)
+    # And little of it is left unused.
+    assert sum(batches for _, batches in sent) > 2.5 * quota_per_s * 0.85
+
+
+@pytest.mark.parametrize(
+    ("batches_per_s", "body"),
+    [(270, 90), (150, 75), (100, 100), (99.5, 99), (50, 50), (1_000, 100), (1_001, 91), (5e6, 100), (2, 2), (0.2, 1)],
+)
+def test_bodies_are_sized_so_that_they_fill_a_second(valkey: Valkey, batches_per_s: float, body: int) -> None:
+    quota = Governor.connect(valkey.url).of("any", batches_per_s)
+    assert quota.body_batches(100) == body
+
+
+def test_refusals_of_bodies_sent_together_are_one_trouble(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governor_without_jitter(valkey) as governor:
+            pauses = await asyncio.gather(*(governor.back_off(group) for _ in range(16)))
+            assert max(pauses) == FIRST_PAUSE_S
+            assert min(pauses) > 0
+
+    run(scenario())
+
+
+def test_pauses_double_with_each_new_refusal_up_to_a_limit_and_are_forgotten(
+    run: Any, valkey: Valkey, group: str
+) -> None:
+    client = redis.Redis.from_url(valkey.url)
+
+    def let_pause_end(ago_s: float) -> None:
+        seconds, micros = client.time()
+        client.hset(KEY_PREFIX + group, "paused_until", int((seconds - ago_s) * 1_000_000) + micros)
+
+    async def scenario() -> list[float]:
+        async with governor_without_jitter(valkey) as governor:
+            pauses = []
+            for ago_s in [1.0] * 40 + [FORGET_S + 1]:
+                pauses.append(await governor.back_off(group))
+                let_pause_end(ago_s)
+            return [*pauses, await governor.back_off(group)]
+
+    pauses = run(scenario())
+    assert pauses[:4] == [1, 2, 4, 8]
+    assert pauses[39] == LAST_PAUSE_S
+    assert pauses[-1] == FIRST_PAUSE_S
+    client.close()
+
+
+def test_jitter_shortens_a_pause_by_half_at_most(run: Any, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            pauses = [await governor.back_off(str(uuid.uuid4())) for _ in range(20)]
+            assert all(FIRST_PAUSE_S / 2 <= pause <= FIRST_PAUSE_S for pause in pauses)
+            assert len(set(pauses)) > 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "at_least_s", "at_most_s"),
+    [(Throttled(20, "account"), 15, 20), (Throttled(None, None), FIRST_PAUSE_S / 2 - 0.4, FIRST_PAUSE_S)],
+)
+def test_a_429_in_one_worker_pauses_the_other(
+    run: Any, valkey: Valkey, group: str, answer: Throttled, at_least_s: float, at_most_s: float
+) -> None:
+    async def scenario() -> None:
+        async with governors(valkey, 2) as (one, other):
+            await one.of(group, 270).observe(answer)
+            slot = await other.of(group, 270).reserve(1, wanted=1, max_wait_s=30)
+            assert isinstance(slot, Grant)
+            assert at_least_s < slot.wait_s <= at_most_s
+
+    run(scenario())
+
+
+def test_other_answers_pause_nobody(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.of(group, 270).observe(Accepted(100))
+            assert await wait_of(governor.reserve(group, 1, 1, 0)) == 0
+
+    run(scenario())
+
+
+def test_at_the_default_quota_each_body_is_reserved_by_itself(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            quota = governor.of(group, 270)
+            assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
+            assert not quota.take(1)
+
+    run(scenario())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_at_a_high_quota_one_call_reserves_for_several_bodies(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            clock = Clock()
+            quota = Quota(governor, group, 20_000, clock=clock)
+            assert not quota.take(100)
+            assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
+            # 20 ms of 20,000 a second are 400 batches, four bodies.
+            assert [quota.take(100) for _ in range(4)] == [True] * 3 + [False]
+            # No more is reserved than what is wanted.
+            while not quota.take(100):
+                slot = await quota.reserve(100, wanted=200, max_wait_s=30)
+                assert isinstance(slot, Grant)
+                assert slot.batches == 200
+                if slot.wait_s:
+                    await asyncio.sleep(slot.wait_s)
+            assert not quota.take(100)
+
+    run(scenario())
+
+
+def test_what_is_reserved_ahead_is_void_after_a_while_and_after_a_429(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            clock = Clock()
+            quota = Quota(governor, group, 1_000_000, clock=clock)
+            await quota.reserve(100, wanted=1_000, max_wait_s=30)
+            assert quota.take(100)
+            clock.now += BLOCK_S
+            assert not quota.take(100)
+            await quota.reserve(100, wanted=1_000, max_wait_s=30)
+            assert quota.take(100)
+            await quota.observe(Throttled(5, None))
+            assert not quota.take(100)
+
+    run(scenario())
+
+
+def test_keys_expire_by_themselves_and_are_ours(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.reserve(group + "-reserved", 100, 0.001, LONG_S)
+            await governor.pause(group + "-paused", MAX_PAUSE_S)
+            await governor.back_off(group + "-backed-off")
+
+    run(scenario())
+    with redis.Redis.from_url(valkey.url) as client:
+        keys = {key: client.ttl(key) for key in client.keys(f"*{group}*")}
+    assert len(keys) == 3
+    assert all(key.decode().startswith(KEY_PREFIX) for key in keys)
+    assert all(ttl_s > MAX_PAUSE_S for ttl_s in keys.values())
+    # A slot that takes 100,000 s outlives the usual expiry.
+    assert max(keys.values()) > 100_000
+
+
+def test_a_flush_of_redis_scripts_is_survived(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            for _ in range(2):
+                assert isinstance(await governor.reserve(group, 1, 270, 30), Grant)
+                redis.Redis.from_url(valkey.url).script_flush()
+
+    run(scenario())
+
+
+def test_a_server_that_is_gone_is_said_to_be_and_is_used_again_once_back(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            assert isinstance(await governor.reserve(group, 1, 270, 30), Grant)
+            valkey.stop()
+            try:
+                for _ in range(2):
+                    with pytest.raises(BrokerUnavailable, match=re.escape("127.0.0.1")) as raised:
+                        await governor.reserve(group, 1, 270, 30)
+                    assert valkey.address.password not in str(raised.value)
+            finally:
+                valkey.start()
+            assert isinstance(await governor.reserve(group, 1, 270, 30), Grant)
+
+    run(scenario())
+
+
+def test_a_server_that_hangs_does_not_hang_its_caller(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey, timeout_s=0.1) as [governor]:
+            await governor.reserve(group, 1, 270, 30)
+            pid = valkey.pid
+            assert pid
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for attempt in (governor.reserve(group, 1, 270, 30), governor.pause(group, 1)):
+                    with pytest.raises(BrokerUnavailable):
+                        await asyncio.wait_for(attempt, 3)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            assert isinstance(await governor.reserve(group, 1, 270, 30), Grant)
+
+    run(scenario())
+
+
+def test_a_cancelled_call_does_not_confuse_the_next(run: Any, valkey: Valkey, group: str) -> None:
+    async def answers() -> AsyncGenerator[Grant | Denied]:
+        async with governors(valkey) as [governor]:
+            await governor.pause(group + "-paused", 500)
+            for _ in range(20):
+                cut_off = asyncio.create_task(governor.reserve(group + "-paused", 1, 270, 30))
+                await asyncio.sleep(0)
+                cut_off.cancel()
+                await asyncio.gather(cut_off, return_exceptions=True)
+                yield await governor.reserve(group, 1, 1_000_000, 30)
+
+    async def scenario() -> None:
+        async with aclosing(answers()) as seen:
+            async for slot in seen:
+                # An answer to the cancelled call would be a denial.
+                assert isinstance(slot, Grant)
+
+    run(scenario())

@@ -1,0 +1,106 @@
+"""Which rows are final, in whatever order answers come."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import LedgerUnbalanced
+from shared.run import Progress, Reject, RejectCode
+from worker.frontier import Frontier
+
+
+def checked(row: int) -> Reject:
+    return Reject(row, RejectCode.NO_IDENTITY, "no identity column has a value")
+
+
+def refused(row: int) -> Reject:
+    return Reject(row, RejectCode.REFUSED_BY_MPARTICLE, "mParticle says: no")
+
+
+def frontier(batch_rows: list[int], checks: list[int], *, rows: int, position: int = 0) -> Frontier:
+    return Frontier(
+        np.array(batch_rows, dtype=np.int64), [checked(row) for row in checks], position=position, rows=rows
+    )
+
+
+@given(st.data())
+def test_in_any_order_of_answers_each_row_is_counted_once(data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, 50), label="position")
+    is_batch = data.draw(st.lists(st.booleans(), max_size=60), label="rows")
+    batch_rows = [position + row for row, good in enumerate(is_batch) if good]
+    checks = [position + row for row, good in enumerate(is_batch) if not good]
+    rows = position + len(is_batch)
+    refusals = data.draw(st.sets(st.sampled_from(range(len(batch_rows)))) if batch_rows else st.just(set()))
+    cuts = sorted({0, len(batch_rows), *data.draw(st.lists(st.integers(0, len(batch_rows)), max_size=8))})
+    bodies = data.draw(st.permutations(list(pairwise(cuts))), label="order of answers")
+
+    one = frontier(batch_rows, data.draw(st.permutations(checks)), rows=rows, position=position)
+    seen: list[Progress] = []
+    for first, end in bodies:
+        if data.draw(st.booleans(), label="record before"):
+            seen += filter(None, [one.advance()])
+        for batch in range(first, end):
+            if batch in refusals:
+                one.refuse(batch, refused(batch_rows[batch]))
+            else:
+                one.accept(batch, batch + 1)
+    seen += filter(None, [one.advance()])
+
+    assert one.is_complete
+    assert one.advance() is None
+    before = position
+    for progress in seen:
+        assert progress.position > before
+        assert progress.accepted + len(progress.rejects) == progress.position - before
+        assert [reject.row for reject in progress.rejects] == sorted(reject.row for reject in progress.rejects)
+        assert all(before <= reject.row < progress.position for reject in progress.rejects)
+        before = progress.position
+    assert before == rows
+    assert sum(progress.accepted for progress in seen) == len(batch_rows) - len(refusals)
+    rejected = [reject for progress in seen for reject in progress.rejects]
+    expected = [checked(row) for row in checks] + [refused(batch_rows[batch]) for batch in refusals]
+    assert sorted(rejected, key=lambda reject: reject.row) == sorted(expected, key=lambda reject: reject.row)
+
+
+def test_what_is_final_beyond_a_gap_does_not_count_yet() -> None:
+    one = frontier([0, 1, 3, 4], [2], rows=5)
+    one.accept(2, 4)
+    assert one.advance() is None
+    one.accept(1, 2)
+    assert one.advance() is None
+    one.accept(0, 1)
+    assert one.advance() == Progress(5, 4, (checked(2),))
+
+
+def test_checked_rows_are_final_once_the_frontier_is_there() -> None:
+    one = frontier([3, 6], [0, 1, 2, 4, 5, 7], rows=8)
+    assert one.advance() == Progress(3, 0, (checked(0), checked(1), checked(2)))
+    one.accept(0, 1)
+    assert one.advance() == Progress(6, 1, (checked(4), checked(5)))
+    one.accept(1, 2)
+    assert one.advance() == Progress(8, 1, (checked(7),))
+
+
+def test_a_chunk_of_rejects_only_is_complete_at_once() -> None:
+    one = frontier([], [0, 1], rows=2)
+    assert one.advance() == Progress(2, 0, (checked(0), checked(1)))
+    assert one.is_complete
+
+
+def test_an_empty_rest_is_complete_without_progress() -> None:
+    one = frontier([], [], rows=4, position=4)
+    assert one.advance() is None
+    assert one.is_complete
+
+
+@pytest.mark.parametrize(
+    ("batch_rows", "checks"), [([0, 2], []), ([0, 1, 2], [1]), ([0, 1], []), ([1, 2], []), ([0, 1, 2], [2, 2])]
+)
+def test_rows_that_are_missing_or_counted_twice_are_noticed(batch_rows: list[int], checks: list[int]) -> None:
+    one = frontier(batch_rows, checks, rows=3)
+    one.accept(0, len(batch_rows))
+    with pytest.raises(LedgerUnbalanced, match="rows 0 to 2"):
+        one.advance()

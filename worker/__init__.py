@@ -1,0 +1,1 @@
+"""The tasks that plan, extract, upload and settle runs."""

@@ -1,0 +1,211 @@
+"""One body, sent at the shared rate until mParticle says something about its content.
+
+In between lie waits: for the governor, for the end of a pause, for a feed that does not answer. All of them end at once
+when the attempt does, and none is begun that the attempt would not live to see the end of: then the attempt yields.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from shared.errors import BrokerUnavailable, CredentialsRefused, FeedRefused
+from worker.mparticle.answers import (
+    Accepted,
+    Answer,
+    BatchesRefused,
+    NotTheApi,
+    SignInRefused,
+    Throttled,
+    TooLarge,
+    Unavailable,
+)
+from worker.mparticle.bodies import Body, body_bytes
+from worker.mparticle.client import FeedClient
+from worker.mparticle.encode import EncodedRows
+from worker.mparticle.governor import Denied, Grant, Quota
+from worker.sift import Verdict
+
+_TROUBLED_AFTER: Final = 2
+"""Failures in a row of one body that keep new bodies from starting: one is chance, two are trouble.
+
+What is accepted beyond a body that never succeeds is sent again by each attempt, and spends quota each time.
+"""
+_MOST_DOUBLINGS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an attempt may take, and wait.
+
+    Attributes:
+        attempt_s: From its start; no request starts later.
+        quota_s: The longest wait for the governor.
+        backoff_first_s: The first pause after no answer; doubled each time, then shortened by up to half at random.
+        backoff_max_s: The longest of these.
+    """
+
+    attempt_s: float
+    quota_s: float
+    backoff_first_s: float
+    backoff_max_s: float
+
+
+class PutOff(Exception):
+    """A body waits for a later attempt, in ``wait_s`` seconds or more."""
+
+    def __init__(self, wait_s: float, reason: str) -> None:
+        super().__init__(wait_s, reason)
+        self.wait_s: Final = wait_s
+        self.reason: Final = reason
+
+
+class Delivery:
+    """Delivers the bodies of one attempt; several at once, each by :meth:`deliver`.
+
+    Args:
+        encoded: What bodies are cut from.
+        feed: Where they go.
+        quota: What pays for them.
+        patience: When to give up; the attempt's time begins now.
+        ahead: How many batches may be reserved at once where the quota is high: what can start without waiting.
+        jitter: Gives a number in [0, 1); spreads back-off.
+    """
+
+    def __init__(
+        self,
+        encoded: EncodedRows,
+        feed: FeedClient,
+        quota: Quota,
+        patience: Patience,
+        *,
+        ahead: int,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._encoded = encoded
+        self._feed = feed
+        self._quota = quota
+        self._patience = patience
+        self._ahead = ahead
+        self._jitter = jitter
+        self._clock = asyncio.get_running_loop().time
+        self._deadline = self._clock() + patience.attempt_s
+        # One asks the governor at a time, so that bodies start in order and an ending attempt wastes one slot.
+        self._turn = asyncio.Lock()
+        self._over = asyncio.Event()
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._troubled: set[int] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further request may start."""
+        return self._over.is_set() or self._clock() >= self._deadline
+
+    def end(self) -> None:
+        """Start no further request and end all waits; requests in flight are left to finish."""
+        self._over.set()
+        self._calm.set()
+
+    async def calm(self) -> None:
+        """Wait until no body is in trouble, or the attempt is over."""
+        await self._calm.wait()
+
+    async def deliver(self, body: Body) -> Verdict:
+        """Send a body as often as it takes, always the same bytes.
+
+        Raises:
+            PutOff: the attempt is over, or ends before the body could be sent.
+            CredentialsRefused: mParticle refuses the key.
+            FeedRefused: what answers is not the Events API.
+        """
+        began_at = self._clock()
+        failures = 0
+        try:
+            while True:
+                await self._take_turn(body)
+                answer = await self._feed.send(body_bytes(self._encoded, body))
+                await self._observe(answer)
+                match answer:
+                    case Accepted() | BatchesRefused() | TooLarge():
+                        return answer
+                    case Throttled():
+                        continue  # the governor knows, and has the next turn wait
+                    case Unavailable(reason):
+                        failures += 1
+                        await self._back_off(body, failures, began_at, reason)
+                    case SignInRefused(status):
+                        raise CredentialsRefused(
+                            f"mParticle at {self._feed.host} refused the feed's sign-in (HTTP {status}); check api_key "
+                            f"and the secret that api_secret refers to, then retry the run"
+                        )
+                    case NotTheApi(status, message):
+                        raise FeedRefused(
+                            f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
+                            f"{f' ({message})' if message else ''}; check the feed's base_url, then retry the run"
+                        )
+                    case _:
+                        assert_never(answer)
+        finally:
+            self._troubled.discard(body.first)
+            if not self._troubled:
+                self._calm.set()
+
+    async def _take_turn(self, body: Body) -> None:
+        batches = len(body)
+        self._go_on()
+        if self._quota.take(batches):
+            return
+        async with self._turn:
+            self._go_on()
+            if self._quota.take(batches):
+                return
+            held: Grant | None = None
+            while True:
+                slot = await self._reserve(body, held)
+                if isinstance(slot, Denied):
+                    raise PutOff(slot.wait_s, f"the account's quota has no room for {slot.wait_s:.1f} s")
+                if not slot.wait_s:
+                    return
+                await self._rest(slot.wait_s)
+                held = slot
+
+    async def _reserve(self, body: Body, held: Grant | None) -> Grant | Denied:
+        max_wait_s = max(0.0, min(self._patience.quota_s, self._deadline - self._clock()))
+        # Bodies start in order, so that no more than what follows this one can be left.
+        wanted = min(self._ahead, len(self._encoded.rows) - body.first)
+        try:
+            return await self._quota.reserve(len(body), wanted=wanted, max_wait_s=max_wait_s, held=held)
+        except BrokerUnavailable as error:
+            raise PutOff(self._patience.backoff_max_s, str(error)) from error
+
+    async def _observe(self, answer: Answer) -> None:
+        try:
+            await self._quota.observe(answer)
+        except BrokerUnavailable as error:
+            asked_s = (answer.retry_after_s or 0.0) if isinstance(answer, Throttled) else 0.0
+            raise PutOff(max(asked_s, self._patience.backoff_max_s), str(error)) from error
+
+    async def _back_off(self, body: Body, failures: int, began_at: float, reason: str) -> None:
+        if failures >= _TROUBLED_AFTER:
+            self._troubled.add(body.first)
+            self._calm.clear()
+        doubled_s = self._patience.backoff_first_s * 2 ** min(failures - 1, _MOST_DOUBLINGS)
+        wait_s = min(doubled_s, self._patience.backoff_max_s) * (1 - self._jitter() / 2)
+        now = self._clock()
+        if self.is_over or now + wait_s >= self._deadline:
+            # As long again as the trouble has lasted, so that a feed that is down for long is asked less often.
+            raise PutOff(min(max(wait_s, now - began_at), self._patience.backoff_max_s), reason)
+        await self._rest(wait_s)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.is_over:
+            raise PutOff(0.0, "the attempt is over")

@@ -1,0 +1,1 @@
+"""From rows to mParticle: encode, check, pack, send."""

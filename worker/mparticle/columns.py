@@ -1,0 +1,150 @@
+"""Columns as the encoder and the checks read them: the many layouts of Arrow brought down to a few.
+
+A warehouse's driver decides whether strings come large, as views, in a dictionary or in an extension type. Here they
+all become the same; a dictionary's values stay apart from the rows, so that each is looked at once.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from shared.mapping.meanings import is_list, is_text
+from worker.mparticle.buffers import Index, Mask, both, numbers, offsets, texts, validity
+
+_FIRST_DAY: Final = -719_162
+_LAST_DAY: Final = 2_932_896
+"""Days from 1970-01-01 to the first day of the year 1 and to the last of 9999: what ISO 8601 can write."""
+DAY_S: Final = 86_400
+PER_S: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_HEX_PAIRS: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint8).reshape(256, 2)
+_UUID_CHARS: Final = 36
+_UUID_DIGITS: Final = np.delete(np.arange(_UUID_CHARS), [8, 13, 18, 23])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: row i holds value ``codes[i]``, or value i.
+
+    ``present`` says which rows hold a value at all; what the others point to is arbitrary. ``unfit`` says which of the
+    present ones cannot become what their field accepts. Values that are lists have their entries in ``entries``, NULL
+    ones left out, and value i has those from ``bounds[i]`` up to ``bounds[i + 1]``.
+    """
+
+    values: Any
+    codes: Index | None = None
+    present: Mask | None = None
+    unfit: Mask | None = None
+    entries: "Column | None" = None
+    bounds: Index | None = None
+
+    def __len__(self) -> int:
+        """Give the number of rows."""
+        return len(self.values) if self.codes is None else len(self.codes)
+
+    def rows(self, values: Mask) -> Mask:
+        """Give the rows that hold one of the chosen values."""
+        mask = values if self.codes is None else values[self.codes]
+        return mask if self.present is None else mask & self.present
+
+
+def plain(array: Any) -> Column:
+    """Bring an array of any type that has a meaning down to a plain one.
+
+    The values are then of type null, bool, integer, float, decimal, date, time, timestamp, string, list, map or
+    struct. Numbers that JSON cannot write and dates that ISO 8601 cannot count as absent.
+    """
+    arrow_type = array.type
+    if types.is_dictionary(arrow_type):
+        return _from_dictionary(array)
+    if types.is_run_end_encoded(arrow_type):
+        return plain(pc.run_end_decode(array))
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return _from_extension(array)
+    if is_text(arrow_type):
+        strings = array if types.is_string(arrow_type) else array.cast(pa.string())
+        return Column(strings, present=validity(strings))
+    if is_list(arrow_type):
+        return _from_list(array if types.is_list(arrow_type) else array.cast(pa.list_(arrow_type.value_type)))
+    if types.is_float16(arrow_type):
+        return plain(array.cast(pa.float32()))
+    return Column(array, present=both(validity(array), _expressible(array)))
+
+
+def _from_dictionary(array: Any) -> Column:
+    if len(array.dictionary) > len(array):
+        # A slice keeps the whole dictionary; looking at all of it would cost more than sharing values saves.
+        return plain(array.dictionary_decode())
+    if not len(array.dictionary):
+        return plain(pa.nulls(len(array), array.type.value_type))
+    inner = plain(array.dictionary)
+    codes = numbers(pc.fill_null(array.indices, 0)).astype(np.int32)
+    return replace(
+        inner,
+        codes=codes if inner.codes is None else inner.codes[codes],
+        present=both(validity(array), None if inner.present is None else inner.present[codes]),
+    )
+
+
+def _from_extension(array: Any) -> Column:
+    match array.type.extension_name:
+        case "arrow.uuid":
+            return _from_uuids(array.storage)
+        case "arrow.bool8":
+            return plain(pc.not_equal(array.storage, 0))
+        case _:
+            return plain(array.storage)
+
+
+def _from_uuids(array: Any) -> Column:
+    width = array.type.byte_width
+    if len(array):
+        content = np.frombuffer(array.buffers()[1], dtype=np.uint8)[array.offset * width :][: len(array) * width]
+    else:
+        content = np.empty(0, dtype=np.uint8)
+    text = np.full((len(array), _UUID_CHARS), ord("-"), dtype=np.uint8)
+    text[:, _UUID_DIGITS] = _HEX_PAIRS[content].reshape(len(array), 2 * width)
+    bounds = np.arange(0, (len(array) + 1) * _UUID_CHARS, _UUID_CHARS, dtype=np.int32)
+    return Column(texts(bounds, text).cast(pa.string()), present=validity(array))
+
+
+def _from_list(array: Any) -> Column:
+    bounds = offsets(array)
+    entries = plain(array.values.slice(bounds[0], bounds[-1] - bounds[0]))
+    bounds = bounds - bounds[0]
+    if entries.present is not None:
+        kept = np.flatnonzero(entries.present).astype(np.int32)
+        bounds = np.searchsorted(kept, bounds).astype(np.int32)
+        entries = replace(entries, codes=kept if entries.codes is None else entries.codes[kept], present=None)
+    return Column(array, present=validity(array), entries=entries, bounds=bounds)
+
+
+def _expressible(array: Any) -> Mask | None:
+    arrow_type = array.type
+    if types.is_floating(arrow_type):
+        finite: Mask = np.isfinite(numbers(array))
+        return None if finite.all() else finite
+    if types.is_temporal(arrow_type):
+        return _within(numbers(array), *iso_range(arrow_type))
+    return None
+
+
+def iso_range(arrow_type: Any) -> tuple[int, int]:
+    """Give the first and last count of a date, time or timestamp type that ISO 8601 can write."""
+    if types.is_date32(arrow_type):
+        return _FIRST_DAY, _LAST_DAY
+    day = DAY_S * PER_S["ms" if types.is_date64(arrow_type) else arrow_type.unit]
+    if types.is_time(arrow_type):
+        return 0, day - 1
+    limits = np.iinfo(np.int64)
+    return max(_FIRST_DAY * day, limits.min), min((_LAST_DAY + 1) * day - 1, limits.max)
+
+
+def _within(counts: npt.NDArray[Any], first: int, last: int) -> Mask | None:
+    if not counts.size or (counts.min() >= first and counts.max() <= last):
+        return None
+    return (counts >= first) & (counts <= last)

@@ -1,0 +1,109 @@
+"""A column read as what its field accepts."""
+
+from dataclasses import replace
+from typing import Any, Final, assert_never
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from shared.mapping.destinations import ValueType
+from shared.mapping.meanings import is_compound
+from worker.mparticle.buffers import Bytes, Mask, characters, lengths, numbers, offsets, without_nulls
+from worker.mparticle.columns import Column, plain
+from worker.mparticle.nested import documents
+
+_UUID_CHARS: Final = 36
+_HYPHENS: Final = [8, 13, 18, 23]
+_DIGITS: Final = len("0123456789")
+_LETTERS: Final = len("abcdef")
+_INTEGER: Final = "^-?[0-9]{1,19}$"
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def read(value: ValueType, array: Any) -> Column:
+    """Read one Arrow array as a field's values.
+
+    Values that cannot become what the field accepts are ``unfit``. An identity that is the empty text is absent.
+    """
+    column = plain(array)
+    match value:
+        case ValueType.ATTRIBUTE:
+            return _attribute(column)
+        case ValueType.STRING:
+            return _identity(column)
+        case ValueType.UUID:
+            return _uuid(_identity(column))
+        case ValueType.INT64:
+            return _int64(_identity(column))
+        case _:
+            assert_never(value)
+
+
+def _attribute(column: Column) -> Column:
+    inner = column if column.entries is None else column.entries
+    if not is_compound(inner.values.type):
+        return column
+    return Column(documents(column.values), column.codes, column.present)
+
+
+def _identity(column: Column) -> Column:
+    if not types.is_string(column.values.type):
+        return column
+    filled = lengths(column.values) > 0
+    if filled.all():
+        return column
+    return replace(column, present=column.rows(filled))
+
+
+def _uuid(column: Column) -> Column:
+    if not types.is_string(column.values.type):
+        return column
+    fit = _are_uuids(column.values)
+    return column if fit.all() else replace(column, unfit=column.rows(~fit))
+
+
+def _are_uuids(strings: Any) -> Mask:
+    fit: Mask = lengths(strings) == _UUID_CHARS
+    candidates = np.flatnonzero(fit)
+    chosen = without_nulls(strings)
+    if len(candidates) < len(fit):
+        chosen = chosen.take(pa.array(candidates))
+    start = offsets(chosen)[0]
+    content: Bytes = characters(chosen)[start : start + len(candidates) * _UUID_CHARS].reshape(-1, _UUID_CHARS)
+    # Unsigned bytes wrap around: one comparison tests both ends of a range, and bit 0x20 makes letters lower-case.
+    digits = content - np.uint8(ord("0")) < _DIGITS
+    letters = (content | np.uint8(0x20)) - np.uint8(ord("a")) < _LETTERS
+    expected = digits | letters
+    expected[:, _HYPHENS] = content[:, _HYPHENS] == ord("-")
+    if not expected.all():
+        fit[candidates] = expected.all(axis=1)
+    return fit
+
+
+def _int64(column: Column) -> Column:
+    values = column.values
+    if types.is_uint64(values.type):
+        counted = numbers(values)
+        fit = counted <= np.uint64(_INT64.stop - 1)
+        fitting = pa.array(counted.astype(np.int64))
+    elif types.is_integer(values.type) or types.is_null(values.type):
+        return column
+    else:
+        fitting, fit = _parsed(without_nulls(values.cast(pa.string())))
+    return replace(column, values=fitting, unfit=None if fit.all() else column.rows(~fit))
+
+
+def _parsed(texts: Any) -> tuple[Any, Mask]:
+    """Parse texts as 64-bit integers; what does not fit becomes 0."""
+    fit = pc.match_substring_regex(texts, _INTEGER)
+    candidates = pc.if_else(fit, texts, b"0").cast(pa.string())
+    try:
+        return candidates.cast(pa.int64()), fit.to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        # Some of 19 digits are beyond 64 bits, and Arrow does not say which.
+        parsed = [int(text) for text in candidates.to_pylist()]
+        inside = np.array([number in _INT64 for number in parsed], dtype=np.bool_)
+        numbers64 = pa.array([number if number in _INT64 else 0 for number in parsed], pa.int64())
+        return numbers64, inside & fit.to_numpy(zero_copy_only=False)

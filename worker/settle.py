@@ -1,0 +1,40 @@
+"""From a run's counters to its outcome and the new watermark (pure)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.errors import LedgerUnbalanced
+from shared.run import Lane, Run, RunKind, RunState, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What settling writes: ``None`` leaves a mark where it is."""
+
+    watermark: datetime | None = None
+    history_settled_to: datetime | None = None
+
+
+def decide(run: Run, standing: Standing) -> Settlement | None:
+    """Say how a run settles, or give ``None`` where it is not complete or not ours to settle any more.
+
+    The order in which chunks ended makes no difference: only their counts are looked at. Rejected rows are no gap;
+    each is kept with its reason.
+
+    Raises:
+        LedgerUnbalanced: every chunk is done and yet rows are unaccounted for.
+    """
+    if run.state is not RunState.UPLOADING or not run.is_complete:
+        return None
+    if not run.ledger.balances or run.ledger.unsent:
+        raise LedgerUnbalanced(
+            f"run {run.id} of pipeline {run.pipeline_id!r}: {run.ledger.extracted} rows left the warehouse, "
+            f"{run.ledger.ended} are accounted for ({run.ledger}); the watermark stays. Please report this"
+        )
+    if standing.generation != run.generation:
+        return Settlement()
+    if run.kind is RunKind.INITIAL:
+        return Settlement(history_settled_to=run.window.high)
+    if run.lane is Lane.LIVE and run.window.high is not None and run.window.low is not None:
+        return Settlement(watermark=run.window.high)
+    return Settlement()

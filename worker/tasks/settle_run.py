@@ -1,0 +1,55 @@
+"""``warehouse_sync.settle_run``: close a complete run and move the watermark, in one transaction."""
+
+from celery import shared_task
+
+from shared.errors import SyncError
+from shared.messages import TaskName, read_payload
+from shared.run import Run, RunId
+from shared.store import moves, settling
+from shared.telemetry import bound, log
+from worker.process import Process
+from worker.settle import decide
+from worker.tasks.boundary import recorded, this_process
+
+_log = log(__name__)
+
+
+@shared_task(name=TaskName.SETTLE_RUN.value)
+def settle_run(payload: object) -> None:
+    """Settle the run that the payload names if it is complete, once, whoever sends it how often."""
+    process = this_process()
+    run_id = RunId(read_payload(payload))
+    with bound(run_id=str(run_id)):
+
+        def stop_run(error: SyncError) -> None:
+            with process.database.transaction() as connection:
+                moves.fail(connection, run_id, error)
+
+        with recorded(stop_run=stop_run):
+            run = _settle(process, run_id)
+            if run is None:
+                _log.info("message_out_of_date")
+            else:
+                _log.info(
+                    "run_settled",
+                    pipeline_id=run.pipeline_id,
+                    kind=run.kind,
+                    extracted=run.ledger.extracted,
+                    accepted=run.ledger.accepted,
+                    rejected=run.ledger.rejected,
+                )
+
+
+def _settle(process: Process, run_id: RunId) -> Run | None:
+    with process.database.transaction() as connection:
+        held = settling.lock(connection, run_id)
+        settlement = decide(held.run, held.pipeline.standing)
+        if settlement is None:
+            return None
+        settling.settle(
+            connection,
+            held,
+            watermark=settlement.watermark,
+            history_settled_to=settlement.history_settled_to,
+        )
+        return held.run

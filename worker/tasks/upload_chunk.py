@@ -1,0 +1,168 @@
+"""``warehouse_sync.upload_chunk``: one short attempt at one chunk, continued by a later message if need be."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError
+from functools import lru_cache
+from typing import Any, assert_never
+
+import pyarrow as pa
+from celery import shared_task
+
+from shared.catalog import Feed
+from shared.credentials import resolve
+from shared.errors import SyncError, Transient
+from shared.mapping.plan import MappingPlan
+from shared.messages import Message, TaskName, read_payload
+from shared.run import ChunkId, Progress, Reject, RunId, Token
+from shared.snapshot import Snapshot
+from shared.spool import SpooledFile
+from shared.store import chunks, declared, moves, runs
+from shared.store.chunks import ClaimedChunk
+from shared.store.claims import ClaimLost, fresh_token
+from shared.telemetry import bound, log
+from worker.heartbeat import heartbeat
+from worker.mparticle.check import Checks
+from worker.mparticle.client import FeedClient
+from worker.mparticle.encode import Encoder
+from worker.process import Process, is_shutting_down
+from worker.rejects import reject_table
+from worker.tasks.boundary import PUT_OFF_S, deliver, recorded, this_process
+from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
+
+_log = log(__name__)
+
+
+@shared_task(name=TaskName.UPLOAD_CHUNK.value)
+def upload_chunk(payload: object) -> None:
+    """Upload the chunk that the payload names, as far as one attempt gets."""
+    chunk_id = ChunkId(read_payload(payload))
+    with bound(chunk_id=str(chunk_id)), recorded():
+        process = this_process()
+        token = fresh_token()
+        with process.database.transaction() as connection:
+            claimed = chunks.claim(connection, chunk_id, token, process.settings.upload_lease_s)
+        if claimed is None:
+            _log.info("message_out_of_date")
+            return
+        with bound(
+            run_id=str(claimed.run_id), pipeline_id=claimed.pipeline_id, chunk_no=claimed.no, attempt=claimed.attempt
+        ):
+            attempt = _Attempt(process, claimed, token)
+            with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run):
+                deliver(process, attempt.make())
+
+
+class _Attempt:
+    """One claimant's attempt at one chunk, from where the chunk stands to where the attempt gets."""
+
+    def __init__(self, process: Process, claimed: ClaimedChunk, token: Token) -> None:
+        self._process = process
+        self._limits = process.settings
+        self._claimed = claimed
+        self._token = token
+        self._table: pa.Table | None = None
+        self._reject_files = 0
+        self._is_wanted = True
+
+    def make(self) -> list[Message]:
+        """Send what is not settled yet, and record how that ended."""
+        claimed = self._claimed
+        snapshot, encoder = _frozen(self._process, claimed.run_id)
+        with self._process.database.transaction() as connection:
+            feed = declared.get(connection, Feed, snapshot.feed.id)
+        secret = resolve(feed.api_secret, self._limits)
+        self._table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
+        encoded = encoder.encode(
+            self._table.slice(claimed.position), chunk_id=str(claimed.id), first_row=claimed.position
+        )
+        work = upload(
+            encoded,
+            rows=claimed.rows,
+            position=claimed.position,
+            feed=FeedClient(
+                self._process.session,
+                base_url=snapshot.feed.base_url,
+                api_key=snapshot.feed.api_key,
+                api_secret=secret,
+            ),
+            governor=self._process.governor.of(snapshot.feed.quota_group, snapshot.feed.batches_per_s),
+            limits=UploadLimits.of(self._limits),
+            record=self._record,
+            stopping=lambda: is_shutting_down() or not self._is_wanted,
+        )
+        return self._end(self._run(work))
+
+    def put_off(self, error: Transient) -> None:
+        """Give the chunk back, to be continued later."""
+        with self._process.database.transaction() as connection:
+            chunks.put_off(connection, self._claimed, self._token, PUT_OFF_S, str(error))
+
+    def stop_run(self, error: SyncError) -> None:
+        """Give the chunk up and fail its run."""
+        with self._process.database.transaction() as connection:
+            chunks.give_up(connection, self._claimed, self._token, str(error))
+            moves.fail(connection, self._claimed.run_id, error)
+
+    def _run(self, work: Coroutine[Any, Any, Ending]) -> Ending:
+        sending = self._process.start(work)
+        with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=sending.cancel):
+            try:
+                return sending.result()
+            except CancelledError:
+                raise ClaimLost from None
+
+    def _end(self, ending: Ending) -> list[Message]:
+        match ending:
+            case Finished():
+                with self._process.database.transaction() as connection:
+                    return chunks.finish(connection, self._claimed, self._token)
+            case Yielded(wait_s=wait_s, reason=reason):
+                _log.info("chunk_yielded", wait_s=wait_s, reason=reason)
+                with self._process.database.transaction() as connection:
+                    return chunks.put_off(connection, self._claimed, self._token, wait_s, reason)
+            case Stopped(error=error):
+                raise error
+            case _:
+                assert_never(ending)
+
+    async def _record(self, progress: Progress) -> None:
+        await asyncio.to_thread(self._save, progress)
+
+    def _save(self, progress: Progress) -> None:
+        file = self._keep(progress.rejects) if progress.rejects else None
+        with self._process.database.transaction() as connection:
+            is_wanted = chunks.record(
+                connection,
+                self._claimed,
+                self._token,
+                progress,
+                lease_s=self._limits.upload_lease_s,
+                rejects=file,
+            )
+        if progress.rejects:
+            _log.warning("rows_rejected", rejected=len(progress.rejects))
+        self._is_wanted = is_wanted
+
+    def _keep(self, rejects: Sequence[Reject]) -> SpooledFile:
+        self._reject_files += 1
+        return self._process.spool.write_rejects(
+            reject_table(self._table, rejects),
+            run_id=self._claimed.run_id,
+            chunk_id=self._claimed.id,
+            token=self._token,
+            part=self._reject_files,
+        )
+
+    def _renew(self) -> bool:
+        with self._process.database.transaction() as connection:
+            chunks.renew(connection, self._claimed.id, self._token, self._limits.upload_lease_s)
+        return True
+
+
+@lru_cache(maxsize=8)
+def _frozen(process: Process, run_id: RunId) -> tuple[Snapshot, Encoder]:
+    with process.database.transaction() as connection:
+        snapshot = Snapshot.model_validate(runs.get(connection, run_id).snapshot)
+    plan = MappingPlan.from_json(snapshot.mapping)
+    return snapshot, Encoder(plan, checks=Checks.from_json(snapshot.checks))

@@ -1,0 +1,231 @@
+"""DuckDB, embedded: a database file, a folder of Parquet and CSV files, or both, read-only.
+
+Arrow types are DuckDB's own, fixed for the whole result: integers as they are, HUGEINT ``decimal128(38, 0)``, DECIMAL
+``decimal128``, VARCHAR, UUID and JSON ``string``, BLOB ``binary``, DATE ``date32``, TIME ``time64``, TIMESTAMP in its
+own unit without a zone, TIMESTAMP WITH TIME ZONE ``timestamp[us, UTC]``, LIST, ARRAY, STRUCT and MAP as such. What
+Arrow would lose or garble arrives as DuckDB's text: ENUM, BIT, BIGNUM, UHUGEINT, INTERVAL, UNION, VARIANT, GEOMETRY and
+TIME WITH TIME ZONE; inside of another type these are refused. 'infinity' is no date that Arrow can say, and does not
+become one.
+
+Memory: a result streams, ``memory_limit_mib`` bounds what the query holds, the rest spills. Measured with 192 MiB, two
+threads and batches of 10,000 rows, as growth of the process's memory: scan of 2M rows x 10 columns 86 MiB; three tables
+of 1-3M rows joined, grouped to 1M rows with an ordered ARRAY_AGG, 206 MiB and 185 MiB on disk (128 MiB do not suffice).
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from shared.catalog import DuckDbConfig
+from shared.errors import ModelInvalid, QueryTimedOut, SyncError, WarehouseBusy
+from shared.sql import Query
+from worker.warehouses import duckdb_open
+from worker.warehouses.duckdb_errors import query_failed
+from worker.warehouses.duckdb_files import RootedSql, root_files
+
+_AS_TEXT: Final = frozenset(
+    {"enum", "bit", "bignum", "uhugeint", "interval", "union", "variant", "geometry", "time with time zone"}
+)
+_NESTED: Final = frozenset({"list", "array", "struct", "map", "tuple"})
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INTERRUPT_EVERY_S: Final = 0.05
+
+
+class DuckDbWarehouse:
+    """One connection's DuckDB; every query has a cursor of its own."""
+
+    dialect: Final = "duckdb"
+
+    def __init__(
+        self,
+        connection_id: str,
+        config: DuckDbConfig,
+        *,
+        folders: tuple[Path, ...],
+        query_timeout_s: float,
+        label: str,
+    ) -> None:
+        """Open, or join whoever has the same file open in this process.
+
+        Args:
+            connection_id: Named in errors of opening.
+            config: What was declared.
+            folders: The only folders that connections may read.
+            query_timeout_s: How long one query may take, from its start to its last row.
+            label: For whom; named in errors of queries, e.g. ``run 4f0...``.
+
+        Raises:
+            DeclarationInvalid: the connection leads out of ``folders``.
+            WarehouseUnreachable: a file or folder does not exist or cannot be read.
+            WarehouseBusy: another process writes to the database.
+        """
+        self._instance = duckdb_open.acquire(connection_id, duckdb_open.resolve(connection_id, config, folders))
+        self._query_timeout_s = query_timeout_s
+        self._label = label
+        self._is_open = True
+
+    def describe(self, query: Query) -> pa.Schema:
+        """Give the schema of a query's result; nothing runs, whatever the query is."""
+        with self._run(query) as run:
+            return run.schema
+
+    def clock(self) -> datetime:
+        """Give this machine's time, as DuckDB tells it."""
+        with self._run(Query("SELECT epoch_us(now()) AS now_us")) as run:
+            (batch,) = run
+        return _EPOCH + timedelta(microseconds=batch.column("now_us")[0].as_py())
+
+    @contextmanager
+    def stream(self, query: Query, *, batch_rows: int) -> Iterator["_Run"]:
+        """Give a query's rows as they come; it starts with the first step of the iteration."""
+        with self._run(query, batch_rows=batch_rows) as run:
+            yield run
+
+    def close(self) -> None:
+        """Give the instance back."""
+        if self._is_open:
+            self._is_open = False
+            duckdb_open.release(self._instance)
+
+    @contextmanager
+    def _run(self, query: Query, *, batch_rows: int = 1) -> Iterator["_Run"]:
+        run = _Run(self._instance, query, batch_rows=batch_rows, timeout_s=self._query_timeout_s, label=self._label)
+        try:
+            run.bind()
+            yield run
+        finally:
+            run.close()
+
+
+class _Run:
+    """One query on a cursor of its own, from binding to its last row; also a ``RecordStream``.
+
+    A thread waits for the time limit or a ``cancel`` and then interrupts the cursor until the query is closed: DuckDB
+    forgets an interruption that arrives just before it starts to execute.
+    """
+
+    def __init__(
+        self, instance: duckdb_open.Instance, query: Query, *, batch_rows: int, timeout_s: float, label: str
+    ) -> None:
+        self._memory_limit_mib = instance.config.memory_limit_mib
+        self._query = query
+        self._batch_rows = batch_rows
+        self._timeout_s = timeout_s
+        self._label = label
+        self._cursor = instance.root.cursor()
+        self._rooted = RootedSql(query.text)
+        self._roots_files = instance.config.folder is not None
+        self._reader: Any = None
+        self._timed_out = False
+        self._cancelled = False
+        self._stop = threading.Event()
+        self._closed = threading.Event()
+        self._watch = threading.Thread(target=self._interrupt_in_time, name=f"{label}: time limit", daemon=True)
+        self._watch.start()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of every batch."""
+        return self._schema
+
+    def bind(self) -> None:
+        """Have DuckDB resolve every name and type of the query, and run nothing."""
+        with self._translated():
+            if self._roots_files:
+                self._rooted = root_files(self._cursor, self._query.text)
+            statements = self._cursor.extract_statements(self._rooted.text)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise ModelInvalid(f"{self._label}: DuckDB finds more or other than one SELECT in the data model's SQL")
+            relation = self._cursor.sql(self._rooted.text, params=dict(self._query.parameters) or None)
+            self._relation = self._without_loss(relation)
+            with self._relation.limit(0).to_arrow_reader(1) as nothing:
+                self._schema = nothing.schema
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Start the query and give its rows."""
+        with self._translated():
+            self._reader = self._relation.to_arrow_reader(self._batch_rows)
+        while (batch := self._next()) is not None:
+            yield batch
+            del batch
+
+    def cancel(self) -> None:
+        """Interrupt the query, now or when it starts."""
+        self._cancelled = True
+        self._stop.set()
+
+    def close(self) -> None:
+        """End the query, read to its end or not."""
+        self._closed.set()
+        self._stop.set()
+        self._watch.join()
+        if self._reader is not None:
+            self._reader.close()
+        self._cursor.close()
+
+    def _next(self) -> pa.RecordBatch | None:
+        with self._translated():
+            try:
+                return self._reader.read_next_batch()
+            except StopIteration:
+                return None
+
+    def _without_loss(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        casts = []
+        for name, kind in zip(relation.columns, relation.types, strict=True):
+            quoted = '"' + name.replace('"', '""') + '"'
+            if kind.id in _AS_TEXT:
+                casts.append(f"CAST({quoted} AS VARCHAR) AS {quoted}")
+            elif _holds_lossy(kind):
+                raise ModelInvalid(
+                    f"{self._label}: column {name!r} is {kind}, which cannot be read without loss; cast it in the data "
+                    "model, e.g. to JSON or VARCHAR, inside as well as outside"
+                )
+        return relation.project(f"* REPLACE ({', '.join(casts)})") if casts else relation
+
+    def _interrupt_in_time(self) -> None:
+        if not self._stop.wait(self._timeout_s):
+            self._timed_out = True
+        while not self._closed.is_set():
+            self._cursor.interrupt()
+            self._closed.wait(_INTERRUPT_EVERY_S)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        self._raise_if_stopped()
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            self._raise_if_stopped()
+            # Without its cause: the driver's sentence may quote a row's values, and tracebacks end in logs.
+            raise self._failure(error) from None
+
+    def _raise_if_stopped(self) -> None:
+        if self._timed_out:
+            raise QueryTimedOut(
+                f"{self._label}: the query ran longer than {self._timeout_s:g} s; make it read less, or raise "
+                "WAREHOUSE_SYNC_QUERY_TIMEOUT_S"
+            )
+        if self._cancelled:
+            raise WarehouseBusy(f"{self._label}: the query was cancelled")
+
+    def _failure(self, error: Exception) -> SyncError:
+        return query_failed(
+            error,
+            label=self._label,
+            query=self._query,
+            rooted=self._rooted,
+            memory_limit_mib=self._memory_limit_mib,
+        )
+
+
+def _holds_lossy(kind: Any) -> bool:
+    if kind.id not in _NESTED:
+        return kind.id in _AS_TEXT
+    return any(_holds_lossy(child) for name, child in kind.children if name != "size")
