@@ -39,7 +39,7 @@ bench: .venv/installed ## Measure, and print ratios as a table and as JSON
 	$(BIN)/python -m bench $(ARGS)
 
 limits: .venv/installed ## Write docs/limits.md anew from the settings
-	$(BIN)/warehouse-sync limits > docs/limits.md
+	sed -i.old '/^|/d' docs/limits.md && rm docs/limits.md.old && $(BIN)/warehouse-sync limits >> docs/limits.md
 
 clean: ## Remove what was built, and the embedded servers' data
 	rm -rf .venv .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -78,8 +79,8 @@ def measure(rows: int, repetitions: int) -> list[dict[str, Any]]:
         size = _verify(encoder, chunks)
         usual, encoded = [], []
         for _ in range(repetitions):
-            usual.append(sum(_seconds(lambda: usual_way(chunk, CHUNK_ID)) for chunk in chunks))
-            encoded.append(sum(_seconds(lambda: encoder.encode(chunk, chunk_id=CHUNK_ID)) for chunk in chunks))
+            usual.append(sum(_seconds(partial(usual_way, chunk, CHUNK_ID)) for chunk in chunks))
+            encoded.append(sum(_seconds(partial(encoder.encode, chunk, chunk_id=CHUNK_ID)) for chunk in chunks))
         results.append(
             {
                 "columns": table.num_columns,

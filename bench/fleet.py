@@ -24,17 +24,22 @@ from shared.run import Run, RunState
 
 _OURS: Final = ("control", "extract", "upload", "extract-backfill", "upload-backfill", "beat")
 _SIZE: Final = stack.Size(upload_processes=2)
-QUERY: Final = "SELECT * FROM mp.main.users"
+FILE: Final = "SELECT * FROM mp.main.users"
+PARQUET: Final = "SELECT * FROM 'users.parquet'"
 
 
-def measure(rows: int, *, latency_s: float = 0.0, repetitions: int = 3) -> dict[str, Any]:
-    """Sync ``rows`` users x 10 columns in full, several times, and give the median run's figures."""
+def measure(rows: int, *, latency_s: float = 0.0, repetitions: int = 3, source: str = FILE) -> dict[str, Any]:
+    """Sync ``rows`` users x 10 columns in full, several times, and give the median run's figures.
+
+    The source is a table of a DuckDB file or a Parquet file. Memory is compared on Parquet: of its own files DuckDB
+    keeps pages in memory, up to the connection's limit, so there the size of the file shows too.
+    """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
         with services_for(home, {}) as services:
             premises = prepare_premises(home, services)
             build_users(premises.warehouse, rows=rows)
-            operations = _declared(premises)
+            operations = _declared(premises, source)
             programs = [
                 premises.feed_program("--storing", "off"),
                 *stack.workers(home, premises.environment, size=_SIZE),
@@ -58,15 +63,18 @@ def build_users(path: Path, *, rows: int) -> None:
             " FROM range($rows) t(i)",
             {"rows": rows, "now": datetime.now(UTC).replace(tzinfo=None)},
         )
+        warehouse.execute(f"COPY users TO '{path.parent / 'users.parquet'}'")
 
 
-def _declared(premises: Premises) -> Operations:
+def _declared(premises: Premises, source: str) -> Operations:
     operations = Operations(premises.settings())
     operations.migrate()
+    folder = premises.warehouse.parent
+    config = catalog.DuckDbConfig(folder=folder) if source == PARQUET else premises.connection().config
     for resource in (
         premises.feed(),
-        premises.connection(),
-        catalog.DataModel(id="users", name="Users", sql_query=QUERY),
+        catalog.Connection(id="sample", name="Sample", service_provider="duckdb", config=config),
+        catalog.DataModel(id="users", name="Users", sql_query=source),
         premises.pipeline("fleet", catalog.Full()),
     ):
         operations.declare(resource)
@@ -95,7 +103,7 @@ def _one(premises: Premises, operations: Operations, supervisor: Supervisor) -> 
         "rows_per_cpu_s_with_servers": round(run.ledger.accepted / (ours_s + used["servers"])),
         "cpu_s_by_process": {name: round(value, 2) for name, value in used.items()},
         "peak_mib": {name: round(supervisor.peak_rss_bytes(name) / 2**20) for name in ("extract", "upload")},
-        "peak_mib_of_one_uploader": round(_largest(supervisor.pids("upload")) / 2**20),
+        "mib_of_one_uploader": round(_largest(supervisor.pids("upload")) / 2**20),
     }
 
 

@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -20,8 +20,8 @@ class _Sink(asyncio.Protocol):
         self._left = 0
         self._head = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+    def connection_made(self, transport: Any) -> None:
+        self._write = transport.write
 
     def data_received(self, data: bytes) -> None:
         while data:
@@ -40,8 +40,8 @@ class _Sink(asyncio.Protocol):
                 data, self._head = self._head[end + 4 :], b""
                 if self._left == 0:
                     continue
-            if self._left == 0 and isinstance(self._transport, asyncio.Transport):
-                self._transport.write(_ANSWER)
+            if self._left == 0:
+                self._write(_ANSWER)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from console.demo import Options, run_demo
 from console.limits import limits_table
 from console.machine import run_machine
 from console.operations import Operations
-from console.progress import follow, ledgers
+from console.progress import follow, ledger_table, run_table
 from sandbox.feed import run_feed
 from shared.errors import SyncError
 from shared.run import RunId, RunState
@@ -98,7 +98,7 @@ def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 
     """List the newest runs and their ledgers."""
     with _operations() as operations:
         found = operations.runs(pipeline, limit=limit)
-    screen.print(ledgers(found))
+    screen.print(run_table(found))
     for run in found:
         if run.error:
             screen.print(f"[red]{run.id}: {run.error_kind}: {run.error}[/]", soft_wrap=True)
@@ -164,7 +164,7 @@ def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> 
             screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it")
         return
     ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
-    screen.print(ledgers(ended))
+    screen.print(ledger_table(ended))
     for run in ended:
         if run.error:
             screen.print(f"[red]{run.error_kind}: {run.error}[/]", soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from console import verdict
 from console.operations import Operations
-from console.progress import follow, ledgers
+from console.progress import follow, ledger_table
 from sandbox import stack
 from sandbox.child import Program
 from sandbox.demo import build_warehouse, change_users
@@ -111,7 +111,7 @@ class _Demo:
         if self._options.as_json:
             print(json.dumps(result))  # noqa: T201 - what --json promises, on standard output
         else:
-            self._screen.print(ledgers(runs))
+            self._screen.print(ledger_table(runs))
             profile = self._premises.ask("/profiles?customer_id=customer-0")
             self._screen.print("One finished profile:", json.dumps(profile, ensure_ascii=False, indent=2))
         for problem in found:

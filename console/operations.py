@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from celery import Celery
-
 from shared import broker
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
@@ -36,7 +34,7 @@ class Operations:
         """Connect lazily to what ``settings`` name."""
         self._settings = settings
         self._database = Database(database_url(settings), pool_size=2)
-        self._app: Celery = broker.build_app(settings, broker_url=broker_url(settings))
+        self._app = broker.build_app(settings, broker_url=broker_url(settings))
 
     def migrate(self) -> None:
         """Bring the state database up to this version."""

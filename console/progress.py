@@ -1,37 +1,41 @@
 """A run on the terminal: a live bar while it works, a ledger when it ended."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import timedelta
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from console.operations import Operations
-from shared.run import Run, RunId, RunState
+from shared.run import Ledger, Run, RunId
 
 
 def follow(operations: Operations, run_id: RunId, title: str, screen: Console) -> Run:
     """Show a run's progress until nothing works on it any more, and give it as it ended."""
+    screen.print(title)
     columns = (
         SpinnerColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
     )
+    began_at = time.monotonic()
     with Progress(*columns, console=screen) as progress:
-        bar = progress.add_task(title, total=None, detail="reads the warehouse")
-        run = operations.run(run_id)
+        bar = progress.add_task("reads the warehouse", total=None)
         for run in operations.watch(run_id):
             ledger = run.ledger
-            is_known = run.slices_total > 0 and run.slices_published == run.slices_total
+            speed = rows_per_s(run) or ledger.ended / (time.monotonic() - began_at)
+            is_read = run.slices_total > 0 and run.slices_published == run.slices_total
             progress.update(
                 bar,
-                total=ledger.extracted if is_known else None,
-                completed=ledger.ended if run.state is not RunState.CREATED else 0,
-                detail=f"{rows_per_s(run):,.0f} rows/s, {ledger.accepted:,} accepted, {ledger.rejected:,} rejected",
+                total=ledger.extracted if is_read else None,
+                completed=ledger.ended,
+                description=f"{ledger.ended:,} of {ledger.extracted:,} rows, {speed:,.0f} rows/s, "
+                f"{ledger.accepted:,} accepted, {ledger.rejected:,} rejected",
             )
     return run
 
@@ -49,22 +53,31 @@ def rows_per_s(run: Run) -> float:
     return run.ledger.ended / seconds if seconds else 0.0
 
 
-def ledgers(runs: Iterable[Run]) -> Table:
-    """Give the ledgers of some runs as a table."""
-    table = Table(title="Ledger: extracted = accepted + rejected + unchanged + superseded + unsent")
-    for heading in ("run", "pipeline", "kind", "state"):
+def ledger_table(runs: Sequence[Run]) -> Table:
+    """Give the ledgers of a few runs side by side."""
+    table = Table(title="Ledger", box=box.SIMPLE_HEAD)
+    table.add_column("rows")
+    for run in runs:
+        table.add_column(f"{run.kind} run", justify="right")
+    for name in (field.name for field in fields(Ledger)):
+        table.add_row(name, *(f"{getattr(run.ledger, name):,}" for run in runs))
+    table.add_row("balances", *("yes" if run.ledger.balances else "[red]no[/]" for run in runs))
+    table.add_row("seconds", *(f"{took(run).total_seconds():.1f}" for run in runs))
+    table.add_row("rows/s", *(f"{rows_per_s(run):,.0f}" for run in runs))
+    return table
+
+
+def run_table(runs: Iterable[Run]) -> Table:
+    """Give a list of runs, one a line."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True)
+    for heading in ("pipeline", "kind", "state"):
         table.add_column(heading)
-    counts = ("extracted", "accepted", "rejected", "unchanged", "superseded", "unsent")
-    for heading in (*counts, "seconds", "rows/s"):
+    for heading in ("extracted", "accepted", "rejected", "unsent", "seconds"):
         table.add_column(heading, justify="right")
     for run in runs:
-        table.add_row(
-            str(run.id),
-            run.pipeline_id,
-            run.kind,
-            run.state,
-            *(f"{getattr(run.ledger, name):,}" for name in counts),
-            f"{took(run).total_seconds():.1f}",
-            f"{rows_per_s(run):,.0f}",
-        )
+        ledger = run.ledger
+        counts = (ledger.extracted, ledger.accepted, ledger.rejected, ledger.unsent)
+        seconds = f"{took(run).total_seconds():.1f}"
+        table.add_row(str(run.id), run.pipeline_id, run.kind, run.state, *(f"{count:,}" for count in counts), seconds)
     return table

@@ -32,7 +32,7 @@ def flaw(batch: Any, *, historical: bool, now_ms: int) -> str | None:
         historical: whether it came on the path for old data, which has rules of its own.
         now_ms: the time of its arrival, in ms since the epoch.
 
-    Source: the inbound JSON Schema; for old data HTTP API, "historical data" (reference/events-api.md, section 4).
+    Source: the inbound JSON Schema; for old data HTTP API, "historical data".
     """
     if type(batch) is not dict:
         return "not_an_object"

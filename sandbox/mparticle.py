@@ -5,7 +5,7 @@
     POST /v2/events  /v2/bulkevents  /v2/bulkevents/historical     as mParticle; Basic sign-in
     the rest                                                       see ``sandbox.control``; no sign-in
 
-Source: mParticle HTTP API (reference/events-api.md). An encoding that is not accepted is answered 415; mParticle
+Source: mParticle HTTP API. An encoding that is not accepted is answered 415; mParticle
 documents no compression and hence no answer to it.
 """
 

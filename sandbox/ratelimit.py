@@ -2,7 +2,7 @@
 
 Each batch counts for the second that follows it. A refused request does not count, so whoever waits is let in.
 
-Source: HTTP API, "rate limits" (reference/events-api.md, section 6): counted in batches, of the two kinds speed and
+Source: HTTP API, "rate limits": counted in batches, of the two kinds speed and
 acceleration, answered with the headers named here. The algorithm is not published.
 """
 

@@ -23,6 +23,10 @@ _SOFT_SHUTDOWN_S: Final = 20
 _RECONNECT_AFTER_S: Final = 0.2
 
 
+App = Celery
+"""Celery's app, named here so that only the apps and the tasks need to know Celery."""
+
+
 def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = ()) -> Celery:
     """Build the app of one process; ``include`` names the modules with its tasks."""
     app = Celery("warehouse_sync", broker=broker_url, include=list(include))

@@ -231,3 +231,8 @@ class Progress:
     position: int
     accepted: int = 0
     rejects: tuple[Reject, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuse to take back what was settled."""
+        if self.accepted < 0:
+            raise ValueError(f"progress never goes back; {self.accepted} accepted rows are none")

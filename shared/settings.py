@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     record_batch_rows: Count = Field(10_000, description="rows asked of a warehouse's driver at a time")
     requests_in_flight: Count = Field(
-        16,
+        32,
         description="bodies on their way at once from one upload process; latency, not CPU, decides the rate",
     )
     body_max_batches: Count = Field(100, le=100, description="batches in one request; mParticle's own limit")
@@ -116,6 +116,9 @@ class Settings(BaseSettings):
         60, description="a recorded message not claimed by then is sent again, with doubling intervals"
     )
     resend_max_s: Seconds = Field(3600, description="the longest of those intervals")
+    retry_after_s: Seconds = Field(
+        30, description="how long work waits after a transient failure; upkeep looks no more often than this"
+    )
     doubt_max_s: Seconds = Field(
         25 * 86400, description="unfinished chunks older than this stop: mParticle forgets ids after 30 days"
     )

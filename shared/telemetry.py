@@ -31,7 +31,11 @@ def configure_logs(log_format: LogFormat, *, level: int = logging.INFO) -> None:
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                *rendered,
+            ],
         )
     )
     root = logging.getLogger()

@@ -26,6 +26,7 @@ from worker.mparticle.bodies import Body, body_bytes
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import EncodedRows
 from worker.mparticle.governor import Denied, Grant, Quota
+from worker.mparticle.redaction import without_values
 from worker.sift import Verdict
 
 _TROUBLED_AFTER: Final = 2
@@ -126,11 +127,15 @@ class Delivery:
         try:
             while True:
                 await self._take_turn(body)
-                answer = await self._feed.send(body_bytes(self._encoded, body))
+                self._go_on()
+                content = body_bytes(self._encoded, body)
+                answer = await self._feed.send(content)
                 await self._observe(answer)
                 match answer:
-                    case Accepted() | BatchesRefused() | TooLarge():
+                    case Accepted() | TooLarge():
                         return answer
+                    case BatchesRefused(message):
+                        return BatchesRefused(without_values(message, content))
                     case Throttled():
                         continue  # the governor knows, and has the next turn wait
                     case Unavailable(reason):
@@ -142,9 +147,10 @@ class Delivery:
                             f"and the secret that api_secret refers to, then retry the run"
                         )
                     case NotTheApi(status, message):
+                        said = f" ({without_values(message, content)})" if message else ""
                         raise FeedRefused(
                             f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
-                            f"{f' ({message})' if message else ''}; check the feed's base_url, then retry the run"
+                            f"{said}; check the feed's base_url, then retry the run"
                         )
                     case _:
                         assert_never(answer)

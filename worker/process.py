@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 import uvloop
-from celery import Celery
 
+from shared.broker import App
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.settings import Settings, settings
 from shared.spool import Spool
@@ -32,7 +32,7 @@ _stopping: Final = multiprocessing.Event()
 class Process:
     """One worker process's own connections."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: App) -> None:
         """Prepare, without opening anything."""
         self.app = app
 

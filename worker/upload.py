@@ -147,11 +147,13 @@ class _Attempt:
         self._ending: Yielded | Stopped | None = None
 
     async def make(self, senders: int, progress_every_s: float, stopping: Callable[[], bool]) -> Ending:
-        # A fixed set of senders, since a task for each body would cost a tenth of the body.
+        # A fixed set of senders that take the next body: nothing is made for each body, and they start in order.
         sending = {asyncio.create_task(self._send()) for _ in range(senders)}
         try:
             await self._watch(sending, progress_every_s, stopping)
         finally:
+            # Besides cancelling: until Python 3.12 asyncio.wait_for, which redis-py waits with, can swallow that.
+            self._delivery.end()
             for sender in sending:
                 sender.cancel()
             await asyncio.gather(*sending, return_exceptions=True)

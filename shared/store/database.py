@@ -17,8 +17,11 @@ _MIGRATIONS: Final = "shared.store:migrations"
 _CONNECT_TIMEOUT_S: Final = 5
 _STATEMENT_TIMEOUT_MS: Final = 60_000
 """No statement of ours takes long; one that does waits for a lock that nobody will release."""
+_IDLE_TIMEOUT_MS: Final = 10_000
+"""No transaction of ours pauses; one that does belongs to a process that is frozen or cut off, and its locks with it."""
 _OPTIONS: Final = (
-    f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+    f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout={_IDLE_TIMEOUT_MS}"
+    " -c timezone=UTC"
     # A generic plan knows no parameters, and without them no partial index of ours can be used.
     " -c plan_cache_mode=force_custom_plan"
 )

@@ -102,11 +102,12 @@ def _pipeline_row(row: sa.RowMapping) -> PipelineRow:
 def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
     statement = insert(table).values(row)
     replaced = {name: statement.excluded[name] for name in row if name != "id"} | {"modified_at": sa.func.now()}
-    result = connection.execute(
+    # A row comes back where one was written. SQLAlchemy does not count the rows of an INSERT.
+    written = connection.execute(
         statement.on_conflict_do_update(
             index_elements=[table.c.id],
             set_=replaced,
             where=table.c.document.is_distinct_from(statement.excluded.document),
-        )
+        ).returning(table.c.id)
     )
-    return bool(result.rowcount)
+    return written.one_or_none() is not None

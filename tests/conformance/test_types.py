@@ -18,7 +18,10 @@ COLUMNS = {
     "ratio": (pa.float64(), [-1.5, 1e300, None]),
     "name": (pa.string(), ["", "Zoë 😀 'quoted' \"twice\"\n", None]),
     "born": (pa.date32(), [date(1, 1, 1), date(9999, 12, 31), None]),
-    "seen": (pa.timestamp("us", "UTC"), [datetime(1900, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, 1, 2, 3, 4, UTC), None]),
+    "seen": (
+        pa.timestamp("us", "UTC"),
+        [datetime(1900, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, 1, 2, 3, 4, UTC), None],
+    ),
     "local": (pa.timestamp("us"), [datetime(2026, 3, 29, 2, 30), datetime(1969, 12, 31, 23, 59, 59), None]),  # noqa: DTZ001 - zone-less
     "opens": (pa.time64("us"), [time(0), time(23, 59, 59, 999_999), None]),
     "raw": (pa.binary(), [b"", b"\x00\xff", None]),

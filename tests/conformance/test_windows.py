@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -111,7 +112,7 @@ def test_windows_one_after_another_read_every_row_once(subject: Any, kind: str) 
         def reads_all_once(moments: list[datetime]) -> None:
             ends = [floor_to_unit(moment, settled.type, settled.zone) for moment in sorted(moments)]
             bounds = [None, *ends, None]
-            windows = [Window(low, high) for low, high in zip(bounds, bounds[1:], strict=False)]
+            windows = [Window(low, high) for low, high in pairwise(bounds)]
             rows = [row for window in windows for row in read(warehouse, kind, window)]
             assert sorted(rows) == list(range(500))
 
@@ -119,7 +120,7 @@ def test_windows_one_after_another_read_every_row_once(subject: Any, kind: str) 
 
 
 def test_the_iterators_spelling_is_the_results(subject: Any) -> None:
-    subject.load("changes", pa.table({"id": [1, 2], "Updated \"At\"": [date(2026, 3, 1), date(2026, 3, 2)]}))
+    subject.load("changes", pa.table({"id": [1, 2], 'Updated "At"': [date(2026, 3, 1), date(2026, 3, 2)]}))
     with subject.opened() as warehouse:
         model = "SELECT * FROM changes"
         schema = warehouse.describe(columns_query(model, warehouse.dialect))

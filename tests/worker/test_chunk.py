@@ -1,4 +1,5 @@
 import string
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def test_a_chunk_is_closed_only_where_the_next_row_would_not_fit(made: list[Any]
     # What an open chunk keeps is copied, which drops the unused bits around it: a few bytes of room may appear.
     slack = 4 * len(SCHEMA)
     chunks = list(cut(made, schema=SCHEMA, max_rows=10**6, max_bytes=max_bytes))
-    for chunk, following in zip(chunks, chunks[1:], strict=False):
+    for chunk, following in pairwise(chunks):
         assert chunk.nbytes + following.slice(0, 1).nbytes > max_bytes - slack
 
 

@@ -37,7 +37,7 @@ class BatchesRefused:
     """400: at least one batch of the body is bad, and none of it was taken.
 
     ``message`` is mParticle's own, of at most :data:`MESSAGE_CHARS` characters. It may quote what the batch held, so
-    it belongs beside the rejected row and is treated as that row is.
+    it goes no further than ``worker.mparticle.redaction``.
     """
 
     message: str

@@ -1,7 +1,9 @@
-"""Good batches to request bodies under mParticle's limits (pure).
+"""How batches are packed into request bodies.
 
-Batches are never copied one by one: every batch's text ends with a comma, so a body is a slice of the encoded buffer
-between brackets, and its size is a difference of offsets.
+A body is a run of neighbouring batches, written as a slice of their text between brackets. Packing is greedy and in
+order, so the batches of a chunk always fall into the same bodies.
+
+Source: mParticle HTTP API: up to 100 batches and 256 kB a request, whatever their number.
 """
 
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from worker.mparticle.encode import EncodedRows
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The batches ``[first, end)`` of some encoded rows, as indexes among the good ones."""
+    """The batches from ``first`` up to ``end``, counted among a chunk's good rows."""
 
     first: int
     end: int
@@ -25,33 +27,45 @@ class Body:
 
 
 def pack(offsets: npt.NDArray[np.int64], *, max_batches: int, max_bytes: int) -> list[Body]:
-    """Put every batch into exactly one body, in order, each as full as the limits allow.
-
-    A body is one byte longer than its batches' texts: two brackets come, the last comma goes. A batch that is too
-    large by itself gets a body of its own.
+    """Put every batch into exactly one body, in order, as many into each as fit.
 
     Args:
-        offsets: ``n + 1`` byte offsets of ``n`` batches.
-        max_batches: of one body.
-        max_bytes: of one body, brackets included.
+        offsets: Bounds of the batches' texts, in bytes, each text ending with a comma: one more than batches.
+        max_batches: Batches in one body.
+        max_bytes: Bytes of one body, brackets and commas included.
+
+    Raises:
+        ValueError: a batch alone is larger than a body may be; the checks must keep such rows back.
     """
     bodies: list[Body] = []
-    count, first = len(offsets) - 1, 0
+    first, count = 0, len(offsets) - 1
     while first < count:
+        # Between the brackets stands everything but the last comma: one byte more than the batches' texts.
         fitting = int(np.searchsorted(offsets, offsets[first] + max_bytes - 1, side="right")) - 1
-        end = min(max(fitting, first + 1), first + max_batches, count)
+        end = min(fitting, first + max_batches)
+        if end == first:
+            raise ValueError(
+                f"batch {first} has {offsets[first + 1] - offsets[first] - 1} bytes and cannot be sent in a body of "
+                f"{max_bytes}; the limit of one batch must be below it by two"
+            )
         bodies.append(Body(first, end))
         first = end
     return bodies
 
 
 def split(body: Body) -> tuple[Body, Body]:
-    """Halve a body of two batches or more."""
+    """Cut a body of at least two batches into halves, the first the smaller one if they differ.
+
+    Raises:
+        ValueError: there is only one batch.
+    """
+    if len(body) < 2:  # noqa: PLR2004 - halves
+        raise ValueError(f"{body} holds one batch and cannot be split")
     middle = (body.first + body.end) // 2
     return Body(body.first, middle), Body(middle, body.end)
 
 
 def body_bytes(encoded: EncodedRows, body: Body) -> bytes:
-    """Give the JSON array of a body's batches."""
+    """Write a body: a JSON array of its batches."""
     start, end = int(encoded.offsets[body.first]), int(encoded.offsets[body.end])
     return b"".join((b"[", encoded.data[start : end - 1], b"]"))

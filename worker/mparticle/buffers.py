@@ -20,8 +20,17 @@ def validity(array: Any) -> Mask | None:
     """Give which rows are not NULL; None if all are."""
     if array.null_count == 0:
         return None
-    valid: Mask = array.is_valid().to_numpy(zero_copy_only=False)
-    return valid
+    bits = array.buffers()[0]
+    if bits is None:
+        # Types without a bitmap of their own: null, and run-end encoded.
+        valid: Mask = array.is_valid().to_numpy(zero_copy_only=False)
+        return valid
+    return _unpacked(bits, array)
+
+
+def truth(array: Any) -> Mask:
+    """Give which rows of a boolean array are true."""
+    return _unpacked(array.buffers()[1], array) if len(array) else np.empty(0, dtype=np.bool_)
 
 
 def numbers(array: Any) -> npt.NDArray[Any]:
@@ -34,11 +43,11 @@ def numbers(array: Any) -> npt.NDArray[Any]:
     return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
 
 
-def offsets(array: Any) -> Index:
+def offsets(array: Any, width: type[np.signedinteger[Any]] = np.int32) -> npt.NDArray[Any]:
     """Give the n + 1 bounds of a string or list array's values, into its characters or child as they stand."""
     if len(array) == 0:
-        return np.zeros(1, dtype=np.int32)
-    return np.frombuffer(array.buffers()[1], dtype=np.int32)[array.offset : array.offset + len(array) + 1]
+        return np.zeros(1, dtype=width)
+    return np.frombuffer(array.buffers()[1], dtype=width)[array.offset : array.offset + len(array) + 1]
 
 
 def characters(array: Any) -> Bytes:
@@ -50,7 +59,8 @@ def characters(array: Any) -> Bytes:
 def lengths(array: Any) -> Index:
     """Give the length of every value: bytes of a string, entries of a list."""
     bounds = offsets(array)
-    return bounds[1:] - bounds[:-1]
+    sizes: Index = bounds[1:] - bounds[:-1]
+    return sizes
 
 
 def texts(bounds: npt.NDArray[Any], content: Any) -> Any:
@@ -80,3 +90,9 @@ def both(first: Mask | None, second: Mask | None) -> Mask | None:
     if first is None or second is None:
         return second if first is None else first
     return first & second
+
+
+def _unpacked(bits: Any, array: Any) -> Mask:
+    content = np.frombuffer(bits, dtype=np.uint8)[array.offset // 8 :]
+    skipped = array.offset % 8
+    return np.unpackbits(content, count=skipped + len(array), bitorder="little")[skipped:].view(np.bool_)

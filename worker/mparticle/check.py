@@ -116,28 +116,19 @@ def too_large(rows: npt.NDArray[np.int64], checks: Checks) -> tuple[Reject, ...]
 def _findings(plan: MappingPlan, columns: Sequence[Column], checks: Checks) -> Iterator[Finding]:
     leaves = list(zip(plan.leaves, columns, strict=True))
     attributes = [(leaf, column) for leaf, column in leaves if leaf.value is ValueType.ATTRIBUTE]
-    yield from _without_identity(leaves)
-    for value, code, rule in (
-        (ValueType.UUID, RejectCode.INVALID_UUID, "not a UUID (8-4-4-4-12 hexadecimal digits)"),
-        (ValueType.INT64, RejectCode.INVALID_INTEGER, "not a 64-bit integer"),
-    ):
-        for leaf, column in leaves:
-            if leaf.value is value and column.unfit is not None:
-                yield Finding(code, f"column {leaf.column!r}: {rule}", column.unfit)
-    for leaf, column in attributes:
-        if types.is_string(column.values.type):
-            yield from _long_values(leaf, column, checks)
     lists = [(leaf, column) for leaf, column in attributes if column.entries is not None]
+    yield from _without_identity(leaves)
+    yield from _unfit(leaves, ValueType.UUID, RejectCode.INVALID_UUID, "not a UUID of 8-4-4-4-12 hexadecimal digits")
+    yield from _unfit(leaves, ValueType.INT64, RejectCode.INVALID_INTEGER, "not a 64-bit integer")
+    for leaf, column in attributes:
+        yield from _long_values(leaf, column, checks)
     for leaf, column in lists:
         yield from _long_lists(leaf, column, checks)
     for leaf, column in lists:
         yield from _long_entries(leaf, column, checks)
     yield from _many_attributes(plan, attributes, checks)
     for leaf, column in leaves:
-        if leaf.value is ValueType.STRING and types.is_string(column.values.type):
-            huge = lengths(column.values) > checks.batch_max_bytes
-            if huge.any():
-                yield Finding(RejectCode.BATCH_TOO_LARGE, _too_large(checks), column.rows(huge))
+        yield from _huge_identities(leaf, column, checks)
 
 
 def _without_identity(leaves: Sequence[tuple[Leaf, Column]]) -> Iterator[Finding]:
@@ -152,7 +143,15 @@ def _without_identity(leaves: Sequence[tuple[Leaf, Column]]) -> Iterator[Finding
         yield Finding(RejectCode.NO_IDENTITY, "no identity column has a value", ~anyone)
 
 
+def _unfit(leaves: Sequence[tuple[Leaf, Column]], value: ValueType, code: RejectCode, rule: str) -> Iterator[Finding]:
+    for leaf, column in leaves:
+        if leaf.value is value and column.unfit is not None:
+            yield Finding(code, f"column {leaf.column!r}: {rule}", column.unfit)
+
+
 def _long_values(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
+    if not types.is_string(column.values.type):
+        return
     long = _longer(column.values, checks.value_max_chars)
     if long is not None:
         reason = f"column {leaf.column!r}: longer than {checks.value_max_chars} characters, a text attribute's limit"
@@ -190,6 +189,13 @@ def _many_attributes(plan: MappingPlan, attributes: Sequence[tuple[Leaf, Column]
         sent += 1 if column.present is None or plan.on_null is NullPolicy.NULL else column.present
     reason = f"more than {checks.max_attributes} user attributes, a batch's limit"
     yield Finding(RejectCode.TOO_MANY_ATTRIBUTES, reason, sent > checks.max_attributes)
+
+
+def _huge_identities(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
+    if leaf.value is ValueType.STRING and types.is_string(column.values.type):
+        huge = lengths(column.values) > checks.batch_max_bytes
+        if huge.any():
+            yield Finding(RejectCode.BATCH_TOO_LARGE, _too_large(checks), column.rows(huge))
 
 
 def _longer(strings: Any, max_chars: int) -> Mask | None:

@@ -69,10 +69,30 @@ def plain(array: Any) -> Column:
         strings = array if types.is_string(arrow_type) else array.cast(pa.string())
         return Column(strings, present=validity(strings))
     if is_list(arrow_type):
-        return _from_list(array if types.is_list(arrow_type) else array.cast(pa.list_(arrow_type.value_type)))
+        return _from_list(array)
     if types.is_float16(arrow_type):
         return plain(array.cast(pa.float32()))
     return Column(array, present=both(validity(array), _expressible(array)))
+
+
+def unlisted(array: Any) -> tuple[Index, Any]:
+    """Take a list array of any layout apart.
+
+    Returns:
+        The n + 1 bounds of the lists, counted in entries from 0, and the entries.
+    """
+    arrow_type = array.type
+    if types.is_fixed_size_list(arrow_type):
+        size = arrow_type.list_size
+        entries = array.values.slice(array.offset * size, len(array) * size)
+        return np.arange(0, (len(array) + 1) * size, size, dtype=np.int32), entries
+    if types.is_list_view(arrow_type) or types.is_large_list_view(arrow_type):
+        # Views may overlap and lie in any order; flattening copies them one behind the other, without NULL ones.
+        sizes = pc.fill_null(array.value_lengths(), 0).to_numpy()
+        return np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)]), array.flatten()
+    wide = np.int64 if types.is_large_list(arrow_type) else np.int32
+    bounds = offsets(array, wide)
+    return (bounds - bounds[0]).astype(np.int32), array.values.slice(bounds[0], bounds[-1] - bounds[0])
 
 
 def _from_dictionary(array: Any) -> Column:
@@ -113,9 +133,8 @@ def _from_uuids(array: Any) -> Column:
 
 
 def _from_list(array: Any) -> Column:
-    bounds = offsets(array)
-    entries = plain(array.values.slice(bounds[0], bounds[-1] - bounds[0]))
-    bounds = bounds - bounds[0]
+    bounds, flat = unlisted(array)
+    entries = plain(flat)
     if entries.present is not None:
         kept = np.flatnonzero(entries.present).astype(np.int32)
         bounds = np.searchsorted(kept, bounds).astype(np.int32)

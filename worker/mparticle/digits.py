@@ -31,8 +31,9 @@ def lines(rows: int, width: int) -> Bytes:
 
 def field(target: Bytes, words: npt.NDArray[Any], at: int) -> None:
     """Write one machine word into every line, at a character that need not be aligned."""
-    view = np.ndarray(len(target), words.dtype, target.data, at, (target.strides[0],))
-    view[:] = words
+    if len(target):
+        view = np.ndarray(len(target), words.dtype, target.data, at, (target.strides[0],))
+        view[:] = words
 
 
 def cut(target: Bytes, start: Index | int, end: Index | int) -> tuple[Any, Index]:

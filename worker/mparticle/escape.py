@@ -36,7 +36,8 @@ def escaped(strings: Any) -> tuple[Any, Index | None]:
         return pool, None
     rows = np.searchsorted(bounds, np.flatnonzero(hits) + bounds[0], side="right") - 1
     rows = rows[np.append(True, rows[1:] != rows[:-1])]
-    replacements = [orjson.dumps(text)[1:-1] for text in pool.take(pa.array(rows)).cast(pa.string()).to_pylist()]
+    # What stands in a NULL slot need not be text.
+    replacements = [quoted(text.decode(errors="replace"))[1:-1] for text in pool.take(pa.array(rows)).to_pylist()]
     index = positions(len(pool))
     index[rows] = np.arange(len(pool), len(pool) + len(rows))
     return pa.concat_arrays([pool, pa.array(replacements, pa.binary())]), index

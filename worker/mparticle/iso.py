@@ -89,10 +89,14 @@ def _write_time(target: Bytes, seconds: Counts, parts: npt.NDArray[np.int32], st
     if not parts.any():
         return end
     ends = np.full(len(target), end, dtype=np.int32)
+    table, chars = _FIRST_DIGITS, len(".006")
     for step in range(steps):
-        ends[parts > 0] = end + 1 + 3 * (step + 1)
         size = np.int32(_STEP ** (steps - step - 1))
         first = parts // size
-        field(target, (_MORE_DIGITS if step else _FIRST_DIGITS).take(first), end + (1 + 3 * step if step else 0))
+        field(target, table.take(first), end)
+        # A group counts if it or one behind it is not zero.
+        ends += (parts > 0) * np.int32(chars)
         parts = parts - first * size
+        end += chars
+        table, chars = _MORE_DIGITS, len("006")
     return ends

@@ -13,7 +13,7 @@ from pyarrow import types
 from shared.mapping.meanings import is_compound
 from worker.mparticle.assemble import Placed, Put, Say, Texts, lay_out, place
 from worker.mparticle.buffers import offsets, texts
-from worker.mparticle.columns import Column, plain
+from worker.mparticle.columns import Column, plain, unlisted
 from worker.mparticle.escape import quoted
 from worker.mparticle.values import json_texts, runs
 
@@ -44,10 +44,10 @@ def _objects(array: Any) -> Placed:
 
 
 def _lists(array: Any) -> Placed:
-    bounds = offsets(array)
-    entries = [_child(array.values.slice(bounds[0], bounds[-1] - bounds[0]))]
-    written = _placed([Say(b","), *_parts(0, entries[0])], entries, int(bounds[-1] - bounds[0])).gather()
-    pool, index = runs(*written, bounds - bounds[0])
+    bounds, flat = unlisted(array)
+    entries = [_child(flat)]
+    written = _placed([Say(b","), *_parts(0, entries[0])], entries, len(flat)).gather()
+    pool, index = runs(*written, bounds)
     return _placed([Say(b"["), Put(0), Say(b"]")], [Texts(pool, index, None)], len(array))
 
 

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types
 
 from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
-from worker.mparticle.buffers import Bytes, Index, Mask, numbers, positions, texts, without_nulls
+from worker.mparticle.buffers import Bytes, Index, numbers, positions, texts, truth, without_nulls
 from worker.mparticle.columns import Column
 from worker.mparticle.digits import decimal_texts
 from worker.mparticle.escape import escaped
@@ -43,7 +42,7 @@ def json_texts(column: Column) -> Texts:
     elif types.is_integer(arrow_type) or types.is_floating(arrow_type):
         pool, index = _number_texts(numbers(values))
     elif types.is_boolean(arrow_type):
-        pool, index = pa.array([b"false", b"true"]), _truth(values).astype(np.int32)
+        pool, index = pa.array([b"false", b"true"]), truth(values).astype(np.int32)
     elif types.is_decimal(arrow_type):
         pool, index = _decimal_texts(values)
     elif types.is_temporal(arrow_type):
@@ -59,19 +58,14 @@ def json_texts(column: Column) -> Texts:
 
 def truth_texts(column: Column) -> Texts:
     """Give a column of booleans as a mask of rows."""
-    truth = _truth(column.values)
+    values = truth(column.values)
     pool = pa.array([], pa.binary())
-    return Texts(pool, None, column.present, truth=truth if column.codes is None else truth[column.codes])
+    return Texts(pool, None, column.present, truth=values if column.codes is None else values[column.codes])
 
 
 def number_texts(counted: npt.NDArray[Any]) -> Texts:
     """Write integers or floats as JSON numbers."""
     return Texts(*_number_texts(counted), None)
-
-
-def _truth(values: Any) -> Mask:
-    truth: Mask = pc.fill_null(values, fill_value=False).to_numpy(zero_copy_only=False)
-    return truth
 
 
 def _number_texts(counted: npt.NDArray[Any]) -> tuple[Any, Index]:

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from celery import Celery, current_app
 
@@ -18,9 +18,6 @@ from worker.process import Process
 _log = log(__name__)
 
 Failure = TypeVar("Failure", bound=SyncError)
-
-PUT_OFF_S: Final = 30.0
-"""How long work waits after a transient failure: upkeep looks this often, so less would not be noticed."""
 
 
 def _nothing(_: SyncError) -> None:

@@ -22,7 +22,7 @@ from worker import room
 from worker.extract import extract
 from worker.heartbeat import heartbeat
 from worker.process import Process
-from worker.tasks.boundary import PUT_OFF_S, deliver, recorded, this_process
+from worker.tasks.boundary import deliver, recorded, this_process
 from worker.warehouses.registry import open_warehouse
 
 _log = log(__name__)
@@ -94,7 +94,7 @@ class _Attempt:
 
     def _give_back(self, why: str) -> None:
         with self._process.database.transaction() as connection:
-            slices.put_off(connection, self._claimed.id, self._token, PUT_OFF_S, why)
+            slices.put_off(connection, self._claimed.id, self._token, self._limits.retry_after_s, why)
 
     def _read(self) -> int:
         snapshot = Snapshot.model_validate(self._run.snapshot)

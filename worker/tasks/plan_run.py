@@ -17,7 +17,7 @@ from shared.telemetry import bound, log
 from worker.mparticle.check import Checks
 from worker.plan import freeze_window
 from worker.process import Process
-from worker.tasks.boundary import PUT_OFF_S, deliver, recorded, this_process
+from worker.tasks.boundary import deliver, recorded, this_process
 from worker.warehouses.base import Warehouse
 from worker.warehouses.registry import open_warehouse
 
@@ -39,7 +39,7 @@ def plan_run(payload: object) -> None:
 
         def put_off(error: Transient) -> None:
             with process.database.transaction() as connection:
-                runs.put_off_plan(connection, run_id, token, PUT_OFF_S, str(error))
+                runs.put_off_plan(connection, run_id, token, process.settings.retry_after_s, str(error))
 
         def stop_run(error: SyncError) -> None:
             with process.database.transaction() as connection:

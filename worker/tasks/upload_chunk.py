@@ -27,7 +27,7 @@ from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import Encoder
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
-from worker.tasks.boundary import PUT_OFF_S, deliver, recorded, this_process
+from worker.tasks.boundary import deliver, recorded, this_process
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
 _log = log(__name__)
@@ -96,7 +96,7 @@ class _Attempt:
     def put_off(self, error: Transient) -> None:
         """Give the chunk back, to be continued later."""
         with self._process.database.transaction() as connection:
-            chunks.put_off(connection, self._claimed, self._token, PUT_OFF_S, str(error))
+            chunks.put_off(connection, self._claimed, self._token, self._limits.retry_after_s, str(error))
 
     def stop_run(self, error: SyncError) -> None:
         """Give the chunk up and fail its run."""

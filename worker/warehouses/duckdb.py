@@ -4,8 +4,7 @@ Arrow types are DuckDB's own, fixed for the whole result: integers as they are, 
 ``decimal128``, VARCHAR, UUID and JSON ``string``, BLOB ``binary``, DATE ``date32``, TIME ``time64``, TIMESTAMP in its
 own unit without a zone, TIMESTAMP WITH TIME ZONE ``timestamp[us, UTC]``, LIST, ARRAY, STRUCT and MAP as such. What
 Arrow would lose or garble arrives as DuckDB's text: ENUM, BIT, BIGNUM, UHUGEINT, INTERVAL, UNION, VARIANT, GEOMETRY and
-TIME WITH TIME ZONE; inside of another type these are refused. 'infinity' is no date that Arrow can say, and does not
-become one.
+TIME WITH TIME ZONE; inside of another type these are refused. 'infinity' arrives as its unit's outermost count.
 
 Memory: a result streams, ``memory_limit_mib`` bounds what the query holds, the rest spills. Measured with 192 MiB, two
 threads and batches of 10,000 rows, as growth of the process's memory: scan of 2M rows x 10 columns 86 MiB; three tables

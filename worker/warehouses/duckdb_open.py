@@ -111,6 +111,8 @@ def _opened(connection_id: str, config: DuckDbConfig) -> Instance:
                 "memory_limit": f"{config.memory_limit_mib}MiB",
                 "temp_directory": str(spill.path / "duckdb"),
                 "preserve_insertion_order": False,
+                # A file is read once, from its beginning to its end: nothing of it is worth keeping.
+                "enable_external_file_cache": False,
                 "home_directory": str(config.folder or spill.path),
                 "errors_as_json": True,
                 "autoload_known_extensions": False,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ from shared.store.claims import ClaimLost, fresh_token
 from shared.store.database import Database
 from shared.store.moves import Asked
 from shared.store.slices import NewChunk
+from shared.store.tables import metadata
 from worker.settle import decide
 
 WINDOW_CHUNKS = 4
@@ -39,6 +41,16 @@ LAPSED_S = -1.0
 T0 = datetime(2024, 5, 1, tzinfo=UTC)
 T1 = datetime(2024, 5, 2, tzinfo=UTC)
 T2 = datetime(2024, 5, 3, tzinfo=UTC)
+FEED = Feed(
+    id="us1",
+    name="US",
+    base_url="https://s2s.mparticle.com/v2",
+    api_key="key",
+    api_secret="env:WAREHOUSE_SYNC_SECRET_US1",  # noqa: S106 - where the secret is, not what
+)
+LAKE = Connection(id="lake", name="Lake", service_provider="duckdb", config=DuckDbConfig(folder=Path("/lake")))
+USERS = DataModel(id="users", name="Users", sql_query="SELECT 1")
+FULL = Full()
 INCREMENTAL = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_TZ)
 
 
@@ -56,19 +68,23 @@ class Stage:
 
     database: Database
 
+    def clear(self) -> None:
+        """Remove everything, as if nothing had been declared."""
+        with self.database.transaction() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(sa.delete(table))
+
     def declare(
         self,
         pipeline_id: str = "people",
         *,
-        mode: Incremental | Full = Full(),  # noqa: B008 - frozen
+        mode: Incremental | Full = FULL,
         environment: Environment | None = Environment.DEVELOPMENT,
     ) -> str:
         with self.database.transaction() as connection:
-            declared.put(connection, Feed(id="us1", name="US", base_url="https://s2s.mparticle.com/v2", api_key="key",
-                                          api_secret="env:WAREHOUSE_SYNC_SECRET_US1"))  # fmt: skip
-            declared.put(connection, Connection(id="lake", name="Lake", service_provider="duckdb",
-                                                config=DuckDbConfig.model_validate({"folder": "/lake"})))  # fmt: skip
-            declared.put(connection, DataModel(id="users", name="Users", sql_query="SELECT 1"))
+            declared.put(connection, FEED)
+            declared.put(connection, LAKE)
+            declared.put(connection, USERS)
             declared.put_pipeline(
                 connection,
                 Pipeline(

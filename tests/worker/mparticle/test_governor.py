@@ -8,14 +8,12 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from random import Random
 from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
 
-from sandbox.ratelimit import RateLimit
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable
 from worker.mparticle.answers import Accepted, Throttled
@@ -193,36 +191,6 @@ def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str)
     assert afterwards
     sending_s = max(at for _, at in granted) - began_at - pause_s
     assert 10 * (len(granted) - 1) <= 2_000 * (sending_s + 2 * BURST_S)
-
-
-def test_no_second_holds_more_than_the_quota_wherever_it_begins(run: Any, valkey: Valkey, group: str) -> None:
-    quota_per_s = 4_000
-    sizes = Random(7)  # noqa: S311 - repeatable, not secret
-    sent: list[tuple[float, int]] = []
-
-    async def sender(governor: Governor, until: float) -> None:
-        while time.monotonic() < until:
-            held: Grant | None = None
-            batches = sizes.choice([1, 1, 1, 7, 100, 400])
-            while True:
-                slot = await governor.reserve(group, batches, quota_per_s, 5, held=held)
-                assert isinstance(slot, Grant)
-                if not slot.wait_s:
-                    break
-                await asyncio.sleep(slot.wait_s)
-                held = slot
-            sent.append((time.monotonic(), batches))
-
-    async def scenario() -> None:
-        async with governors(valkey, 3) as all_of_them:
-            until = time.monotonic() + 2.5
-            await asyncio.gather(*(sender(governor, until) for governor in all_of_them * 2))
-
-    run(scenario())
-    limit = RateLimit(quota_per_s, None)
-    assert [limit.admit(batches, at) for at, batches in sent] == [None] * len(sent)
-    # And little of it is left unused.
-    assert sum(batches for _, batches in sent) > 2.5 * quota_per_s * 0.85
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_relative_files_are_rooted_and_nothing_else(
 
 
 def test_places_are_told_in_the_original() -> None:
-    rooted = RootedSql("FROM '~/a' JOIN '~/b' WHERE", (6, 14))
+    rooted = RootedSql("FROM '~/a' JOIN '~/b' WHERE", (6, 15))
     assert rooted.original_position(rooted.text.index("FROM")) == 0
     assert rooted.original_position(rooted.text.index("a")) == 6
     assert rooted.original_position(rooted.text.index("JOIN")) == 9

@@ -140,7 +140,7 @@ def upgrade() -> None:
             name=op.f("runs_state_known"),
         ),
         sa.CheckConstraint(
-            "state NOT IN ('settled','abandoned','failed','cancelled') OR error_kind = 'LedgerUnbalanced' OR extracted = accepted + rejected + unchanged + superseded + unsent",
+            "state NOT IN ('settled','abandoned','failed','cancelled') OR coalesce(error_kind, '') = 'LedgerUnbalanced' OR extracted = accepted + rejected + unchanged + superseded + unsent",
             name=op.f("runs_ledger_balances"),
         ),
         sa.CheckConstraint("chunks_done BETWEEN 0 AND chunks_total", name=op.f("runs_chunks_within_total")),

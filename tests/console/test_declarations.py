@@ -1,0 +1,82 @@
+"""A YAML file either declares resources or is refused with the path of every mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from console.declarations import read_declarations
+from shared.catalog import IteratorType
+from shared.errors import DeclarationInvalid
+
+WHOLE = """
+feeds:
+  - id: main
+    name: Main
+    base_url: https://s2s.us1.mparticle.com/v2
+    api_key: us1-1
+    api_secret: env:WAREHOUSE_SYNC_SECRET_X
+connections:
+  - {id: lake, name: Lake, service_provider: duckdb, config: {folder: /data}}
+data_models:
+  - {id: users, name: Users, sql_query: SELECT 1 AS customer_id}
+pipelines:
+  - id: users
+    name: Users
+    connection_id: lake
+    data_model_id: users
+    feed_id: main
+    environment: development
+    sync_mode: {type: incremental, iterator_field: updated_at, iterator_data_type: timestamp_ltz}
+"""
+
+
+def _written(folder: Path, text: str) -> Path:
+    path = folder / "declared.yaml"
+    path.write_text(text)
+    return path
+
+
+def _refusal(folder: Path, text: str) -> str:
+    with pytest.raises(DeclarationInvalid) as refused:
+        read_declarations(_written(folder, text))
+    return str(refused.value)
+
+
+def test_a_whole_file_is_read_and_what_is_referred_to_comes_first(tmp_path: Path) -> None:
+    declared = read_declarations(_written(tmp_path, WHOLE))
+    assert [type(resource).__name__ for resource in declared.in_order()] == [
+        "Feed",
+        "Connection",
+        "DataModel",
+        "Pipeline",
+    ]
+    mode = declared.pipelines[0].sync_mode
+    assert mode.type == "incremental"
+    assert mode.iterator_data_type is IteratorType.TIMESTAMP_TZ
+
+
+def test_an_unknown_field_is_refused_by_its_path(tmp_path: Path) -> None:
+    said = _refusal(tmp_path, WHOLE.replace("environment: development", "environment: development\n    colour: red"))
+    assert "pipelines.0.colour" in said
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    said = _refusal(
+        tmp_path, WHOLE.replace("env:WAREHOUSE_SYNC_SECRET_X", "hunter2").replace("id: lake,", "id: la ke,")
+    )
+    assert "feeds.0.api_secret" in said
+    assert "connections.0.id" in said
+
+
+def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
+    assert "hunter2" not in _refusal(tmp_path, WHOLE.replace("env:WAREHOUSE_SYNC_SECRET_X", "hunter2"))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("feeds: [", "not YAML"), ("- 1", "declares something that cannot be")])
+def test_what_is_no_declaration_is_said_to_be_none(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in _refusal(tmp_path, text)
+
+
+def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationInvalid, match=r"absent\.yaml cannot be read"):
+        read_declarations(tmp_path / "absent.yaml")

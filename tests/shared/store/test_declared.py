@@ -1,0 +1,79 @@
+"""What operators declare, as rows."""
+
+from typing import Any
+
+import pytest
+
+from shared.catalog import Connection, DataModel, Feed, IteratorType
+from shared.errors import NotFound
+from shared.run import Standing
+from shared.store import declared
+from tests.shared.store.stage import FEED, FULL, INCREMENTAL, LAKE, T0, USERS, Stage
+
+
+@pytest.mark.parametrize("resource", [FEED, LAKE, USERS])
+def test_what_is_declared_comes_back_as_it_was(stage: Stage, resource: Feed | Connection | DataModel) -> None:
+    kind: Any = type(resource)
+    with stage.database.transaction() as connection:
+        assert declared.put(connection, resource)
+        assert declared.get(connection, kind, resource.id) == resource
+
+
+def test_declaring_the_same_again_changes_nothing(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        row = declared.get_pipeline(connection, "people")
+        for resource in (FEED, LAKE, USERS):
+            assert not declared.put(connection, resource)
+        assert not declared.put_pipeline(connection, row.pipeline)
+    assert {row.modified_at for row in stage.rows("SELECT modified_at FROM feeds")} == {None}
+
+
+def test_declaring_something_else_replaces_it_and_says_so(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        changed = FEED.model_copy(update={"name": "Another"})
+        assert declared.put(connection, changed)
+        assert declared.get(connection, Feed, FEED.id) == changed
+    assert stage.rows("SELECT modified_at FROM feeds")[0].modified_at is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "noun"), [(Feed, "feed 'x'"), (Connection, "connection 'x'"), (DataModel, "data model 'x'")]
+)
+def test_what_was_never_declared_is_named(stage: Stage, kind: Any, noun: str) -> None:
+    with stage.database.transaction() as connection, pytest.raises(NotFound, match=f"there is no {noun}"):
+        declared.get(connection, kind, "x")
+
+
+@pytest.mark.parametrize(
+    ("field", "noun"), [("connection_id", "connection"), ("data_model_id", "data model"), ("feed_id", "feed")]
+)
+def test_a_pipeline_over_something_never_declared_is_refused(stage: Stage, field: str, noun: str) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline.model_copy(update={field: "x"})
+        with pytest.raises(NotFound, match=f"there is no {noun} 'x'"):
+            declared.put_pipeline(connection, pipeline)
+
+
+def test_editing_a_pipeline_leaves_where_it_stands(stage: Stage) -> None:
+    stage.past_history()
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        mode = INCREMENTAL.model_copy(update={"iterator_data_type": IteratorType.DATE, "track_from": T0})
+        edited = pipeline.model_copy(update={"sync_mode": mode})
+        assert declared.put_pipeline(connection, edited)
+        row = declared.get_pipeline(connection, "people")
+    assert row.pipeline == edited
+    assert row.standing == Standing(1, watermark=T0, history_to=T0, history_settled_to=T0)
+
+
+def test_pipelines_are_listed_by_id_and_found_by_what_they_use(stage: Stage) -> None:
+    for pipeline_id in ("b", "a"):
+        stage.declare(pipeline_id, mode=FULL)
+    with stage.database.transaction() as connection:
+        assert [row.pipeline.id for row in declared.list_pipelines(connection)] == ["a", "b"]
+        for resource in (FEED, LAKE, USERS):
+            assert sorted(declared.users_of(connection, resource)) == ["a", "b"]
+        assert declared.users_of(connection, FEED.model_copy(update={"id": "other"})) == []

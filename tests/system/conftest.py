@@ -1,0 +1,24 @@
+"""One deployment that the tests of a session share; each test has people and a pipeline of its own in it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.deployment import Deployment, deployed
+from tests.system.people import People
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("deployment")) as running:
+        yield running
+
+
+@pytest.fixture
+def people(deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[People]:
+    """People named after the test, who are in no other's warehouse; the stand-in behaves when they come and go."""
+    deployment.turn_faults()
+    yield People(deployment, re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")[:128])
+    deployment.wake()
+    deployment.turn_faults()

@@ -1,0 +1,293 @@
+"""A whole deployment for tests: real servers, workers, beat and stand-in mParticle, and what a test sees of them."""
+
+import json
+import os
+import random
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import psutil
+import redis
+import sqlalchemy as sa
+
+from console.operations import Operations
+from sandbox import processes, stack
+from sandbox.child import Program
+from sandbox.postgres import Postgres
+from sandbox.premises import Premises, prepare_premises
+from sandbox.services import DATABASE_URL, services_for
+from sandbox.supervisor import Patience, Supervisor
+from sandbox.valkey import Valkey
+from shared.errors import StoreUnavailable
+from shared.messages import Queue
+from shared.run import WORKING, Run, RunId
+from shared.spool import Spool
+from shared.store.database import Database
+from shared.store.tables import chunks, pipelines, reject_files, runs, slices
+
+Found = TypeVar("Found")
+
+LIMIT_S: Final = 60.0
+POLL_S: Final = 0.02
+
+LIMITS: Final[Mapping[str, str]] = {
+    "WAREHOUSE_SYNC_UPLOAD_LEASE_S": "1",
+    "WAREHOUSE_SYNC_EXTRACT_LEASE_S": "1",
+    "WAREHOUSE_SYNC_PLAN_LEASE_S": "1",
+    "WAREHOUSE_SYNC_UPKEEP_EVERY_S": "0.3",
+    "WAREHOUSE_SYNC_RESEND_AFTER_S": "0.5",
+    "WAREHOUSE_SYNC_RESEND_MAX_S": "2",
+    "WAREHOUSE_SYNC_RETRY_AFTER_S": "0.3",
+    "WAREHOUSE_SYNC_PROGRESS_EVERY_S": "0.1",
+    "WAREHOUSE_SYNC_BACKOFF_FIRST_S": "0.05",
+    "WAREHOUSE_SYNC_BACKOFF_MAX_S": "0.3",
+    "WAREHOUSE_SYNC_MAX_DEATHS": "1000",
+    "WAREHOUSE_SYNC_RUN_WINDOW_CHUNKS": "3",
+    "WAREHOUSE_SYNC_CHUNK_MAX_ROWS": "100",
+    "WAREHOUSE_SYNC_BODY_MAX_BATCHES": "25",
+    "WAREHOUSE_SYNC_REQUESTS_IN_FLIGHT": "2",
+    "WAREHOUSE_SYNC_RECORD_BATCH_ROWS": "100",
+}
+"""Everything that waits, waits briefly; everything that counts, counts small. Several chunks a run, bodies a chunk."""
+
+UNWEARYING: Final = Patience(ready_s=120, max_restarts=1000, first_pause_s=0.01, stable_s=0)
+"""Restarts what a test kills, as often and as soon as it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a process has claimed: a row of ``table``, by a token."""
+
+    table: sa.Table = field(repr=False)
+    id: UUID
+    token: UUID
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment in a home of its own."""
+
+    premises: Premises
+    supervisor: Supervisor
+    operations: Operations
+    database: Database = field(repr=False)
+    programs: tuple[str, ...] = ()
+
+    @property
+    def home(self) -> Path:
+        return self.premises.home
+
+    @property
+    def postgres(self) -> Postgres:
+        return Postgres(self.home)
+
+    @property
+    def valkey(self) -> Valkey:
+        return Valkey(self.home)
+
+    @property
+    def spool(self) -> Spool:
+        return Spool.open(self.premises.environment["WAREHOUSE_SYNC_SPOOL_URL"])
+
+    @property
+    def secret(self) -> Path:
+        return self.home / "secrets" / "feed"
+
+    def rows(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
+        with self.database.transaction() as connection:
+            return list(connection.execute(query).mappings())
+
+    def run(self, run_id: RunId) -> Run:
+        return self.operations.run(run_id)
+
+    def chunks(self, run_id: RunId) -> list[sa.RowMapping]:
+        return self.rows(sa.select(chunks).where(chunks.c.run_id == run_id).order_by(chunks.c.no))
+
+    def slices(self, run_id: RunId) -> list[sa.RowMapping]:
+        return self.rows(sa.select(slices).where(slices.c.run_id == run_id).order_by(slices.c.no))
+
+    def reject_files(self, run_id: RunId) -> list[sa.RowMapping]:
+        return self.rows(sa.select(reject_files).where(reject_files.c.run_id == run_id))
+
+    def standing(self, pipeline_id: str) -> sa.RowMapping:
+        (row,) = self.rows(sa.select(pipelines).where(pipelines.c.id == pipeline_id))
+        return row
+
+    def counters(self) -> dict[str, Any]:
+        counters: dict[str, Any] = self.premises.ask("/counters")
+        return counters
+
+    def turn_faults(self, **faults: object) -> None:
+        self.premises.ask("/faults", method="PUT", content=faults)
+
+    def received(self, prefix: str) -> dict[str, int]:
+        """Which ids that begin so the stand-in took, and how often each was sent to it."""
+        with urllib.request.urlopen(f"{self.premises.feed_url}/received?prefix={prefix}", timeout=30) as lines:
+            return {one["source_request_id"]: one["times"] for one in map(json.loads, lines)}
+
+    def until(self, condition: Callable[[], Found | None], what: str, limit_s: float = LIMIT_S) -> Found:
+        """Ask until the answer is true, and give it; a store that is down for a moment is asked again."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            with suppress(StoreUnavailable):
+                if found := condition():
+                    return found
+            if time.monotonic() >= deadline:
+                raise AssertionError(f"within {limit_s:g} s: {what}. It stands so:\n{self.situation()}")
+            time.sleep(POLL_S)
+
+    def ended(self, run_id: RunId, limit_s: float = LIMIT_S) -> Run:
+        """Wait until nothing works on the run any more."""
+
+        def over() -> Run | None:
+            run = self.run(run_id)
+            return None if run.state in WORKING else run
+
+        return self.until(over, f"run {run_id} ends", limit_s)
+
+    def claims(self, run_id: RunId) -> list[Claim]:
+        """Every chunk and slice of the run that is claimed at this moment."""
+        return [
+            Claim(table, row["id"], row["token"], int(row["claimant"].rpartition(":")[2]))
+            for table in (slices, chunks)
+            for row in self.rows(sa.select(table).where(table.c.run_id == run_id, table.c.token.is_not(None)))
+        ]
+
+    def is_held(self, claim: Claim) -> bool:
+        return bool(
+            self.rows(sa.select(claim.table).where(claim.table.c.id == claim.id, claim.table.c.token == claim.token))
+        )
+
+    def held_claim(self, run_id: RunId, table: sa.Table, moment: random.Random, *, within_s: float) -> Claim:
+        """Wait for a claim and then a random while, and give one that is still held."""
+
+        def one() -> Claim | None:
+            found = [claim for claim in self.claims(run_id) if claim.table is table]
+            if not found:
+                run = self.run(run_id)
+                assert run.state in WORKING, f"the run was over before it was struck:\n{self.situation()}"
+                return None
+            claim = moment.choice(found)
+            time.sleep(moment.uniform(0, within_s))  # The moment itself, not a wait for anything.
+            return claim if self.is_held(claim) else None
+
+        return self.until(one, f"a claim of run {run_id} is held for a while")
+
+    def stopped_claimant(self, run_id: RunId, table: sa.Table, moment: random.Random, *, within_s: float) -> Claim:
+        """Stop a process (SIGSTOP) while it holds a claim, and prove that it does: what is stopped gives nothing back.
+
+        The caller kills or continues it.
+        """
+
+        def one() -> Claim | None:
+            claim = self.held_claim(run_id, table, moment, within_s=within_s)
+            os.kill(claim.pid, signal.SIGSTOP)
+            if self.is_held(claim):
+                return claim
+            os.kill(claim.pid, signal.SIGCONT)
+            return None
+
+        return self.until(one, f"a claimant of run {run_id} is stopped at work")
+
+    def kill_family(self, name: str) -> None:
+        """Kill a program with all its processes at one moment."""
+        family = self.supervisor.pids(name)
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+
+    def wake(self) -> None:
+        """Continue whatever a test that failed has left stopped."""
+        for name in self.programs:
+            for pid in self.supervisor.pids(name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def lose_messages(self) -> int:
+        """Delete every message that waits in a queue; gives how many queues were not empty."""
+        with redis.Redis.from_url(self.valkey.url) as client:
+            return int(client.delete(*(queue.value for queue in Queue)))
+
+    def logs(self) -> dict[str, str]:
+        return {path.stem: path.read_text(errors="replace") for path in sorted((self.home / "logs").glob("*.log"))}
+
+    def situation(self) -> str:
+        """Everything that helps to see why a condition is not met."""
+        lines = []
+        with suppress(StoreUnavailable):
+            for table in (pipelines, runs, slices, chunks):
+                newest = self.rows(sa.select(table).order_by(sa.desc(sa.literal_column(_AGE[table.name]))).limit(8))
+                lines += [f"{table.name}: {_shown(row)}" for row in newest]
+        with suppress(redis.RedisError), redis.Redis.from_url(self.valkey.url) as client:
+            lines.append(f"queues: {({queue.value: client.llen(queue.value) for queue in Queue})}")
+        with suppress(OSError):
+            lines.append(f"stand-in: {self.counters()}, faults {self.premises.ask('/faults')}")
+        lines.append(f"supervisor: {self.supervisor.failure}")
+        lines += [f"--- {path.name}\n{processes.tail(path)}" for path in sorted((self.home / "logs").glob("*.log"))]
+        return "\n".join(lines)
+
+
+_AGE: Final = {
+    "pipelines": "created_at",
+    "runs": "created_at",
+    "slices": "coalesce(lease_until, sent_at, not_before)",
+    "chunks": "published_at",
+}
+
+
+def _shown(row: sa.RowMapping) -> dict[str, str]:
+    left_out = ("snapshot", "document", "checksum", "path")
+    return {name: str(value) for name, value in row.items() if value not in (None, 0) and name not in left_out}
+
+
+@contextmanager
+def deployed(
+    home: Path,
+    *,
+    limits: Mapping[str, str] = LIMITS,
+    programs: Callable[[Premises, Sequence[Program]], Sequence[Program]] = lambda _, usual: usual,
+    feed_arguments: Sequence[str] = (),
+) -> Iterator[Deployment]:
+    """Bring a deployment up for a block; afterwards nothing of it runs.
+
+    ``programs`` may replace or add to the usual ones.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WAREHOUSE_SYNC_")}
+    with services_for(home, inherited) as services:
+        premises = prepare_premises(home.resolve(), services, limits=limits)
+        operations = Operations(premises.settings())
+        database = Database(premises.environment[DATABASE_URL], pool_size=2)
+        try:
+            operations.migrate()
+            operations.declare(premises.feed())
+            size = stack.Size(upload_processes=2, threads=4)
+            usual = [
+                premises.feed_program(*feed_arguments),
+                *stack.workers(premises.home, premises.environment, size=size),
+            ]
+            chosen = programs(premises, usual)
+            with Supervisor(premises.home, chosen, patience=UNWEARYING) as supervisor:
+                yield Deployment(premises, supervisor, operations, database, tuple(one.name for one in chosen))
+        finally:
+            operations.close()
+            database.close()
+    left = _at_work_in(premises.home)
+    assert not left, f"processes left behind: {left}"
+
+
+def _at_work_in(home: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(home) and processes.is_alive(process.pid):
+                found.append(f"{process.pid} {process.name()}")
+    return found

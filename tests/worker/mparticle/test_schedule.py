@@ -1,0 +1,99 @@
+"""The schedule's arithmetic, in a real Valkey on a clock that the test sets."""
+
+import uuid
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.ratelimit import RateLimit
+from sandbox.valkey import Valkey
+from worker.mparticle.governor import BURST_S, WINDOW_S
+from worker.mparticle.schedule import RESERVE
+
+MICRO = 1_000_000
+START = 1_764_000_000 * MICRO + 123_456
+LONGEST = 10_000 * MICRO
+JITTER = int((WINDOW_S - 1) * MICRO)
+
+with_fixtures = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class Schedule:
+    """One account's schedule; time is in microseconds and is told, not read."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.key = f"test:{uuid.uuid4()}"
+        told = RESERVE.replace("redis.call('TIME')", "{ARGV[7], ARGV[8]}")
+        assert told != RESERVE
+        self._script = client.register_script(told)
+
+    def slot(self, now: int, batches: int, rate: float) -> int:
+        """Reserve, and give when the batches may go."""
+        arguments = (batches, rate, LONGEST, "", int(BURST_S * MICRO), int(WINDOW_S * MICRO), *divmod(now, MICRO))
+        granted, wait, _ = self._script(keys=[self.key], args=arguments)
+        assert granted
+        return now + int(wait)
+
+
+@pytest.fixture
+def client(valkey: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey.url) as made:
+        yield made
+
+
+@with_fixtures
+@given(st.data(), st.sampled_from([1, 7, 100, 270, 5_000, 200_000]), st.integers())
+def test_no_second_holds_more_than_the_quota_wherever_it_begins(
+    client: redis.Redis, data: st.DataObject, quota: int, seed: int
+) -> None:
+    sizes = st.sampled_from(sorted({1, max(1, quota // 50), max(1, quota // 3), min(quota, 100), quota}))
+    gaps = st.sampled_from([0, 0, 0, 1, 19_999, 50_000, 400_000, 3 * MICRO])
+    schedule, jitter = Schedule(client), Random(seed)  # noqa: S311 - repeatable, not secret
+    now, arrivals = START, []
+    for gap, batches in data.draw(st.lists(st.tuples(gaps, sizes), max_size=60)):
+        now += gap
+        arrivals.append((schedule.slot(now, batches, quota) + jitter.randrange(JITTER), batches))
+    limit = RateLimit(quota, None)
+    assert [limit.admit(batches, at / MICRO) for at, batches in sorted(arrivals)] == [None] * len(arrivals)
+
+
+@pytest.mark.parametrize(
+    ("quota", "batches"), [(270, 90), (270, 1), (150, 75), (1_000, 100), (20_000, 400), (0.5, 1), (2, 2)]
+)
+def test_a_steady_sender_gets_nearly_all_of_the_quota(client: redis.Redis, quota: float, batches: int) -> None:
+    schedule, slot, bodies = Schedule(client), START, 200
+    for _ in range(bodies):
+        slot = schedule.slot(slot, batches, quota)
+    fair_s = (bodies - 1) * batches / quota
+    assert (slot - START) / MICRO <= fair_s * WINDOW_S + 0.1
+
+
+def test_slots_are_spread_evenly(client: redis.Redis) -> None:
+    schedule = Schedule(client)
+    slots = [schedule.slot(START, 90, 270) - START for _ in range(7)]
+    third, burst = 333_334, int(BURST_S * MICRO)
+    # Three to a second, and the fourth a little later, so that arriving a little closer together does no harm.
+    assert slots[:3] == [0, third - burst, 2 * third - burst]
+    assert slots[3] == int(WINDOW_S * MICRO)
+    assert slots[4:6] == [slots[3] + third, slots[3] + 2 * third]
+
+
+def test_a_late_sender_catches_up_on_a_burst_and_no_more(client: redis.Redis) -> None:
+    schedule = Schedule(client)
+    schedule.slot(START, 10, 100)
+    late = START + 5 * MICRO
+    slots = [schedule.slot(late, 10, 100) - late for _ in range(4)]
+    assert slots == [0, 0, 100_000, 200_000]
+
+
+def test_few_figures_are_kept_however_many_calls_there_are(client: redis.Redis) -> None:
+    schedule, slot = Schedule(client), START
+    for _ in range(2_000):
+        slot = schedule.slot(slot, 1, 1_000)
+    kept = client.hget(schedule.key, "sent")
+    assert isinstance(kept, bytes)
+    assert len(kept.split()) <= WINDOW_S / 0.02 + 2

@@ -1,0 +1,37 @@
+"""Whether a worker is fit for work, checked before it takes its first message."""
+
+from urllib.parse import urlsplit
+
+from shared.endpoints import database_url, spool_url
+from shared.errors import SpoolUnwritable
+from shared.settings import Settings
+from shared.spool import Spool
+from shared.store import markers
+from shared.store.database import Database
+
+
+def check_fitness(settings: Settings) -> None:
+    """Raise unless the store is migrated, and the spool is writable and the one that every other worker sees.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+        ServiceUnavailable: no database is known, or its schema is older than this version.
+        SpoolUnavailable: the spool does not answer.
+        SpoolUnwritable: the spool cannot be written, or is not the others' spool.
+    """
+    database = Database(database_url(settings), pool_size=1)
+    try:
+        database.require_current_schema()
+        url = spool_url(settings)
+        own = Spool.open(url).marker()
+        with database.transaction() as connection:
+            common = markers.agree(connection, "spool", own)
+    finally:
+        database.close()
+    if own != common:
+        where = urlsplit(url)  # Without a user or a query: those may hold keys.
+        raise SpoolUnwritable(
+            f"the spool at {where.scheme}://{where.hostname or ''}{where.path} is not the one that the other workers "
+            "use: mount the same folder everywhere, or use a bucket (WAREHOUSE_SYNC_SPOOL_URL). If the spool was moved "
+            "on purpose, run `warehouse-sync spool adopt`"
+        )
