@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from console.declarations import read_declarations
 from console.demo import Options, run_demo
@@ -30,6 +30,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Se
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
 screen = Console()
+
+RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 
 
 @contextmanager
@@ -101,38 +103,39 @@ def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 
     screen.print(run_table(found))
     for run in found:
         if run.error:
-            screen.print(f"[red]{run.id}: {run.error_kind}: {run.error}[/]", soft_wrap=True)
+            screen.print(f"{run.id} [red]{run.error_kind}[/]: {escape(run.error)}", soft_wrap=True)
 
 
 @app.command()
 def retry(
-    run: UUID, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
+    run: RunText, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
 ) -> None:
     """Continue a failed or cancelled run with the same window, chunks and ids."""
     with _operations() as operations:
-        _show(operations, operations.retry(RunId(run)), wait=wait)
+        _show(operations, operations.retry(operations.find_run(run)), wait=wait)
 
 
 @app.command()
-def cancel(run: UUID) -> None:
+def cancel(run: RunText) -> None:
     """Stop a run; it keeps its window until it is retried or abandoned."""
     with _operations() as operations:
-        operations.cancel(RunId(run))
+        operations.cancel(operations.find_run(run))
     screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
 
 
 @app.command()
-def abandon(run: UUID, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def abandon(run: RunText, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Give up a failed or cancelled run and free its window."""
     with _operations() as operations:
-        accepted = operations.run(RunId(run)).ledger.accepted
+        run_id = operations.find_run(run)
+        accepted = operations.run(run_id).ledger.accepted
         if not yes:
             typer.confirm(
                 f"{accepted:,} accepted rows of run {run} will be sent again, under new ids, by the run that reads its "
                 "window next. Abandon it?",
                 abort=True,
             )
-        operations.abandon(RunId(run))
+        operations.abandon(run_id)
     screen.print(f"run {run} is abandoned; {accepted:,} accepted rows will be sent again")
 
 
@@ -167,7 +170,7 @@ def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> 
     screen.print(ledger_table(ended))
     for run in ended:
         if run.error:
-            screen.print(f"[red]{run.error_kind}: {run.error}[/]", soft_wrap=True)
+            screen.print(f"[red]{run.error_kind}[/]: {escape(run.error)}", soft_wrap=True)
     if any(run.state is not RunState.SETTLED for run in ended):
         raise typer.Exit(1)
 
@@ -178,5 +181,5 @@ def main() -> None:
     try:
         app()
     except SyncError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}:[/] {error}", soft_wrap=True, markup=True)
+        Console(stderr=True).print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

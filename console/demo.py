@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from console import verdict
 from console.operations import Operations
@@ -113,9 +114,9 @@ class _Demo:
         else:
             self._screen.print(ledger_table(runs))
             profile = self._premises.ask("/profiles?customer_id=customer-0")
-            self._screen.print("One finished profile:", json.dumps(profile, ensure_ascii=False, indent=2))
+            self._screen.print("One finished profile:", escape(json.dumps(profile, ensure_ascii=False, indent=2)))
         for problem in found:
-            self._screen.print(f"[red]{problem}[/]")
+            self._screen.print(f"[red]{escape(problem)}[/]")
         if not found:
             self._screen.print(
                 f"[green]Both ledgers balance, and the stand-in mParticle counts the same:[/] "

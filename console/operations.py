@@ -105,6 +105,11 @@ class Operations:
         with self._database.transaction() as connection:
             return moves.abandon(connection, run_id)
 
+    def find_run(self, beginning: str) -> RunId:
+        """Give the run whose id begins so."""
+        with self._database.transaction() as connection:
+            return runs.find(connection, beginning)
+
     def run(self, run_id: RunId) -> Run:
         """Give one run as it stands."""
         with self._database.transaction() as connection:

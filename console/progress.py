@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.table import Table
 
 from console.operations import Operations
 from shared.run import Ledger, Run, RunId
+
+_SHOWN: Final = 8
+"""Characters of a run's id; enough to tell runs apart."""
 
 
 def follow(operations: Operations, run_id: RunId, title: str, screen: Console) -> Run:
@@ -68,7 +72,7 @@ def ledger_table(runs: Sequence[Run]) -> Table:
 
 
 def run_table(runs: Iterable[Run]) -> Table:
-    """Give a list of runs, one a line."""
+    """Give a list of runs, one a line; commands take the beginning of an id that is shown here."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
     for heading in ("pipeline", "kind", "state"):
@@ -79,5 +83,7 @@ def run_table(runs: Iterable[Run]) -> Table:
         ledger = run.ledger
         counts = (ledger.extracted, ledger.accepted, ledger.rejected, ledger.unsent)
         seconds = f"{took(run).total_seconds():.1f}"
-        table.add_row(str(run.id), run.pipeline_id, run.kind, run.state, *(f"{count:,}" for count in counts), seconds)
+        table.add_row(
+            str(run.id)[:_SHOWN], run.pipeline_id, run.kind, run.state, *(f"{count:,}" for count in counts), seconds
+        )
     return table

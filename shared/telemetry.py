@@ -26,16 +26,16 @@ _SHARED: tuple[Processor, ...] = (
 def configure_logs(log_format: LogFormat, *, level: int = logging.INFO) -> None:
     """Send every log line of this process to standard error in one shape; may be called again."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
-    rendered: list[Processor] = [structlog.processors.JSONRenderer()] if as_json else [structlog.dev.ConsoleRenderer()]
+    rendered: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer()]
+    )
     output = logging.StreamHandler()
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                *rendered,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
     root = logging.getLogger()

@@ -55,6 +55,8 @@ def claim(connection: sa.Connection, chunk_id: ChunkId, token: Token, lease_s: f
             .where(
                 chunks.c.id == chunk_id,
                 chunks.c.state == ChunkState.READY,
+                # A message from before the run was stopped or the chunk put off must not widen the run's window.
+                chunks.c.sent_at.is_not(None),
                 claims.is_due(chunks),
                 runs_table.c.id == chunks.c.run_id,
                 runs_table.c.state.in_(_SENDING),

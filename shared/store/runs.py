@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from shared.errors import NotFound, SyncError
+from shared.errors import LedgerUnbalanced, NotFound, SyncError
 from shared.messages import Message, TaskName
 from shared.run import (
     OPEN,
@@ -55,6 +55,19 @@ def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
     if row is None:
         raise NotFound(f"there is no run {run_id}; `warehouse-sync runs` lists them")
     return _run(row)
+
+
+def find(connection: sa.Connection, beginning: str) -> RunId:
+    """Give the run whose id begins so, or raise ``NotFound`` where none or several do."""
+    text_id = sa.cast(runs.c.id, sa.Text)
+    found = connection.scalars(
+        sa.select(runs.c.id).where(text_id.startswith(beginning.lower(), autoescape=True)).limit(2)
+    ).all()
+    if len(found) != 1:
+        raise NotFound(
+            f"{'several runs begin' if found else 'no run begins'} with {beginning!r}; `warehouse-sync runs` lists them"
+        )
+    return RunId(found[0])
 
 
 def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 50) -> list[Run]:
@@ -179,7 +192,10 @@ def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncE
             state=state,
             unsent=sa.func.greatest(runs.c.extracted - ended, 0),
             ended_at=sa.func.now(),
-            error_kind=type(error).__name__ if error else None,
+            # A broken ledger must not keep a run from being stopped, nor upkeep from stopping others beside it.
+            error_kind=sa.case(
+                (ended > runs.c.extracted, LedgerUnbalanced.__name__), else_=type(error).__name__ if error else None
+            ),
             error=str(error) if error else None,
             sent_at=None,
             **claims.RELEASED,

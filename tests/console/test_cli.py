@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from sandbox.premises import Premises, prepare_premises
 from sandbox.services import Services
@@ -27,9 +28,9 @@ def premises(tmp_path: Path, services: Services, database: Database) -> Premises
 
 def command(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command and wait for it to end."""
-    argv = [COMMAND, *arguments]
+    argv = [str(COMMAND), *arguments]
     wide = {**environment, "COLUMNS": "200"}
-    return subprocess.run(argv, env=wide, text=True, capture_output=True, timeout=120, check=False)  # noqa: S603 - ours
+    return subprocess.run(argv, env=wide, text=True, capture_output=True, timeout=120, check=False)
 
 
 def run(premises: Premises, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +46,7 @@ def _bare(home: Path) -> dict[str, str]:
 
 def _declared(premises: Premises, folder: Path) -> Path:
     path = folder / "declared.yaml"
-    resources = {
+    resources: dict[str, list[BaseModel]] = {
         "feeds": [premises.feed()],
         "connections": [premises.connection()],
         "data_models": [premises.data_model()],
@@ -79,6 +80,13 @@ def test_a_run_is_cancelled_then_abandoned(premises: Premises, tmp_path: Path) -
     abandoned = run(premises, "abandon", run_id, "--yes")
     assert "0 accepted rows will be sent again" in abandoned.stdout
     assert "abandoned" in run(premises, "runs").stdout
+
+
+def test_a_run_is_named_by_the_beginning_of_its_id(premises: Premises, tmp_path: Path) -> None:
+    run(premises, "apply", str(_declared(premises, tmp_path)))
+    run_id = run(premises, "trigger", "users").stdout.split()[1]
+    assert run(premises, "cancel", run_id[:8]).returncode == 0
+    assert "no run begins with 'zzz'" in run(premises, "cancel", "zzz").stderr
 
 
 def test_a_pipeline_that_nobody_declared_is_named(premises: Premises) -> None:

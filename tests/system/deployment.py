@@ -25,8 +25,9 @@ from sandbox.premises import Premises, prepare_premises
 from sandbox.services import DATABASE_URL, services_for
 from sandbox.supervisor import Patience, Supervisor
 from sandbox.valkey import Valkey
+from shared import broker
 from shared.errors import StoreUnavailable
-from shared.messages import Queue
+from shared.messages import Message, Queue
 from shared.run import WORKING, Run, RunId
 from shared.spool import Spool
 from shared.store.database import Database
@@ -45,6 +46,7 @@ LIMITS: Final[Mapping[str, str]] = {
     "WAREHOUSE_SYNC_RESEND_AFTER_S": "0.5",
     "WAREHOUSE_SYNC_RESEND_MAX_S": "2",
     "WAREHOUSE_SYNC_RETRY_AFTER_S": "0.3",
+    "WAREHOUSE_SYNC_ATTEMPT_TARGET_S": "1.5",
     "WAREHOUSE_SYNC_PROGRESS_EVERY_S": "0.1",
     "WAREHOUSE_SYNC_BACKOFF_FIRST_S": "0.05",
     "WAREHOUSE_SYNC_BACKOFF_MAX_S": "0.3",
@@ -212,10 +214,17 @@ class Deployment:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
+    def send(self, *messages: Message) -> None:
+        broker.send(self.operations._app, messages)
+
     def lose_messages(self) -> int:
-        """Delete every message that waits in a queue; gives how many queues were not empty."""
+        """Delete every message that waits in a queue, and give how many were not upkeep's."""
+        lost = 0
         with redis.Redis.from_url(self.valkey.url) as client:
-            return int(client.delete(*(queue.value for queue in Queue)))
+            for queue in Queue:
+                found, _ = client.pipeline().llen(queue.value).delete(queue.value).execute()
+                lost += 0 if queue is Queue.CONTROL else found
+        return lost
 
     def logs(self) -> dict[str, str]:
         return {path.stem: path.read_text(errors="replace") for path in sorted((self.home / "logs").glob("*.log"))}

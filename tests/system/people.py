@@ -16,6 +16,8 @@ from tests.system.deployment import Deployment
 INCREMENTAL: Final = catalog.Incremental(
     iterator_field="changed_at", iterator_data_type=catalog.IteratorType.TIMESTAMP
 )
+PLANTED: Final = "planted.example"
+"""In every person's e-mail address and first name, so that it is found wherever a row's value gets to."""
 QUERY: Final = "SELECT customer_id, email, firstname, score, changed_at FROM people"
 SLOW_QUERY: Final = f"{QUERY} WHERE sleep_ms(1) IS NULL"
 """A millisecond a person, without any work."""
@@ -69,7 +71,7 @@ class People:
                 customer_id VARCHAR, email VARCHAR, firstname VARCHAR, score DOUBLE, changed_at {iterator}
             );
             INSERT INTO people
-            SELECT '{self.id}-' || i, '{self.id}-' || i || '@example.com', 'Zoë', i / 7, TIMESTAMP '{_local(when)}'
+            SELECT '{self.id}-' || i, '{self.id}-' || i || '@{PLANTED}', 'Zoë {PLANTED}', i / 7, TIMESTAMP '{_local(when)}'
             FROM range((SELECT count(*) FROM people), (SELECT count(*) FROM people) + {count}) t(i)
             """
         )
@@ -85,6 +87,12 @@ class People:
     def settle(self) -> Run:
         """Trigger a run and see it settled."""
         return self.expect(self.trigger(), RunState.SETTLED)
+
+    def declare_past_history(self, *, query: str = QUERY) -> None:
+        """Declare a pipeline whose initial sync found nobody, so that its next run is on the live lane."""
+        self.declare(query=query)
+        self.add(0)
+        self.settle()
 
     def expect(self, run_id: RunId, state: RunState) -> Run:
         run = self.deployment.ended(run_id)
@@ -111,11 +119,11 @@ class Begun:
 
 def begin(people: People, seed: int, *, rows: int, query: str = QUERY, answer_after_s: float = 0.1) -> Begun:
     """Trigger a run over so many people: for even seeds an initial sync, for odd ones a live run after it."""
-    people.declare(query=query)
-    people.add(0 if seed % 2 else rows)
     if seed % 2:
-        people.settle()
-        people.add(rows)
+        people.declare_past_history(query=query)
+    else:
+        people.declare(query=query)
+    people.add(rows)
     people.deployment.turn_faults(delay_s=answer_after_s)
     before = people.deployment.counters()
     return Begun(people.trigger(), Lane.LIVE if seed % 2 else Lane.BACKFILL, before)

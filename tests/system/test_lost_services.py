@@ -4,9 +4,11 @@ import random
 import shutil
 
 import pytest
+import sqlalchemy as sa
 
-from shared.store.tables import chunks, slices
-from tests.system.people import SLOW_QUERY, People, assert_arrived_once, begin
+from shared.errors import StoreUnavailable
+from shared.store.tables import chunks, runs, slices
+from tests.system.people import QUERY, SLOW_QUERY, People, assert_arrived_once, begin
 
 EACH_SEED = pytest.mark.parametrize("seed", range(20))
 ROWS = 500
@@ -37,7 +39,7 @@ def test_people_arrive_once_though_valkey_is_killed_and_its_data_lost(people: Pe
 def test_people_arrive_once_though_postgresql_is_restarted(people: People, seed: int) -> None:
     moment = random.Random(seed)
     is_extracting = moment.random() < 0.3
-    run = begin(people, seed, rows=ROWS, **({"query": SLOW_QUERY} if is_extracting else {}))
+    run = begin(people, seed, rows=ROWS, query=SLOW_QUERY if is_extracting else QUERY)
     people.deployment.held_claim(run.id, slices if is_extracting else chunks, moment, within_s=0.25)
     if moment.random() < 0.5:
         people.deployment.postgres.stop()
@@ -45,3 +47,13 @@ def test_people_arrive_once_though_postgresql_is_restarted(people: People, seed:
         people.deployment.postgres.kill()
     people.deployment.postgres.start()
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
+
+
+def test_the_locks_of_a_process_that_freezes_in_a_transaction_are_freed_within_seconds(people: People) -> None:
+    run = begin(people, 1, rows=ROWS)
+    people.deployment.held_claim(run.id, chunks, random.Random(0), within_s=0.1)
+    # What a stopped process, or one whose machine is cut off, leaves behind: a transaction that does not go on.
+    with pytest.raises(StoreUnavailable), people.deployment.database.transaction() as frozen:
+        frozen.execute(sa.select(runs.c.id).where(runs.c.id == run.id).with_for_update())
+        assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
+        frozen.execute(sa.select(1))

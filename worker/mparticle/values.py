@@ -1,7 +1,8 @@
 """Columns of plain values as columns of JSON text.
 
-Integers and floats are written by orjson, which is several times faster than Arrow's cast and always writes JSON;
-everything else by Arrow's cast to string. Both write a whole column at once.
+Strings stand for themselves but for what must be escaped. Integers and floats are written by orjson, a whole column at
+once: several times faster than Arrow's cast, and always JSON. Decimals of up to 18 digits and everything that tells
+time are put together from tables of digits; only longer decimals are left to Arrow.
 """
 
 from typing import Any, Final

@@ -14,7 +14,9 @@ from worker.tasks.boundary import recorded, this_process
 _log = log(__name__)
 
 
-@shared_task(name=TaskName.SETTLE_RUN.value)
+# Acknowledged early: a worker that loses its broker with messages unacknowledged may end (kombu 5.7), and
+# upkeep settles what is lost.
+@shared_task(name=TaskName.SETTLE_RUN.value, acks_late=False)
 def settle_run(payload: object) -> None:
     """Settle the run that the payload names if it is complete, once, whoever sends it how often."""
     process = this_process()

@@ -14,7 +14,9 @@ from worker.upkeep import to_send_again, too_many_deaths
 _log = log(__name__)
 
 
-@shared_task(name=TaskName.UPKEEP.value)
+# Acknowledged early: a worker that loses its broker with messages unacknowledged may end (kombu 5.7), and
+# beat soon sends another.
+@shared_task(name=TaskName.UPKEEP.value, acks_late=False)
 def upkeep() -> None:
     """Free what dead claimants held, send what was lost, settle what is complete, remove what has expired."""
     process = this_process()

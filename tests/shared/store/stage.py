@@ -32,7 +32,7 @@ from shared.store.slices import NewChunk
 from shared.store.tables import metadata
 from worker.settle import decide
 
-WINDOW_CHUNKS = 4
+WINDOW_CHUNKS = 8
 MAX_REOPENINGS = 3
 LEASE_S = 60.0
 LAPSED_S = -1.0

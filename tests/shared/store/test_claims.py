@@ -12,7 +12,7 @@ from shared.messages import Death, TaskName
 from shared.run import ChunkId, RunId, RunState, SliceId, Window
 from shared.store import chunks, claims, lost, moves, runs, slices
 from shared.store.claims import ClaimLost
-from tests.shared.store.stage import LAPSED_S, LEASE_S, Held, Stage
+from tests.shared.store.stage import LAPSED_S, LEASE_S, WINDOW_CHUNKS, Held, Stage
 
 AT_ONCE = 8
 
@@ -34,8 +34,11 @@ def at_once(work: Callable[[], object]) -> list[object]:
 
 
 def free_dead(stage: Stage) -> list[Death]:
+    """Do what upkeep does about the dead: count them, and send their work again."""
     with stage.database.transaction() as connection:
-        return lost.free_dead(connection)
+        deaths = lost.free_dead(connection)
+        assert len(lost.never_sent(connection, window_chunks=WINDOW_CHUNKS)) == len(deaths)
+    return deaths
 
 
 def test_a_message_delivered_twice_claims_once(stage: Stage) -> None:
@@ -129,6 +132,7 @@ def test_what_is_put_off_cannot_be_claimed_before_its_time(stage: Stage) -> None
     held = stage.held(chunk_id)
     with stage.database.transaction() as connection:
         chunks.put_off(connection, held.chunk, held.token, 3600, "429")
+    stage.write("UPDATE chunks SET sent_at = now()")
     assert stage.claim(chunk_id) is None
     stage.write("UPDATE chunks SET not_before = now()")
     assert stage.claim(chunk_id) is not None
@@ -222,6 +226,13 @@ def test_a_lease_that_lapsed_and_was_given_to_nobody_is_still_a_claim(stage: Sta
     assert [message.task for message in stage.finish(held)] == [TaskName.SETTLE_RUN]
 
 
+def test_a_chunk_is_claimed_only_by_a_message_that_is_recorded_as_sent(stage: Stage) -> None:
+    stage.declare()
+    _, chunk_ids = stage.uploading([5] * (WINDOW_CHUNKS + 1))
+    assert stage.claim(chunk_ids[-1]) is None
+    assert stage.claim(chunk_ids[0]) is not None
+
+
 def test_only_a_lapsed_lease_is_a_death(stage: Stage) -> None:
     stage.declare()
     _, chunk_ids = stage.uploading([5, 5, 5])
@@ -235,7 +246,6 @@ def test_only_a_lapsed_lease_is_a_death(stage: Stage) -> None:
     )
     assert free_dead(stage) == []
     assert stage.chunk(dead.chunk.id).state == "ready"
-    assert stage.chunk(dead.chunk.id).sent_at is None
     assert stage.chunk(alive.chunk.id).token == alive.token
     assert stage.chunk(chunk_ids[2]).deaths == 0
 
@@ -281,7 +291,7 @@ def test_waiting_for_the_feed_never_counts_as_a_death(stage: Stage) -> None:
         held = stage.held(chunk_id)
         with stage.database.transaction() as connection:
             chunks.put_off(connection, held.chunk, held.token, wait_s, "429")
-        stage.write("UPDATE chunks SET not_before = NULL")
+        stage.write("UPDATE chunks SET not_before = NULL, sent_at = now()")
     assert free_dead(stage) == []
     assert stage.chunk(chunk_id).deaths == 0
     assert stage.chunk(chunk_id).attempts == 3

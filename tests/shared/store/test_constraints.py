@@ -1,11 +1,14 @@
 """What the database refuses by itself, whatever a process does."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from shared.run import RunState
+from shared.errors import FeedRefused
+from shared.run import RunId, RunState
+from shared.store import runs
 from tests.shared.store.stage import INCREMENTAL, T0, Stage
 
 UPLOADED = "state = 'uploading', snapshot = '{}', slices_total = 1, slices_published = 1"
@@ -36,6 +39,17 @@ def test_a_run_may_fail_for_not_balancing(stage: Stage, run: str) -> None:
         id=run,
     )
     refused(stage, "runs_settled_is_complete", "UPDATE runs SET state = 'settled' WHERE id = :id", id=run)
+
+
+@pytest.mark.parametrize("error", [None, FeedRefused("no")])
+def test_a_run_in_which_more_rows_ended_than_were_read_can_still_be_stopped_and_says_so(
+    stage: Stage, run: str, error: FeedRefused | None
+) -> None:
+    stage.write("UPDATE runs SET extracted = 1, accepted = 2 WHERE id = :id", id=run)
+    with stage.database.transaction() as connection:
+        assert runs.stop(connection, RunId(UUID(run)), RunState.FAILED, error)
+    stopped = stage.run(RunId(UUID(run)))
+    assert (stopped.state, stopped.error_kind, stopped.ledger.unsent) == (RunState.FAILED, "LedgerUnbalanced", 0)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_an_interval_stays_in_bounds_however_often_it_doubled(stage: Stage) -> N
 
 def test_only_as_many_are_sent_again_as_are_missing_and_the_oldest_first(stage: Stage) -> None:
     stage.declare()
-    _, chunk_ids = stage.uploading([1] * WINDOW_CHUNKS)
+    _, chunk_ids = stage.uploading([1] * 4)
     for no, chunk_id in enumerate(chunk_ids):
         stage.write(
             "UPDATE chunks SET sent_at = now() - make_interval(secs => :s) WHERE id = :id", s=1000 + no, id=chunk_id

@@ -30,8 +30,6 @@ CHUNK = "0b9c7e4e-55c1-4a5e-9d6e-2a4d1f0f7a11"
 TIGHT = Checks(value_max_chars=6, list_max_entries=3, entry_max_chars=4, max_attributes=3)
 SOME = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
-# --- the oracle -------------------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class Document:
@@ -236,8 +234,6 @@ def same(expected: Any, actual: Any) -> bool:
 def parse(text: Any) -> Any:
     return json.loads(text, parse_float=Decimal)
 
-
-# --- random tables ----------------------------------------------------------------------------------------------------
 
 TEXT = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('"\\\n\x00\x1f\x7fé東')), max_size=8)
 Build = Callable[[list[Any]], Any]
@@ -503,9 +499,6 @@ def batches_of(encoded: EncodedRows) -> list[bytes]:
 
 def plan_of(table: Any, on_null: NullPolicy) -> MappingPlan:
     return compile_user_mapping(table.schema, environment=Environment.PRODUCTION, on_null=on_null, iterator=None)
-
-
-# --- the claims -------------------------------------------------------------------------------------------------------
 
 
 @SOME

@@ -1,0 +1,133 @@
+"""What every worker and every upkeep asks stays cheap beside a hundred thousand chunks and a year of runs."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from shared.messages import Queue
+from shared.run import ChunkId, RunId, RunState, SliceId, Token
+from shared.store import chunks, lost, runs, settling, slices
+from shared.store.chunks import ClaimedChunk
+from shared.store.database import Database
+from tests.shared.store.stage import WINDOW_CHUNKS, Stage
+
+CHUNKS = 100_000
+MOST_ROWS = 3_000
+"""Rows that one statement may touch: far more than the work at hand, far fewer than there are."""
+
+FILL = (
+    """
+    INSERT INTO runs (id, pipeline_id, generation, kind, lane, mode, state, logical_at, snapshot, created_at, ended_at,
+                      spool_freed_at, rejects_freed_at, slices_total, slices_published)
+    SELECT gen_random_uuid(), 'people', 1, 'manual', 'live', 'full', 'settled', at, '{}', at, at, at, at, 1, 1
+    FROM (SELECT now() - no * interval '1 h' - interval '1 d' AS at FROM generate_series(1, 9000) AS no)
+    """,
+    """
+    INSERT INTO slices (id, run_id, no, state, rows_read, bytes_spooled)
+    SELECT gen_random_uuid(), id, 0, 'published', 9, 9 FROM runs WHERE state = 'settled'
+    """,
+    """
+    INSERT INTO chunks (id, run_id, slice_id, no, state, path, checksum, rows, bytes, position, accepted, claimant)
+    SELECT gen_random_uuid(), run_id, id, 0, 'done', 'p', 's', 9, 9, 9, 9, 'host:1' FROM slices
+    WHERE state = 'published'
+    """,
+    """
+    INSERT INTO chunks (id, run_id, slice_id, no, state, path, checksum, rows, bytes, position, accepted)
+    SELECT gen_random_uuid(), run_id, id, chunk, CASE settled WHEN 0 THEN 'ready' ELSE 'done' END,
+           'p', 's', 9, 9, settled, settled
+    FROM (SELECT no AS chunk, CASE WHEN no % 2 = 0 THEN 0 ELSE 9 END AS settled FROM generate_series(1, :chunks) AS no),
+         slices
+    WHERE state = 'pending'
+    """,
+    "UPDATE slices SET state = 'published'",
+    """
+    UPDATE runs SET state = 'uploading', chunks_total = :chunks, slices_published = 1, extracted = 9 * :chunks
+    WHERE state = 'extracting'
+    """,
+    "DROP INDEX runs_with_rejects",
+    "ANALYZE",
+)
+
+
+class Weight:
+    """How many rows each statement of a block touches, by PostgreSQL's own account."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._statements: list[tuple[str, Any]] = []
+        sa.event.listen(connection, "before_cursor_execute", self._remember)
+
+    def _remember(self, *event: Any) -> None:
+        self._statements.append((event[2], event[3]))
+
+    def heaviest(self) -> tuple[int, str]:
+        sa.event.remove(self._connection, "before_cursor_execute", self._remember)
+        return max((self._touched(*statement), statement[0]) for statement in self._statements)
+
+    def _touched(self, statement: str, parameters: Any) -> int:
+        found = self._connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", parameters
+        ).scalar_one()
+        return max(rows_of((found if isinstance(found, list) else json.loads(found))[0]["Plan"]))
+
+
+def rows_of(plan: Mapping[str, Any]) -> Iterator[int]:
+    names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck")
+    yield int(sum(plan.get(name, 0) for name in names) * plan["Actual Loops"])
+    for part in plan.get("Plans", ()):
+        yield from rows_of(part)
+
+
+def crowded(database: Database) -> tuple[Stage, RunId]:
+    """Fill a database with a year of hourly runs, and one run that has half of its many chunks before it."""
+    stage = Stage(database)
+    stage.declare()
+    run_id = stage.started()
+    stage.plan(run_id)
+    with database.transaction() as connection:
+        for statement in FILL:
+            connection.execute(sa.text(statement), {"chunks": CHUNKS} if ":chunks" in statement else {})
+    return stage, run_id
+
+
+def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
+    stage, run_id = crowded(database)
+    run = stage.run(run_id)
+    with stage.database.transaction() as connection:
+        first = chunks.dispatch(connection, run_id, run.lane, limit=WINDOW_CHUNKS)
+    assert len(first) == WINDOW_CHUNKS
+    held = stage.held(ChunkId(first[0].id))
+    stage.record(held, 9)
+    token, unknown = Token(uuid4()), uuid4()
+    finished: ClaimedChunk = held.chunk
+    hot: dict[str, Callable[[Connection], object]] = {
+        "claim a chunk": lambda c: chunks.claim(c, ChunkId(first[1].id), token, 60),
+        "finish a chunk": lambda c: chunks.finish(c, finished, held.token),
+        "dispatch": lambda c: chunks.dispatch(c, run_id, run.lane, limit=2 * WINDOW_CHUNKS),
+        "claim a slice": lambda c: slices.claim(c, SliceId(unknown), token, 60),
+        "count room": lambda c: (slices.room_taken(c), slices.waiting_for_room(c)),
+        "free the dead": lost.free_dead,
+        "find what was never sent": lambda c: lost.never_sent(c, window_chunks=3 * WINDOW_CHUNKS),
+        "count what is outstanding": lost.sent_and_unclaimed,
+        "send again": lambda c: [lost.send_again(c, q, at_most=9, after_s=-1, max_s=3600) for q in Queue],
+        "find what nobody settled": lost.complete_unsettled,
+        "find what is in doubt": lambda c: lost.in_doubt(c, longer_than_s=86400),
+        "find expired spools": lambda c: lost.expired_spools(c, retention_s=3600),
+        "find expired rejects": lambda c: lost.expired_rejects(c, retention_s=3600),
+        "list the newest runs": lambda c: runs.newest(c, limit=20),
+        "list a pipeline's newest runs": lambda c: runs.newest(c, "people", limit=20),
+        "find open runs": lambda c: runs.open_of(c, "people"),
+        "stop a run": lambda c: runs.stop(c, run_id, RunState.CANCELLED, None),
+        "settle another": lambda c: settling.lock(c, run_id),
+    }
+    for name, ask in hot.items():
+        with stage.database.transaction() as connection:
+            weight = Weight(connection)
+            ask(connection)
+            touched, statement = weight.heaviest()
+            connection.rollback()
+        assert touched <= MOST_ROWS, f"{name} touches {touched} rows: {statement}"

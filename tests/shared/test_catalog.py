@@ -1,0 +1,106 @@
+"""What is declared wrongly is refused with the field's name and the expected form."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from shared.catalog import Connection, DuckDbConfig, Feed, Incremental, IteratorType, OnDemand, Pipeline
+
+FEED: dict[str, Any] = {
+    "id": "main",
+    "name": "Main",
+    "base_url": "https://s2s.us1.mparticle.com/v2",
+    "api_key": "us1-1",
+    "api_secret": "env:WAREHOUSE_SYNC_SECRET_MAIN",
+}
+INCREMENTAL: dict[str, Any] = {"iterator_field": "updated_at", "iterator_data_type": "timestamp"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("id", "two words", "id"),
+        ("base_url", "s2s.us1.mparticle.com", "base_url"),
+        ("base_url", "https://user@s2s.us1.mparticle.com/v2", "without user"),
+        ("base_url", "http://s2s.us1.mparticle.com/v2", "https only"),
+        ("api_secret", "hunter2", "api_secret"),
+        ("batches_per_s", 0, "batches_per_s"),
+        ("input_protection_level", "all", "create_and_update"),
+        ("colour", "red", "colour"),
+    ],
+)
+def test_a_feed_is_refused_by_the_field_that_is_wrong(field: str, value: object, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Feed.model_validate({**FEED, field: value})
+
+
+@pytest.mark.parametrize(
+    ("url", "is_at_mparticle"),
+    [
+        ("https://s2s.us1.mparticle.com/v2", True),
+        ("https://inbound.mparticle.com/s2s/v2", True),
+        ("https://mparticle.com.stranger.example/v2", False),
+        ("https://notmparticle.com/v2", False),
+    ],
+)
+def test_only_mparticles_own_hosts_pass_for_mparticle(url: str, *, is_at_mparticle: bool) -> None:
+    assert Feed.model_validate({**FEED, "base_url": url}).is_at_mparticle is is_at_mparticle
+
+
+@pytest.mark.parametrize(
+    ("alias", "meant"),
+    [
+        ("timestamp_ltz", IteratorType.TIMESTAMP_TZ),
+        ("TIMESTAMPTZ", IteratorType.TIMESTAMP_TZ),
+        ("datetime", IteratorType.TIMESTAMP_NTZ),
+        ("date", IteratorType.DATE),
+        ("timestamp_unixtime_s", IteratorType.UNIXTIME_S),
+    ],
+)
+def test_the_warehouses_own_names_of_types_are_understood(alias: str, meant: IteratorType) -> None:
+    assert Incremental.model_validate({**INCREMENTAL, "iterator_data_type": alias}).iterator_data_type is meant
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"iterator_data_type": "integer"}, "iterator_data_type"),
+        ({"iterator_time_zone": "Europe/Atlantis"}, "IANA zone"),
+        ({"track_from": "2026-01-01T00:00:00"}, "track_from"),
+        ({"track_from": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "track_from must be before until"),
+    ],
+)
+def test_a_sync_mode_is_refused_by_the_field_that_is_wrong(wrong: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Incremental.model_validate({**INCREMENTAL, **wrong})
+
+
+def test_a_delay_is_never_negative() -> None:
+    with pytest.raises(ValidationError, match="delay"):
+        OnDemand.model_validate({"delay": "-PT1S"})
+
+
+def test_a_duckdb_connection_reads_something() -> None:
+    with pytest.raises(ValidationError, match="name one of them"):
+        DuckDbConfig()
+
+
+def test_what_is_declared_survives_the_store() -> None:
+    pipeline = Pipeline(
+        id="users",
+        name="Users",
+        connection_id="lake",
+        data_model_id="users",
+        feed_id="main",
+        sync_mode=Incremental(
+            iterator_field="at", iterator_data_type=IteratorType.DATE, track_from=datetime(2026, 1, 1, tzinfo=UTC)
+        ),
+    )
+    connection = Connection(
+        id="lake", name="Lake", service_provider="duckdb", config=DuckDbConfig(folder=Path("/data"))
+    )
+    for resource in (pipeline, connection, Feed.model_validate(FEED)):
+        assert TypeAdapter(type(resource)).validate_python(resource.model_dump(mode="json")) == resource

@@ -1,0 +1,60 @@
+"""A secret reference leads only where it may, and no error shows what it found."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.credentials import resolve
+from shared.errors import SecretUnavailable
+from shared.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose secret folder is the test's own."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    return Settings(secret_folder=folder)
+
+
+def _refusal(reference: str, settings: Settings) -> str:
+    with pytest.raises(SecretUnavailable) as refused:
+        resolve(reference, settings)
+    return str(refused.value)
+
+
+def test_a_variable_with_the_prefix_is_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_SYNC_SECRET_FEED", "hunter2")
+    assert resolve("env:WAREHOUSE_SYNC_SECRET_FEED", settings) == "hunter2"
+
+
+def test_a_variable_without_the_prefix_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    said = _refusal("env:AWS_SECRET_ACCESS_KEY", settings)
+    assert "WAREHOUSE_SYNC_SECRET_" in said
+    assert "hunter2" not in said
+
+
+def test_a_variable_that_is_not_set_is_named(settings: Settings) -> None:
+    assert "env:WAREHOUSE_SYNC_SECRET_ABSENT" in _refusal("env:WAREHOUSE_SYNC_SECRET_ABSENT", settings)
+
+
+def test_a_file_in_the_folder_is_read_without_its_line_end(settings: Settings) -> None:
+    path = settings.secret_folder / "feed"
+    path.write_text("hunter2\n")
+    assert resolve(f"file:{path}", settings) == "hunter2"
+
+
+def test_neither_dots_nor_a_link_lead_out_of_the_folder(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("hunter2")
+    (settings.secret_folder / "link").symlink_to(tmp_path / "other")
+    for reference in (f"file:{settings.secret_folder}/../other", f"file:{settings.secret_folder}/link"):
+        said = _refusal(reference, settings)
+        assert "WAREHOUSE_SYNC_SECRET_FOLDER" in said
+        assert "hunter2" not in said
+
+
+def test_a_file_that_is_absent_or_empty_is_named(settings: Settings) -> None:
+    (settings.secret_folder / "empty").write_text("\n")
+    assert "No such file" in _refusal(f"file:{settings.secret_folder}/absent", settings)
+    assert "empty" in _refusal(f"file:{settings.secret_folder}/empty", settings)

@@ -1,0 +1,43 @@
+"""Servers are found by the environment first, then by what is recorded under the home."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from shared.endpoints import broker_url, database_url, forget, record, spool_url
+from shared.errors import ServiceUnavailable
+from shared.settings import Settings
+
+
+def test_the_environment_comes_before_the_record(tmp_path: Path) -> None:
+    record(tmp_path, database_url="postgresql://recorded", broker_url="redis://recorded")
+    settings = Settings(home=tmp_path, database_url=SecretStr("postgresql://named"))
+    assert database_url(settings) == "postgresql://named"
+    assert broker_url(settings) == "redis://recorded"
+
+
+def test_the_record_is_its_owners_alone(tmp_path: Path) -> None:
+    record(tmp_path, database_url="a", broker_url="b")
+    assert stat.S_IMODE((tmp_path / "endpoints.json").stat().st_mode) == 0o600
+
+
+def test_what_is_forgotten_is_missing_and_said_to_be(tmp_path: Path) -> None:
+    record(tmp_path, database_url="a", broker_url="b")
+    forget(tmp_path)
+    with pytest.raises(ServiceUnavailable, match="WAREHOUSE_SYNC_DATABASE_URL"):
+        database_url(Settings(home=tmp_path))
+    with pytest.raises(ServiceUnavailable, match="WAREHOUSE_SYNC_BROKER_URL"):
+        broker_url(Settings(home=tmp_path))
+
+
+def test_a_record_that_is_damaged_is_as_none(tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text("{")
+    with pytest.raises(ServiceUnavailable, match="warehouse-sync up"):
+        database_url(Settings(home=tmp_path))
+
+
+def test_the_spool_is_under_home_unless_named(tmp_path: Path) -> None:
+    assert spool_url(Settings(home=tmp_path)) == (tmp_path / "spool").as_uri()
+    assert spool_url(Settings(home=tmp_path, spool_url="s3://bucket/x")) == "s3://bucket/x"

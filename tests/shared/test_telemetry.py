@@ -1,0 +1,41 @@
+"""Log lines are one shape, carry the ids of the work at hand, and lose them when it ends."""
+
+import json
+import logging
+
+import pytest
+
+from shared.telemetry import bound, configure_logs, log
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> object:
+    """Leave the root logger as it was found."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def _lines(captured: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in captured.readouterr().err.splitlines()]
+
+
+def test_ours_and_celerys_lines_have_one_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    log("ours").info("run_settled", rows=5)
+    logging.getLogger("celery.worker").warning("connection lost")
+    ours, celerys = _lines(capsys)
+    assert (ours["event"], ours["rows"], ours["level"], ours["logger"]) == ("run_settled", 5, "info", "ours")
+    assert (celerys["event"], celerys["level"], celerys["logger"]) == ("connection lost", "warning", "celery.worker")
+    assert str(ours["timestamp"]).endswith("Z")
+
+
+def test_bound_ids_are_in_every_line_of_the_block_and_none_after(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    with bound(run_id="r1"), bound(chunk_no=3):
+        log("ours").info("chunk_uploaded")
+    log("ours").info("idle")
+    inside, outside = _lines(capsys)
+    assert (inside["run_id"], inside["chunk_no"]) == ("r1", 3)
+    assert "run_id" not in outside
