@@ -7,14 +7,9 @@ from typing import Final
 
 from shared import broker
 from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.credentials import require_allowed_host
 from shared.endpoints import broker_url, database_url, spool_url
-from shared.errors import (
-    CredentialsRefused,
-    DeclarationInvalid,
-    MoveNotAllowed,
-    SecretUnavailable,
-    WarehouseUnreachable,
-)
+from shared.errors import BrokerUnavailable, CredentialsRefused, MoveNotAllowed, SecretUnavailable, WarehouseUnreachable
 from shared.run import WORKING, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
@@ -56,17 +51,18 @@ class Operations:
             DeclarationInvalid: a feed's host is not allowed.
         """
         if isinstance(resource, Feed):
-            _require_allowed(resource, self._settings)
+            require_allowed_host(resource, self._settings)
         with self._database.transaction() as connection:
             if isinstance(resource, Pipeline):
                 return declared.put_pipeline(connection, resource)
-            is_changed = declared.put(connection, resource)
+            if not declared.put(connection, resource):
+                return False
             users = declared.users_of(connection, resource)
             asked = moves.reopen_corrected(
                 connection, users, _CORRECTABLE, window_chunks=self._settings.run_window_chunks
             )
-        broker.send(self._app, asked.messages)
-        return is_changed
+        self._send(asked)
+        return True
 
     def trigger(self, pipeline_id: str) -> tuple[RunId, ...]:
         """Start a run of a pipeline, or reopen the one that failed; give the runs that are now at work.
@@ -149,13 +145,11 @@ class Operations:
         self._app.close()
 
     def _sent(self, asked: Asked) -> tuple[RunId, ...]:
-        broker.send(self._app, asked.messages)
+        self._send(asked)
         return asked.runs
 
-
-def _require_allowed(feed: Feed, settings: Settings) -> None:
-    if not feed.is_at_mparticle and feed.host not in settings.feed_hosts:
-        raise DeclarationInvalid(
-            f"feed {feed.id!r}: {feed.host} is not one of mParticle's hosts; if it is yours on purpose (a test "
-            "server), add it to WAREHOUSE_SYNC_FEED_HOSTS"
-        )
+    def _send(self, asked: Asked) -> None:
+        try:
+            broker.send(self._app, asked.messages)
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"{error}. The run is recorded and starts by itself once it is back") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.child import Program
+from shared.settings import PREFIX, Settings
 
 _QUEUES: Final[Mapping[str, str]] = {
     "control": "control",
@@ -36,12 +37,15 @@ class Size:
 def workers(home: Path, environment: Mapping[str, str], *, size: Size) -> list[Program]:
     """Give the programs of every queue's worker and of beat."""
     programs = [_worker(home, environment, name, queue, size) for name, queue in _QUEUES.items()]
-    return [*programs, _celery(home, environment, "beat", ("-A", "beat.app", "beat"), "beat: Starting")]
+    return [
+        *programs,
+        _celery(home, without_secrets(environment), "beat", ("-A", "beat.app", "beat"), "beat: Starting"),
+    ]
 
 
 def flower(home: Path, environment: Mapping[str, str], *, port: int, user: str, password: str) -> Program:
     """Give Flower, on 127.0.0.1 only and behind a sign-in; the password travels in its environment."""
-    protected = {**environment, "FLOWER_BASIC_AUTH": f"{user}:{password}"}
+    protected = {**without_secrets(environment), "FLOWER_BASIC_AUTH": f"{user}:{password}"}
     arguments = ("-A", "worker.app", "flower", "--address=127.0.0.1", f"--port={port}", "--max-tasks=10000")
     return _celery(home, protected, "flower", arguments, "Visit me at")
 
@@ -50,6 +54,17 @@ def feed(home: Path, environment: Mapping[str, str], *, port: int, arguments: tu
     """Give the stand-in mParticle; what it is told beyond its port are its own options."""
     argv = (sys.executable, "-m", "sandbox.feed", "--port", str(port), *arguments)
     return Program("mparticle", argv, environment, home, ready=_says(home, "mparticle", "listening"))
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment for processes that have no use for feeds' and warehouses' secrets."""
+    prefix = environment.get(f"{PREFIX}SECRET_ENV_PREFIX") or str(Settings.model_fields["secret_env_prefix"].default)
+    own = Settings.model_fields.keys()
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(prefix) or name.removeprefix(PREFIX).lower() in own
+    }
 
 
 def _worker(home: Path, environment: Mapping[str, str], name: str, queue: str, size: Size) -> Program:

@@ -20,6 +20,8 @@ _SOCKET_TIMEOUT_S: Final = 15
 _CONNECT_TIMEOUT_S: Final = 5
 _HEALTH_CHECK_EVERY_S: Final = 10
 _SOFT_SHUTDOWN_S: Final = 20
+_UPKEEP_EXPIRES_S: Final = 600
+"""Keeps a heap of them from piling up while no worker runs; far more than two machines' clocks may differ."""
 _RECONNECT_AFTER_S: Final = 0.2
 
 
@@ -57,7 +59,7 @@ def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = (
                 "task": TaskName.UPKEEP.value,
                 "schedule": settings.upkeep_every_s,
                 # One that waited for longer than this has a successor in the queue.
-                "options": {"queue": Queue.CONTROL.value, "expires": settings.upkeep_every_s},
+                "options": {"queue": Queue.CONTROL.value, "expires": _UPKEEP_EXPIRES_S},
             }
         },
         beat_max_loop_interval=min(5.0, settings.upkeep_every_s),

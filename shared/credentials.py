@@ -7,7 +7,8 @@ nobody who may declare a feed can have our own keys sent to a host of theirs.
 import os
 from pathlib import Path
 
-from shared.errors import SecretUnavailable
+from shared.catalog import Feed
+from shared.errors import DeclarationInvalid, SecretUnavailable
 from shared.settings import Settings
 
 
@@ -23,6 +24,19 @@ def resolve(reference: str, settings: Settings) -> str:
     if scheme == "file":
         return _from_file(Path(place), settings)
     raise SecretUnavailable(f"a secret reference begins with env: or file:, not {scheme!r}:")
+
+
+def require_allowed_host(feed: Feed, settings: Settings) -> None:
+    """Raise unless the feed's host may be shown a secret: mParticle's own, or one that this process was told of.
+
+    Raises:
+        DeclarationInvalid: it is a stranger's.
+    """
+    if not feed.is_at_mparticle and feed.host not in settings.feed_hosts:
+        raise DeclarationInvalid(
+            f"feed {feed.id!r}: {feed.host} is not one of mParticle's hosts; if it is yours on purpose (a test "
+            "server), add it to WAREHOUSE_SYNC_FEED_HOSTS, here and for the workers"
+        )
 
 
 def _from_environment(name: str, settings: Settings) -> str:

@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     def _agree(self) -> Self:
         if self.spool_soft_bytes > self.spool_hard_bytes:
             raise ValueError(f"{PREFIX}SPOOL_SOFT_BYTES must not be above {PREFIX}SPOOL_HARD_BYTES")
+        if self.batch_max_bytes + 2 > self.body_max_bytes:
+            raise ValueError(f"{PREFIX}BODY_MAX_BYTES must hold {PREFIX}BATCH_MAX_BYTES and two brackets")
         if self.visibility_timeout_s < 2 * (self.attempt_target_s + self.request_timeout_s + self.backoff_max_s):
             raise ValueError(
                 f"{PREFIX}VISIBILITY_TIMEOUT_S must be at least twice {PREFIX}ATTEMPT_TARGET_S, {PREFIX}"

@@ -29,7 +29,7 @@ def configure_logs(log_format: LogFormat, *, level: int = logging.INFO) -> None:
     rendered: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     output = logging.StreamHandler()
     output.setFormatter(

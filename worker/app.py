@@ -1,10 +1,12 @@
 """The workers' Celery app: ``celery -A worker.app worker -Q upload``."""
 
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from types import FrameType
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_ready
 
 from shared.broker import build_app
 from shared.endpoints import broker_url
@@ -45,6 +47,15 @@ def _check_fitness(**_: Any) -> None:
             raise SystemExit(f"this worker cannot start: {error}") from None
 
 
-@worker_shutting_down.connect
-def _yield_soon(**_: Any) -> None:
-    process.shut_down()
+@worker_ready.connect
+def _yield_when_asked_to_stop(**_: Any) -> None:
+    """Tell the attempts before Celery's own handler runs: its soft shutdown sleeps first, and only then says so."""
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        celerys = signal.getsignal(number)
+
+        def handle(received: int, frame: FrameType | None, *, celerys: Any = celerys) -> None:
+            process.shut_down()
+            if callable(celerys):
+                celerys(received, frame)
+
+        signal.signal(number, handle)

@@ -5,7 +5,7 @@ connection nor an event loop survives a fork.
 """
 
 import asyncio
-import multiprocessing
+import mmap
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -25,8 +25,9 @@ from worker.mparticle.governor import Governor
 
 Result = TypeVar("Result")
 
-_stopping: Final = multiprocessing.Event()
-"""Set in the parent when a shutdown begins; children inherit it through the fork and see it at once."""
+_stopping: Final = mmap.mmap(-1, 1)
+"""One byte that the parent shares with the children it forks: set when a shutdown begins. Without a lock, because a
+child that is killed while it holds one would stop all others."""
 
 
 class Process:
@@ -88,9 +89,9 @@ class Process:
 
 def shut_down() -> None:
     """Ask every upload attempt of this worker to yield; called once, in the parent."""
-    _stopping.set()
+    _stopping[0] = 1
 
 
 def is_shutting_down() -> bool:
     """Whether this worker is shutting down, so that attempts should yield."""
-    return _stopping.is_set()
+    return _stopping[0] == 1

@@ -14,40 +14,38 @@ class Fit(StrEnum):
 
 
 def refusal(
-    pipeline_id: str, *, taken: Mapping[str, int], waiting: AbstractSet[str], soft_bytes: int, hard_bytes: int
+    holder: str, *, taken: Mapping[str, int], waiting: AbstractSet[str], soft_bytes: int, hard_bytes: int
 ) -> str | None:
-    """Say why a slice of this pipeline may not start now, or ``None`` where it may.
+    """Say why a slice may not start now, or ``None`` where it may.
 
     Below the soft limit everybody may start. Between the limits only a pipeline that holds less than its share may,
     so that one whose feed stopped cannot keep the others out; above the hard limit nobody may.
 
     Args:
-        pipeline_id: whose slice wants to start.
-        taken: bytes in the spool by pipeline.
-        waiting: pipelines that have a slice to start.
+        holder: a pipeline's lane, whose slice wants to start.
+        taken: bytes in the spool by holder.
+        waiting: holders that have a slice to start.
         soft_bytes: the soft limit.
         hard_bytes: the hard limit.
     """
     total = sum(taken.values())
     if total < soft_bytes:
         return None
-    share = soft_bytes // len(taken.keys() | waiting | {pipeline_id})
-    own = taken.get(pipeline_id, 0)
+    share = soft_bytes // len(taken.keys() | waiting | {holder})
+    own = taken.get(holder, 0)
     if total < hard_bytes and own < share:
         return None
     return (
-        f"the spool holds {total} bytes, {own} of them this pipeline's (its share is {share}); slices start below "
-        f"{soft_bytes} bytes. It empties as feeds take what is spooled; see which run does not"
+        f"the spool holds {total} bytes, {own} of them for {holder} (its share is {share}); slices start below "
+        f"{soft_bytes} bytes. It empties as runs settle; see which run does not"
     )
 
 
-def fit(pipeline_id: str, *, taken: Mapping[str, int], written: int, soft_bytes: int, hard_bytes: int) -> Fit:
+def fit(*, taken: Mapping[str, int], written: int, hard_bytes: int) -> Fit:
     """Say whether a slice that is being written may go on.
 
     ``taken`` leaves out what this slice wrote; ``written`` is just that.
     """
-    if sum(taken.values()) + written <= hard_bytes:
-        return Fit.FITS
-    share = soft_bytes // len(taken.keys() | {pipeline_id})
-    own = taken.get(pipeline_id, 0) + written
-    return Fit.TOO_LARGE if own >= share else Fit.CROWDED_OUT
+    if written > hard_bytes:
+        return Fit.TOO_LARGE
+    return Fit.FITS if sum(taken.values()) + written <= hard_bytes else Fit.CROWDED_OUT

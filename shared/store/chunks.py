@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from shared.store import claims, runs
 from shared.store.tables import chunks, reject_files, slices
 from shared.store.tables import runs as runs_table
 
+_DOUBT_MAX_S = 25 * 86400
+"""Below the 30 days after which mParticle may forget an id."""
 _SENDING = (RunState.EXTRACTING, RunState.UPLOADING)
 
 
@@ -44,11 +47,15 @@ def dispatch(connection: sa.Connection, run_id: RunId, lane: Lane, *, limit: int
     return _send_waiting(connection, run_id, lane, at_most=max(0, limit - under_way))
 
 
-def claim(connection: sa.Connection, chunk_id: ChunkId, token: Token, lease_s: float) -> ClaimedChunk | None:
+def claim(
+    connection: sa.Connection, chunk_id: ChunkId, token: Token, lease_s: float, *, doubt_max_s: float = _DOUBT_MAX_S
+) -> ClaimedChunk | None:
     """Claim a chunk of a run that is being worked on, or give ``None`` where that is no longer a legal move.
 
-    From the first claim on the chunk is in doubt: mParticle may know ids of it that we do not know to be final.
+    From the first claim on the chunk is in doubt: mParticle may know ids of it that we do not know to be final. One
+    that is in doubt for longer than ``doubt_max_s`` is left to upkeep, which stops its run.
     """
+    is_remembered = chunks.c.in_doubt_since > sa.func.now() - timedelta(seconds=doubt_max_s)
     row = (
         connection.execute(
             sa.update(chunks)
@@ -58,6 +65,7 @@ def claim(connection: sa.Connection, chunk_id: ChunkId, token: Token, lease_s: f
                 # A message from before the run was stopped or the chunk put off must not widen the run's window.
                 chunks.c.sent_at.is_not(None),
                 claims.is_due(chunks),
+                sa.or_(chunks.c.in_doubt_since.is_(None), is_remembered),
                 runs_table.c.id == chunks.c.run_id,
                 runs_table.c.state.in_(_SENDING),
             )

@@ -18,7 +18,14 @@ _CONNECT_TIMEOUT_S: Final = 5
 _STATEMENT_TIMEOUT_MS: Final = 60_000
 """No statement of ours takes long; one that does waits for a lock that nobody will release."""
 _IDLE_TIMEOUT_MS: Final = 10_000
-"""No transaction of ours pauses; one that does belongs to a process that is frozen or cut off, and its locks with it."""
+"""No transaction of ours pauses; one that does is of a process that is frozen or cut off, and its locks with it."""
+_KEEPALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that vanished without a word is noticed within half a minute, and not after the system's two hours."""
 _OPTIONS: Final = (
     f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout={_IDLE_TIMEOUT_MS}"
     " -c timezone=UTC"
@@ -51,6 +58,7 @@ class Database:
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "options": _OPTIONS,
                 "application_name": "warehouse-sync",
+                **_KEEPALIVE,
             },
         )
 

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.catalog import Connection, DataModel, Feed, Pipeline
-from shared.errors import NotFound
+from shared.catalog import Connection, DataModel, Feed, Pipeline, ProtectionLevel
+from shared.errors import DeclarationInvalid, NotFound
 from shared.run import Standing
 from shared.store.tables import connections, data_models, feeds, pipelines
 
@@ -41,10 +41,17 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
 
     Raises:
         NotFound: its connection, data model or feed was never declared.
+        DeclarationInvalid: its feed may not change profiles, or its sync mode changes although it has a watermark.
     """
     get(connection, Connection, pipeline.connection_id)
     get(connection, DataModel, pipeline.data_model_id)
-    get(connection, Feed, pipeline.feed_id)
+    feed = get(connection, Feed, pipeline.feed_id)
+    if feed.input_protection_level is ProtectionLevel.READ_ONLY:
+        raise DeclarationInvalid(
+            f"pipeline {pipeline.id!r}: its feed {feed.id!r} is read_only in mParticle, so nothing that a user "
+            "pipeline sends would change a profile; name a feed that may update"
+        )
+    _require_same_mode(connection, pipeline)
     row = {
         "id": pipeline.id,
         "document": pipeline.model_dump(mode="json"),
@@ -53,6 +60,24 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
         "feed_id": pipeline.feed_id,
     }
     return _upsert(connection, pipelines, row)
+
+
+def _require_same_mode(connection: sa.Connection, pipeline: Pipeline) -> None:
+    """Refuse a sync mode under which the watermark that the pipeline has would mean something else."""
+    found = connection.execute(
+        sa.select(pipelines.c.document, pipelines.c.history_to).where(pipelines.c.id == pipeline.id)
+    ).one_or_none()
+    if found is None or found.history_to is None:
+        return
+
+    def meaning(declared: Pipeline) -> dict[str, Any]:
+        return declared.sync_mode.model_dump(exclude={"until"})
+
+    if meaning(Pipeline.model_validate(found.document)) != meaning(pipeline):
+        raise DeclarationInvalid(
+            f"pipeline {pipeline.id!r}: sync_mode cannot change once rows were read by it (only until may), because "
+            "its watermark would then leave out or repeat rows; declare a pipeline with another id instead"
+        )
 
 
 def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Resource:

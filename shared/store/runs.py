@@ -141,6 +141,7 @@ def freeze(
                 snapshot=snapshot,
                 slices_total=slice_count,
                 deaths=0,
+                error=None,
                 **claims.RELEASED,
             )
         )
@@ -164,6 +165,11 @@ def freeze(
     )
     connection.execute(sa.update(slices).where(slices.c.run_id == run.id).values(sent_at=sa.func.now()))
     return [Message(TaskName.EXTRACT_SLICE, id_, run.lane) for id_ in ids]
+
+
+def renew_plan(connection: sa.Connection, run_id: RunId, token: Token, lease_s: float) -> None:
+    """Push a planner's lease ahead, or raise ``ClaimLost``."""
+    claims.renew(connection, runs, run_id, token, lease_s)
 
 
 def put_off_plan(connection: sa.Connection, run_id: RunId, token: Token, wait_s: float, why: str) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from shared.run import ChunkId, RunId, RunState, SliceId, SliceState, Token
+from shared.run import ChunkId, Run, RunId, RunState, SliceId, SliceState, Token
 from shared.store import claims
 from shared.store.tables import chunks, runs, slices
+
+_HOLDER: Final = sa.func.concat(runs.c.pipeline_id, " (", runs.c.lane, ")")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,31 +154,28 @@ def publish(
     return bool(is_last)
 
 
-def room_taken(connection: sa.Connection, *, without: SliceId | None = None) -> dict[str, int]:
-    """Give the bytes of spooled chunks by pipeline, those being written included, one slice left out.
+def holder(run: Run) -> str:
+    """Name whose room a run's chunks take: a pipeline's lane, so that history never keeps the present out."""
+    return f"{run.pipeline_id} ({run.lane})"
 
-    What a dead claimant wrote is removed and takes no room.
-    """
+
+def room_taken(connection: sa.Connection, *, without: SliceId | None = None) -> dict[str, int]:
+    """Give the bytes of spooled chunks by holder, those being written included, one slice left out."""
     rows = connection.execute(
-        sa.select(runs.c.pipeline_id, sa.func.sum(slices.c.bytes_spooled))
+        sa.select(_HOLDER, sa.func.sum(slices.c.bytes_spooled))
         .join(runs, runs.c.id == slices.c.run_id)
-        .where(
-            runs.c.spool_freed_at.is_(None),
-            slices.c.state != SliceState.PENDING,
-            slices.c.bytes_spooled > 0,
-            slices.c.id.is_distinct_from(without),
-        )
-        .group_by(runs.c.pipeline_id)
+        .where(runs.c.spool_freed_at.is_(None), slices.c.bytes_spooled > 0, slices.c.id.is_distinct_from(without))
+        .group_by(_HOLDER)
     )
-    return {pipeline_id: int(taken) for pipeline_id, taken in rows}
+    return {held_by: int(taken) for held_by, taken in rows}
 
 
 def waiting_for_room(connection: sa.Connection) -> set[str]:
-    """Give the pipelines that have a slice to start."""
+    """Give the holders that have a slice to start."""
     return set(
         connection.scalars(
-            sa.select(runs.c.pipeline_id)
-            .join(slices, runs.c.id == slices.c.run_id)
+            sa.select(_HOLDER)
+            .select_from(runs.join(slices, runs.c.id == slices.c.run_id))
             .where(slices.c.state == SliceState.PENDING, runs.c.state == RunState.EXTRACTING)
         )
     )

@@ -25,6 +25,12 @@ INCREMENTAL: dict[str, Any] = {"iterator_field": "updated_at", "iterator_data_ty
         ("id", "two words", "id"),
         ("base_url", "s2s.us1.mparticle.com", "base_url"),
         ("base_url", "https://user@s2s.us1.mparticle.com/v2", "without user"),
+        ("base_url", "https://:password@s2s.us1.mparticle.com/v2", "without user"),
+        ("base_url", "https://s2s.us1.mparticle.com/v2?key=1", "query"),
+        ("base_url", "https://s2s.us1.mparticle.com/v2#here", "fragment"),
+        ("base_url", "https://s2s.us1.mparticle.com:port/v2", "base_url"),
+        ("base_url", "https://[::1/v2", "base_url"),
+        ("base_url", "ftp://s2s.us1.mparticle.com/v2", "base_url"),
         ("base_url", "http://s2s.us1.mparticle.com/v2", "https only"),
         ("api_secret", "hunter2", "api_secret"),
         ("batches_per_s", 0, "batches_per_s"),
@@ -51,12 +57,36 @@ def test_only_mparticles_own_hosts_pass_for_mparticle(url: str, *, is_at_mpartic
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://stranger.example\\.mparticle.com/v2",
+        "https://stranger.example\\@s2s.us1.mparticle.com/v2",
+        "https://stranger.example%2f.mparticle.com/v2",
+        "https://s2s.us1.mparticle.com\n.stranger.example/v2",
+        "https://stranger.example/\t@s2s.us1.mparticle.com/v2",
+        "https://stranger.example;.mparticle.com/v2",
+    ],
+)
+def test_an_address_that_two_readers_could_take_for_different_hosts_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="base_url"):
+        Feed.model_validate({**FEED, "base_url": url})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080/v2", "http://[::1]:8080/v2", "http://localhost", "https://a-b.example/s2s/v2"]
+)
+def test_an_ordinary_address_is_taken(url: str) -> None:
+    assert Feed.model_validate({**FEED, "base_url": url}).base_url == url
+
+
+@pytest.mark.parametrize(
     ("alias", "meant"),
     [
         ("timestamp_ltz", IteratorType.TIMESTAMP_TZ),
         ("TIMESTAMPTZ", IteratorType.TIMESTAMP_TZ),
         ("datetime", IteratorType.TIMESTAMP_NTZ),
         ("date", IteratorType.DATE),
+        ("TIMESTAMP_NTZ", IteratorType.TIMESTAMP_NTZ),
         ("timestamp_unixtime_s", IteratorType.UNIXTIME_S),
     ],
 )
@@ -84,8 +114,14 @@ def test_a_delay_is_never_negative() -> None:
 
 
 def test_a_duckdb_connection_reads_something() -> None:
-    with pytest.raises(ValidationError, match="name one of them"):
+    with pytest.raises(ValidationError, match="database, folder: name one of them"):
         DuckDbConfig()
+
+
+@pytest.mark.parametrize("reference", ["env:", "env:1A", "file:relative", "file:", "vault:x", "env:A;B", "env:A\n"])
+def test_a_secret_is_given_by_reference_only(reference: str) -> None:
+    with pytest.raises(ValidationError, match="api_secret"):
+        Feed.model_validate({**FEED, "api_secret": reference})
 
 
 def test_what_is_declared_survives_the_store() -> None:

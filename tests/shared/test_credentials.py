@@ -58,3 +58,54 @@ def test_a_file_that_is_absent_or_empty_is_named(settings: Settings) -> None:
     (settings.secret_folder / "empty").write_text("\n")
     assert "No such file" in _refusal(f"file:{settings.secret_folder}/absent", settings)
     assert "empty" in _refusal(f"file:{settings.secret_folder}/empty", settings)
+
+
+def test_a_link_within_the_folder_is_followed(settings: Settings) -> None:
+    version = settings.secret_folder / "..2026_11"  # As Kubernetes mounts secrets.
+    version.mkdir()
+    (version / "feed").write_text("hunter2")
+    (settings.secret_folder / "..data").symlink_to(version)
+    (settings.secret_folder / "feed").symlink_to(Path("..data") / "feed")
+    assert resolve(f"file:{settings.secret_folder}/feed", settings) == "hunter2"
+
+
+def test_a_folder_of_links_may_itself_be_a_link(settings: Settings, tmp_path: Path) -> None:
+    (settings.secret_folder / "feed").write_text("hunter2")
+    (tmp_path / "link").symlink_to(settings.secret_folder)
+    linked = Settings(secret_folder=tmp_path / "link")
+    assert resolve(f"file:{tmp_path}/link/feed", linked) == "hunter2"
+
+
+def test_a_file_whose_folder_only_begins_alike_is_refused(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "secrets-of-others").mkdir()
+    (tmp_path / "secrets-of-others" / "feed").write_text("hunter2")
+    assert "may be named" in _refusal(f"file:{tmp_path}/secrets-of-others/feed", settings)
+
+
+def test_a_path_that_leads_nowhere_at_all_is_refused_like_any_other(settings: Settings) -> None:
+    loop = settings.secret_folder / "loop"
+    loop.symlink_to(loop)
+    for path in (loop, "/\0", "x" * 5000):
+        assert "file:" in _refusal(f"file:{path}", settings)
+
+
+def test_a_file_that_is_no_text_is_refused_without_a_byte_of_it(settings: Settings) -> None:
+    (settings.secret_folder / "binary").write_bytes(b"hunter2\xff")
+    with pytest.raises(SecretUnavailable, match="not UTF-8") as refused:
+        resolve(f"file:{settings.secret_folder}/binary", settings)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+def test_a_folder_is_no_secret(settings: Settings) -> None:
+    assert "directory" in _refusal(f"file:{settings.secret_folder}", settings)
+
+
+def test_a_variable_that_is_empty_is_as_none(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_SYNC_SECRET_FEED", "")
+    assert "is not set" in _refusal("env:WAREHOUSE_SYNC_SECRET_FEED", settings)
+
+
+def test_another_scheme_is_refused_without_what_follows_it(settings: Settings) -> None:
+    assert "hunter2" not in _refusal("vault:hunter2", settings)
+    assert "hunter2" not in _refusal("hunter2", settings).replace("'hunter2'", "")

@@ -41,3 +41,18 @@ def test_a_record_that_is_damaged_is_as_none(tmp_path: Path) -> None:
 def test_the_spool_is_under_home_unless_named(tmp_path: Path) -> None:
     assert spool_url(Settings(home=tmp_path)) == (tmp_path / "spool").as_uri()
     assert spool_url(Settings(home=tmp_path, spool_url="s3://bucket/x")) == "s3://bucket/x"
+
+
+def test_a_record_that_was_left_half_written_does_not_lend_its_rights(tmp_path: Path) -> None:
+    left = tmp_path / "endpoints.json.new"
+    left.write_text("{")
+    left.chmod(0o644)
+    record(tmp_path, database_url="a", broker_url="b")
+    assert stat.S_IMODE((tmp_path / "endpoints.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["[]", "1", '"database_url"', "{}", "\xff"])
+def test_a_record_of_another_shape_is_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "endpoints.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ServiceUnavailable, match="WAREHOUSE_SYNC_DATABASE_URL"):
+        database_url(Settings(home=tmp_path))

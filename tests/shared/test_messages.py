@@ -24,6 +24,9 @@ def test_a_payload_holds_a_version_and_an_id_and_nothing_else() -> None:
     [
         ({"version": 2, "id": str(UUID(int=1))}, "update this worker"),
         ({"version": 1, "id": "ada@example.com"}, "not a UUID"),
+        ({"version": 1}, "without an id"),
+        ({"version": 1, "id": 7, "name": "ada@example.com"}, "without an id"),
+        ({"version": "ada@example.com", "id": str(UUID(int=1))}, "without a version"),
         ({"id": str(UUID(int=1))}, "without a version"),
         ("ada@example.com", "without a version"),
         (None, "without a version"),

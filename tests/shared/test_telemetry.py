@@ -39,3 +39,43 @@ def test_bound_ids_are_in_every_line_of_the_block_and_none_after(capsys: pytest.
     inside, outside = _lines(capsys)
     assert (inside["run_id"], inside["chunk_no"]) == ("r1", 3)
     assert "run_id" not in outside
+
+
+def test_an_exception_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise ValueError("two\nlines")
+
+    configure_logs("json")
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("celery").exception("task failed")
+        log("ours").exception("task_failed")
+    for line in _lines(capsys):
+        assert "ValueError: two\nlines" in str(line["exception"])
+
+
+def test_configuring_again_neither_doubles_lines_nor_loses_them(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    configure_logs("json")
+    log("ours").info("once")
+    logging.getLogger("theirs").info("once")
+    assert [line["event"] for line in _lines(capsys)] == ["once", "once"]
+
+
+def test_without_a_terminal_auto_is_json_and_columns_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("auto")
+    log("ours").info("run_settled", rows=5)
+    assert _lines(capsys)[0]["rows"] == 5
+    configure_logs("columns")
+    log("ours").info("run_settled", rows=5)
+    line = capsys.readouterr().err
+    assert "run_settled" in line
+    assert not line.startswith("{")
+
+
+def test_debug_lines_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    log("ours").debug("detail")
+    logging.getLogger("theirs").debug("detail")
+    assert _lines(capsys) == []

@@ -58,3 +58,23 @@ def test_nothing_renews_after_the_work_ended() -> None:
     with heartbeat(lease.renew, lease_s=0.03, on_lost=lambda: None):
         pass
     assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_work_that_raises_ends_the_heartbeat_too() -> None:
+    class Stop(Exception):
+        pass
+
+    def work() -> None:
+        with heartbeat(lambda: True, lease_s=0.03, on_lost=lambda: None):
+            raise Stop
+
+    with pytest.raises(Stop):
+        work()
+    assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_work_shorter_than_a_beat_is_never_renewed() -> None:
+    lease = _Lease(0, ClaimLost())
+    with heartbeat(lease.renew, lease_s=3600, on_lost=lambda: pytest.fail("nobody asked")) as lost:
+        assert not lost.is_set()
+    assert lease.renewed == 0

@@ -1,7 +1,8 @@
 """Windows: half-open, contiguous, late enough, and whole units of the iterator."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.catalog import Incremental, IteratorType
 from shared.errors import DeclarationInvalid
+from shared.iterator import bound_value, floor_to_unit
 from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Standing, Window
 from shared.snapshot import FrozenIterator
 from worker.plan import freeze_window
@@ -154,3 +156,58 @@ def test_every_instant_is_in_exactly_one_window_whatever_the_clocks_do(
     assert watermark is not None
     inside = [w for w in windows if (w.low is None or w.low <= instant) and w.high is not None and instant < w.high]
     assert len(inside) == (1 if instant < watermark else 0)
+
+
+@given(INSTANTS, INSTANTS, st.sampled_from(ZONES), st.timedeltas(timedelta(0), timedelta(hours=30)))
+def test_a_date_iterator_never_reads_the_day_that_its_zone_still_lives_through(
+    logical_at: datetime, warehouse_now: datetime, zone: str, delay: timedelta
+) -> None:
+    iterator = FrozenIterator(column="at", type=IteratorType.DATE, zone=zone)
+    window = _freeze(
+        logical_at,
+        kind=RunKind.INITIAL,
+        standing=Standing(1),
+        delay=delay,
+        warehouse_now=warehouse_now,
+        iterator=iterator,
+    )
+    assert window.high is not None
+    first_day_not_read = bound_value(window.high, IteratorType.DATE, zone)
+    assert isinstance(first_day_not_read, date)
+    assert first_day_not_read <= (min(logical_at, warehouse_now) - delay).astimezone(ZoneInfo(zone)).date()
+
+
+@given(st.lists(INSTANTS, min_size=1, max_size=8), INSTANTS, st.sampled_from(TYPES), st.sampled_from(ZONES))
+def test_whatever_the_clocks_do_nothing_at_or_after_until_is_read_and_then_windows_are_empty(
+    clocks: list[datetime], until: datetime, kind: IteratorType, zone: str
+) -> None:
+    iterator = FrozenIterator(column="at", type=kind, zone=zone)
+    standing = Standing(1)
+    for logical_at in clocks:
+        run_kind = RunKind.MANUAL if standing.watermark else RunKind.INITIAL
+        window = _freeze(logical_at, kind=run_kind, standing=standing, iterator=iterator, mode=_mode(until=until))
+        assert window.high is not None
+        assert window.high <= until
+        if standing.watermark == floor_to_unit(until, kind, zone):
+            assert window.is_empty
+        standing = Standing(1, watermark=window.high, history_to=standing.history_to or window.high)
+
+
+@given(INSTANTS, st.sampled_from(TYPES), st.sampled_from(ZONES))
+def test_track_from_is_read_itself_and_no_more_than_its_unit_before_it(
+    track_from: datetime, kind: IteratorType, zone: str
+) -> None:
+    window = _freeze(
+        track_from + timedelta(days=3),
+        kind=RunKind.INITIAL,
+        standing=Standing(1),
+        iterator=FrozenIterator(column="at", type=kind, zone=zone),
+        mode=_mode(track_from=track_from),
+    )
+    assert window.low is not None
+    assert timedelta(0) <= track_from - window.low <= timedelta(hours=26)
+
+
+def test_a_live_run_without_a_watermark_is_refused() -> None:
+    with pytest.raises(DeclarationInvalid, match="its initial sync comes first"):
+        _freeze(NOON, standing=Standing(1))

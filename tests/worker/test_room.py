@@ -40,12 +40,12 @@ def test_somebody_may_start_unless_the_hard_limit_is_reached(taken: dict[str, in
 
 
 def test_a_slice_that_alone_is_too_large_is_told_apart_from_one_that_others_crowd_out() -> None:
-    assert fit("a", taken={}, written=2_000, soft_bytes=SOFT, hard_bytes=HARD) is Fit.FITS
-    assert fit("a", taken={}, written=2_001, soft_bytes=SOFT, hard_bytes=HARD) is Fit.TOO_LARGE
-    assert fit("a", taken={"b": 1_900}, written=200, soft_bytes=SOFT, hard_bytes=HARD) is Fit.CROWDED_OUT
+    assert fit(taken={}, written=2_000, hard_bytes=HARD) is Fit.FITS
+    assert fit(taken={}, written=2_001, hard_bytes=HARD) is Fit.TOO_LARGE
+    assert fit(taken={"b": 1_900}, written=200, hard_bytes=HARD) is Fit.CROWDED_OUT
 
 
 @given(TAKEN, st.integers(0, 3_000))
 def test_what_fits_never_passes_the_hard_limit(taken: dict[str, int], written: int) -> None:
-    is_fine = fit("a", taken=taken, written=written, soft_bytes=SOFT, hard_bytes=HARD) is Fit.FITS
+    is_fine = fit(taken=taken, written=written, hard_bytes=HARD) is Fit.FITS
     assert is_fine == (sum(taken.values()) + written <= HARD)

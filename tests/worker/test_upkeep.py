@@ -39,3 +39,10 @@ def test_a_queue_that_holds_every_message_is_left_alone() -> None:
 
 def test_a_queue_that_was_emptied_gets_all_of_them() -> None:
     assert to_send_again({Queue.UPLOAD: 7}, {}) == {Queue.UPLOAD: 7}
+
+
+def test_what_is_given_up_comes_in_the_order_of_its_runs() -> None:
+    deaths = [_death(TaskName.UPLOAD_CHUNK, 5) for _ in range(9)]
+    run_ids = [death.run_id for death, _ in too_many_deaths(deaths, max_deaths=5)]
+    assert run_ids == sorted(run_ids)
+    assert len(run_ids) == 9

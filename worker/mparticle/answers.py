@@ -14,6 +14,8 @@ from typing import Final
 
 import orjson
 
+from worker.mparticle.redaction import on_one_line
+
 MESSAGE_CHARS: Final = 300
 """How much of mParticle's own words is kept: enough for a sentence or two, and never a whole page of a proxy's."""
 
@@ -119,8 +121,7 @@ def _message(text: bytes) -> str:
         words = "; ".join(str(error["message"]) for error in errors) or words
     except (orjson.JSONDecodeError, KeyError, TypeError):
         pass  # not mParticle's shape; the text itself is the best there is
-    line = "".join(character if character.isprintable() else " " for character in words)
-    line = " ".join(line.split())
+    line = on_one_line(words)
     return line if len(line) <= MESSAGE_CHARS else line[: MESSAGE_CHARS - 1] + "…"
 
 

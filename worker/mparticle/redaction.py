@@ -4,11 +4,10 @@ What mParticle answers ends in logs, in a run's error and on screens, and it may
 a sentence that names the field is worth reading.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
-
-import orjson
 
 _OURS: Final = ("source_request_id", "environment")
 """Fields whose values are ours and no row's."""
@@ -17,20 +16,32 @@ _TAIL_CHARS: Final = 4
 """A cut value of at least this length at the end of the words is taken for the beginning of a row's value."""
 
 
+def on_one_line(text: str) -> str:
+    """Give a text with every run of white space and unprintable characters as one space."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def without_values(words: str, body: bytes) -> str:
     """Replace every value of a body's rows that stands in ``words``, also one that is cut off at their end.
 
+    Case and white space make no difference; numbers are compared by their digits as they were sent.
+
     Args:
-        words: what mParticle answered to the body.
+        words: what mParticle answered to the body, on one line.
         body: the JSON array that was sent.
     """
-    values = {text for batch in orjson.loads(body) for text in _values(batch)}
-    found = sorted((value for value in values if value in words), key=len, reverse=True)
+    batches = json.loads(body, parse_float=str, parse_int=str)
+    values = {on_one_line(text) for batch in batches for text in _values(batch)} - {""}
+    folded = words.casefold()
+    found = sorted((value for value in values if value.casefold() in folded), key=len, reverse=True)
     if found:
-        words = re.sub("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in found), _HIDDEN, words)
+        any_value = "|".join(map(re.escape, found))
+        words = re.sub(rf"(?<!\w)(?:{any_value})(?!\w)", _HIDDEN, words, flags=re.IGNORECASE)
     end = words.removesuffix(_HIDDEN)
+    beginnings = {value.casefold() for value in values}
     for size in range(len(end), _TAIL_CHARS - 1, -1):
-        if any(len(value) > size and value.startswith(end[-size:]) for value in values):
+        tail = end[-size:].casefold()
+        if any(len(value) > len(tail) and value.startswith(tail) for value in beginnings):
             return end[:-size] + _HIDDEN
     return words
 
@@ -43,7 +54,5 @@ def _values(node: Any, key: str = "") -> Iterator[str]:
         case list():
             for inner in node:
                 yield from _values(inner, key)
-        case str() if node and key not in _OURS:
+        case str() if key not in _OURS:
             yield node
-        case int() | float() if not isinstance(node, bool):
-            yield str(node)

@@ -14,6 +14,7 @@ from shared.store import declared, moves, runs
 from shared.store.claims import fresh_token
 from shared.store.declared import PipelineRow
 from shared.telemetry import bound, log
+from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.plan import freeze_window
 from worker.process import Process
@@ -43,10 +44,19 @@ def plan_run(payload: object) -> None:
 
         def stop_run(error: SyncError) -> None:
             with process.database.transaction() as connection:
+                runs.put_off_plan(connection, run_id, token, 0, str(error))
                 moves.fail(connection, run_id, error)
 
+        def renew() -> bool:
+            with process.database.transaction() as connection:
+                runs.renew_plan(connection, run_id, token, process.settings.plan_lease_s)
+            return True
+
         with recorded(put_off=put_off, stop_run=stop_run):
-            deliver(process, _plan(process, run, token))
+            # Describing a slow view may outlast a lease.
+            with heartbeat(renew, lease_s=process.settings.plan_lease_s, on_lost=lambda: None):
+                messages = _plan(process, run, token)
+            deliver(process, messages)
 
 
 def _plan(process: Process, run: Run, token: Token) -> list[Message]:

@@ -1,6 +1,7 @@
 """``warehouse_sync.upload_chunk``: one short attempt at one chunk, continued by a later message if need be."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
 from functools import lru_cache
@@ -10,8 +11,8 @@ import pyarrow as pa
 from celery import shared_task
 
 from shared.catalog import Feed
-from shared.credentials import resolve
-from shared.errors import SyncError, Transient
+from shared.credentials import require_allowed_host, resolve
+from shared.errors import DeclarationInvalid, SyncError, Transient
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Progress, Reject, RunId, Token
@@ -31,6 +32,8 @@ from worker.tasks.boundary import deliver, recorded, this_process
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
 _log = log(__name__)
+_encoding = threading.Lock()
+"""An encoder serves one thread at a time, whatever pool a worker was started with."""
 
 
 @shared_task(name=TaskName.UPLOAD_CHUNK.value)
@@ -41,7 +44,13 @@ def upload_chunk(payload: object) -> None:
         process = this_process()
         token = fresh_token()
         with process.database.transaction() as connection:
-            claimed = chunks.claim(connection, chunk_id, token, process.settings.upload_lease_s)
+            claimed = chunks.claim(
+                connection,
+                chunk_id,
+                token,
+                process.settings.upload_lease_s,
+                doubt_max_s=process.settings.doubt_max_s,
+            )
         if claimed is None:
             _log.info("message_out_of_date")
             return
@@ -71,11 +80,14 @@ class _Attempt:
         snapshot, encoder = _frozen(self._process, claimed.run_id)
         with self._process.database.transaction() as connection:
             feed = declared.get(connection, Feed, snapshot.feed.id)
+        _require_same_feed(feed, snapshot)
+        require_allowed_host(feed, self._limits)
         secret = resolve(feed.api_secret, self._limits)
         self._table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
-        encoded = encoder.encode(
-            self._table.slice(claimed.position), chunk_id=str(claimed.id), first_row=claimed.position
-        )
+        with _encoding:
+            encoded = encoder.encode(
+                self._table.slice(claimed.position), chunk_id=str(claimed.id), first_row=claimed.position
+            )
         work = upload(
             encoded,
             rows=claimed.rows,
@@ -166,3 +178,12 @@ def _frozen(process: Process, run_id: RunId) -> tuple[Snapshot, Encoder]:
         snapshot = Snapshot.model_validate(runs.get(connection, run_id).snapshot)
     plan = MappingPlan.from_json(snapshot.mapping)
     return snapshot, Encoder(plan, checks=Checks.from_json(snapshot.checks))
+
+
+def _require_same_feed(feed: Feed, snapshot: Snapshot) -> None:
+    """Refuse to show the feed's secret to an address, or to send ids under a key, that the run was not planned for."""
+    if (feed.base_url, feed.api_key) != (snapshot.feed.base_url, snapshot.feed.api_key):
+        raise DeclarationInvalid(
+            f"feed {feed.id!r}: its base_url or api_key is not what this run was planned with, and mParticle knows ids "
+            "by key; declare it as it was and retry the run, or abandon it: its window is then read for the new one"
+        )

@@ -33,6 +33,12 @@ def test_values_are_hidden_and_names_are_kept(words: str, kept: str) -> None:
     assert without_values(words, _body(score=4711, favorites=["shoes"])) == kept
 
 
+def test_neither_case_nor_white_space_nor_digits_hide_a_value() -> None:
+    body = b'[{"user_attributes": {"name": "Ada  \\n Lovelace", "debt": 12345678901234567890.123456789}}]'
+    assert without_values("name is ADA LOVELACE", body) == "name is …"
+    assert without_values("debt is 12345678901234567890.123456789 too much", body) == "debt is … too much"
+
+
 def test_a_value_inside_a_longer_word_is_none() -> None:
     assert without_values("parameter", _body(letter="a")) == "parameter"
 

@@ -52,7 +52,7 @@ def test_no_second_holds_more_than_the_quota_wherever_it_begins(
 ) -> None:
     sizes = st.sampled_from(sorted({1, max(1, quota // 50), max(1, quota // 3), min(quota, 100), quota}))
     gaps = st.sampled_from([0, 0, 0, 1, 19_999, 50_000, 400_000, 3 * MICRO])
-    schedule, jitter = Schedule(client), Random(seed)  # noqa: S311 - repeatable, not secret
+    schedule, jitter = Schedule(client), Random(seed)
     now, arrivals = START, []
     for gap, batches in data.draw(st.lists(st.tuples(gaps, sizes), max_size=60)):
         now += gap

@@ -178,7 +178,7 @@ TRIES_TO_WRITE = (
 
 
 def test_a_writer_makes_the_warehouse_busy_until_it_is_done(database: Path) -> None:
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and script
+    with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as writer:
         assert writer.stdout is not None
@@ -192,7 +192,7 @@ def test_a_writer_makes_the_warehouse_busy_until_it_is_done(database: Path) -> N
 
 def test_a_writer_stays_out_until_the_last_reader_of_this_process_is_done(database: Path) -> None:
     def write() -> str:
-        return subprocess.run(  # noqa: S603 - our own interpreter and script
+        return subprocess.run(
             [sys.executable, "-c", TRIES_TO_WRITE, str(database)], capture_output=True, text=True, check=True
         ).stdout
 

@@ -55,7 +55,7 @@ def test_memory_is_bounded_whatever_the_size_of_the_result(tmp_path: Path) -> No
     with duckdb.connect(database) as connection:
         connection.execute(TABLES)
     for model, expected in ((SCAN, 2_000_000), (GROUPED, 500_000)):
-        told = subprocess.run(  # noqa: S603 - our own interpreter and script
+        told = subprocess.run(
             [sys.executable, "-c", READER, str(database), model],
             capture_output=True,
             text=True,
