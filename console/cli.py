@@ -20,10 +20,10 @@ from console.demo import Options, run_demo
 from console.limits import limits_table
 from console.machine import run_machine
 from console.operations import Operations
-from console.progress import follow, ledger_table, run_table
+from console.progress import follow, ledger_table, pipeline_table, run_table
 from sandbox.feed import run_feed
 from shared.errors import SyncError
-from shared.run import RunId, RunState
+from shared.run import WORKING, RunId, RunState
 from shared.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
@@ -100,10 +100,20 @@ def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 
     """List the newest runs and their ledgers."""
     with _operations() as operations:
         found = operations.runs(pipeline, limit=limit)
+        waiting = {run.id: operations.why_it_waits(run.id) for run in found if run.state in WORKING}
     screen.print(run_table(found))
     for run in found:
-        if run.error:
-            screen.print(f"{run.id} [red]{run.error_kind}[/]: {escape(run.error)}", soft_wrap=True)
+        if why := waiting.get(run.id):
+            screen.print(f"{run.id} waits: {escape(why)}", soft_wrap=True)
+        elif run.error_kind:
+            screen.print(f"{run.id} [red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
+
+
+@app.command()
+def pipelines() -> None:
+    """List the pipelines: mode, watermark, and whether one is faulted."""
+    with _operations() as operations:
+        screen.print(pipeline_table(operations.pipelines()))
 
 
 @app.command()
@@ -169,8 +179,8 @@ def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> 
     ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
     screen.print(ledger_table(ended))
     for run in ended:
-        if run.error:
-            screen.print(f"[red]{run.error_kind}[/]: {escape(run.error)}", soft_wrap=True)
+        if run.error_kind:
+            screen.print(f"[red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
     if any(run.state is not RunState.SETTLED for run in ended):
         raise typer.Exit(1)
 

@@ -1,6 +1,7 @@
 """Declarations from a YAML file: lists of feeds, connections, data models and pipelines."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,6 +25,17 @@ class Declarations(BaseModel):
         return (*self.feeds, *self.connections, *self.data_models, *self.pipelines)
 
 
+class _NoDuplicates(yaml.SafeLoader):
+    """YAML lets a key stand twice and drops the first; that would drop declarations without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_declarations(path: Path) -> Declarations:
     """Read a YAML file.
 
@@ -31,9 +43,11 @@ def read_declarations(path: Path) -> Declarations:
         DeclarationInvalid: the file cannot be read, is no YAML, or a field is wrong; the message names its path.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates) or {}  # noqa: S506 - a safe loader
     except OSError as error:
         raise DeclarationInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DeclarationInvalid(f"{path} is not UTF-8 text; save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{path} is not YAML: {error}") from error
     try:

@@ -22,7 +22,9 @@ def _shown(default: object) -> str:
     match default:
         case None | ():
             return "unset"
-        case int() | float():
+        case int():
+            return f"{default:,}"
+        case float():
             return f"{default:,.10g}"
         case str() | Path():
             return f"`{default}`"

@@ -111,6 +111,11 @@ class Operations:
         with self._database.transaction() as connection:
             return runs.get(connection, run_id)
 
+    def why_it_waits(self, run_id: RunId) -> str | None:
+        """Give what keeps a run's work waiting, or ``None`` where nothing does."""
+        with self._database.transaction() as connection:
+            return runs.why_it_waits(connection, run_id)
+
     def runs(self, pipeline_id: str | None = None, *, limit: int = 20) -> list[Run]:
         """Give the newest runs, of one pipeline or of all."""
         with self._database.transaction() as connection:

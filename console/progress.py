@@ -8,11 +8,13 @@ from typing import Final
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from console.operations import Operations
-from shared.run import Ledger, Run, RunId
+from shared.run import WORKING, Ledger, Run, RunId
+from shared.store.declared import PipelineRow
 
 _SHOWN: Final = 8
 """Characters of a run's id; enough to tell runs apart."""
@@ -30,7 +32,11 @@ def follow(operations: Operations, run_id: RunId, title: str, screen: Console) -
     began_at = time.monotonic()
     with Progress(*columns, console=screen) as progress:
         bar = progress.add_task("reads the warehouse", total=None)
+        told = None
         for run in operations.watch(run_id):
+            if run.state in WORKING and (why := operations.why_it_waits(run_id)) not in {None, told}:
+                progress.console.print(f"waits: {escape(str(why))}", soft_wrap=True)
+                told = why
             ledger = run.ledger
             speed = rows_per_s(run) or ledger.ended / (time.monotonic() - began_at)
             is_read = run.slices_total > 0 and run.slices_published == run.slices_total
@@ -68,6 +74,18 @@ def ledger_table(runs: Sequence[Run]) -> Table:
     table.add_row("balances", *("yes" if run.ledger.balances else "[red]no[/]" for run in runs))
     table.add_row("seconds", *(f"{took(run).total_seconds():.1f}" for run in runs))
     table.add_row("rows/s", *(f"{rows_per_s(run):,.0f}" for run in runs))
+    return table
+
+
+def pipeline_table(rows: Iterable[PipelineRow]) -> Table:
+    """Give a list of pipelines and where they stand."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("pipeline", "mode", "watermark", "history settled to", "faulted"):
+        table.add_column(heading)
+    for row in rows:
+        marks = (row.standing.watermark, row.standing.history_settled_to)
+        shown = (f"{mark:%Y-%m-%d %H:%M:%S}" if mark else "-" for mark in marks)
+        table.add_row(row.pipeline.id, row.pipeline.sync_mode.type, *shown, escape(row.faulted_reason or "-"))
     return table
 
 

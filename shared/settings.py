@@ -109,7 +109,9 @@ class Settings(BaseSettings):
     query_timeout_s: Seconds = Field(4 * 3600, description="one query in the warehouse, from start to last row")
     spool_soft_bytes: Count = Field(20 * GiB, description="a slice starts only below this much spooled data")
     spool_hard_bytes: Count = Field(40 * GiB, description="an extraction that passes this fails and frees its files")
-    chunk_retention_s: Seconds = Field(3600, description="how long chunks stay after their run is settled or abandoned")
+    chunk_retention_s: Seconds = Field(
+        60, description="how long chunks stay after their run is settled or abandoned; nothing reads them any more"
+    )
     reject_retention_s: Seconds = Field(30 * 86400, description="how long rejected rows stay; they hold personal data")
     upkeep_every_s: Seconds = Field(30, description="how often lost work is looked for")
     resend_after_s: Seconds = Field(

@@ -12,6 +12,7 @@ from shared.run import (
     OPEN,
     STOPPED,
     WORKING,
+    ChunkState,
     Lane,
     Ledger,
     Run,
@@ -24,7 +25,7 @@ from shared.run import (
 )
 from shared.store import claims
 from shared.store.declared import PipelineRow, get_pipeline
-from shared.store.tables import pipelines, runs, slices
+from shared.store.tables import chunks, pipelines, runs, slices
 
 
 def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lane) -> Run:
@@ -68,6 +69,17 @@ def find(connection: sa.Connection, beginning: str) -> RunId:
             f"{'several runs begin' if found else 'no run begins'} with {beginning!r}; `warehouse-sync runs` lists them"
         )
     return RunId(found[0])
+
+
+def why_it_waits(connection: sa.Connection, run_id: RunId) -> str | None:
+    """Give what the run's planning, slices or chunks last said when they were put off, or ``None``."""
+    asked = (
+        sa.select(runs.c.error.label("why")).where(runs.c.id == run_id, runs.c.state == RunState.CREATED),
+        sa.select(slices.c.held_reason).where(slices.c.run_id == run_id, slices.c.state == SliceState.PENDING),
+        sa.select(chunks.c.error).where(chunks.c.run_id == run_id, chunks.c.state == ChunkState.READY),
+    )
+    told = sa.union_all(*asked).subquery()
+    return connection.scalar(sa.select(told.c.why).where(told.c.why.is_not(None)).limit(1))
 
 
 def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 50) -> list[Run]:

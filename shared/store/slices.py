@@ -160,11 +160,19 @@ def holder(run: Run) -> str:
 
 
 def room_taken(connection: sa.Connection, *, without: SliceId | None = None) -> dict[str, int]:
-    """Give the bytes of spooled chunks by holder, those being written included, one slice left out."""
+    """Give the bytes of spooled chunks by holder, those being written included, one slice left out.
+
+    What a dead claimant wrote is removed and takes no room.
+    """
     rows = connection.execute(
         sa.select(_HOLDER, sa.func.sum(slices.c.bytes_spooled))
         .join(runs, runs.c.id == slices.c.run_id)
-        .where(runs.c.spool_freed_at.is_(None), slices.c.bytes_spooled > 0, slices.c.id.is_distinct_from(without))
+        .where(
+            runs.c.spool_freed_at.is_(None),
+            slices.c.state != SliceState.PENDING,
+            slices.c.bytes_spooled > 0,
+            slices.c.id.is_distinct_from(without),
+        )
         .group_by(_HOLDER)
     )
     return {held_by: int(taken) for held_by, taken in rows}

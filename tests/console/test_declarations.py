@@ -77,6 +77,17 @@ def test_what_is_no_declaration_is_said_to_be_none(tmp_path: Path, text: str, ex
     assert expected in _refusal(tmp_path, text)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    assert "'feeds' stands there twice" in _refusal(tmp_path, WHOLE + "feeds: []\n")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "declared.yaml"
+    path.write_bytes(b"feeds: \xff")
+    with pytest.raises(DeclarationInvalid, match="not UTF-8"):
+        read_declarations(path)
+
+
 def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeclarationInvalid, match=r"absent\.yaml cannot be read"):
         read_declarations(tmp_path / "absent.yaml")

@@ -17,7 +17,7 @@ from shared.messages import Message, Queue, TaskName
 from shared.run import Lane
 from shared.settings import Settings
 
-SECRET = "s3cr3t"  # noqa: S105 - what must not be seen
+SECRET = "s3cr3t"
 QUICKLY_S = 3.0
 
 

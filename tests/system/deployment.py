@@ -237,7 +237,7 @@ class Deployment:
                 newest = self.rows(sa.select(table).order_by(sa.desc(sa.literal_column(_AGE[table.name]))).limit(8))
                 lines += [f"{table.name}: {_shown(row)}" for row in newest]
         with suppress(redis.RedisError), redis.Redis.from_url(self.valkey.url) as client:
-            lines.append(f"queues: {({queue.value: client.llen(queue.value) for queue in Queue})}")
+            lines.append(f"queues: { ({queue.value: client.llen(queue.value) for queue in Queue}) }")
         with suppress(OSError):
             lines.append(f"stand-in: {self.counters()}, faults {self.premises.ask('/faults')}")
         lines.append(f"supervisor: {self.supervisor.failure}")

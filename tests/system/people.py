@@ -13,9 +13,7 @@ from shared import catalog
 from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
 from tests.system.deployment import Deployment
 
-INCREMENTAL: Final = catalog.Incremental(
-    iterator_field="changed_at", iterator_data_type=catalog.IteratorType.TIMESTAMP
-)
+INCREMENTAL: Final = catalog.Incremental(iterator_field="changed_at", iterator_data_type=catalog.IteratorType.TIMESTAMP)
 PLANTED: Final = "planted.example"
 """In every person's e-mail address and first name, so that it is found wherever a row's value gets to."""
 QUERY: Final = "SELECT customer_id, email, firstname, score, changed_at FROM people"
@@ -159,7 +157,9 @@ def assert_spool_holds_only_chunks(deployment: Deployment, run_id: RunId) -> Non
     known = {str(Path(chunk["path"]).parent) for chunk in deployment.chunks(run_id)}
 
     def tidy() -> bool:
-        return {f"runs/{f.run_id}/{f.slice_no}-{f.token}" for f in deployment.spool.slice_folders() if f.run_id == run_id} == known
+        return {
+            f"runs/{f.run_id}/{f.slice_no}-{f.token}" for f in deployment.spool.slice_folders() if f.run_id == run_id
+        } == known
 
     deployment.until(tidy, f"the spool holds only the published chunks of run {run_id}")
 

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from shared.errors import SyncError
+from shared.errors import NotFound, SyncError
 from shared.messages import TaskName, read_payload
 from shared.run import Run, RunId
 from shared.store import moves, settling
@@ -44,7 +44,10 @@ def settle_run(payload: object) -> None:
 
 def _settle(process: Process, run_id: RunId) -> Run | None:
     with process.database.transaction() as connection:
-        held = settling.lock(connection, run_id)
+        try:
+            held = settling.lock(connection, run_id)
+        except NotFound:
+            return None
         settlement = decide(held.run, held.pipeline.standing)
         if settlement is None:
             return None

@@ -46,7 +46,7 @@ FEED = Feed(
     name="US",
     base_url="https://s2s.mparticle.com/v2",
     api_key="key",
-    api_secret="env:WAREHOUSE_SYNC_SECRET_US1",  # noqa: S106 - where the secret is, not what
+    api_secret="env:WAREHOUSE_SYNC_SECRET_US1",
 )
 LAKE = Connection(id="lake", name="Lake", service_provider="duckdb", config=DuckDbConfig(folder=Path("/lake")))
 USERS = DataModel(id="users", name="Users", sql_query="SELECT 1")

@@ -220,7 +220,7 @@ class Store(RuleBasedStateMachine):
     @rule(days=st.sampled_from([1, 26]))
     def let_time_go_by(self, days: int) -> None:
         for table in ("runs", "slices", "chunks"):
-            self.stage.write(f"UPDATE {table} SET not_before = NULL")  # noqa: S608 - our own words
+            self.stage.write(f"UPDATE {table} SET not_before = NULL")
         self.stage.write("UPDATE chunks SET in_doubt_since = in_doubt_since - make_interval(days => :days)", days=days)
 
     @invariant()
@@ -230,8 +230,8 @@ class Store(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Kill everybody, lose every message, and let an operator and new workers end what is left."""
         for table in ("runs", "slices", "chunks"):
-            self.stage.write(f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE token IS NOT NULL")  # noqa: S608
-            self.stage.write(f"UPDATE {table} SET not_before = NULL")  # noqa: S608 - our own words
+            self.stage.write(f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE token IS NOT NULL")
+            self.stage.write(f"UPDATE {table} SET not_before = NULL")
         for _ in range(4):
             with self.stage.database.transaction() as connection:
                 lost.free_dead(connection)
@@ -295,7 +295,7 @@ class Store(RuleBasedStateMachine):
         return True
 
     def _everything(self) -> list[Sequence[Any]]:
-        return [self.stage.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("runs", "slices", "chunks")]  # noqa: S608
+        return [self.stage.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("runs", "slices", "chunks")]
 
 
 def bury_the_dead(connection: Connection) -> None:

@@ -28,7 +28,7 @@ def refused(stage: Stage, constraint: str, statement: str, **parameters: object)
 
 @pytest.mark.parametrize("state", ["settled", "abandoned", "failed", "cancelled"])
 def test_a_run_that_does_not_balance_cannot_end(stage: Stage, run: str, state: str) -> None:
-    statement = f"UPDATE runs SET {UPLOADED}, extracted = 2, accepted = 1 WHERE id = :id"  # noqa: S608 - our own words
+    statement = f"UPDATE runs SET {UPLOADED}, extracted = 2, accepted = 1 WHERE id = :id"
     stage.write(statement, id=run)
     refused(stage, "runs_ledger_balances", "UPDATE runs SET state = :state WHERE id = :id", state=state, id=run)
 
@@ -63,8 +63,8 @@ def test_a_run_in_which_more_rows_ended_than_were_read_can_still_be_stopped_and_
     ],
 )
 def test_a_run_that_is_not_complete_cannot_settle(stage: Stage, run: str, what_is_missing: str) -> None:
-    stage.write(f"UPDATE runs SET {UPLOADED} WHERE id = :id", id=run)  # noqa: S608 - our own words
-    stage.write(f"UPDATE runs SET {what_is_missing} WHERE id = :id", id=run)  # noqa: S608 - our own words
+    stage.write(f"UPDATE runs SET {UPLOADED} WHERE id = :id", id=run)
+    stage.write(f"UPDATE runs SET {what_is_missing} WHERE id = :id", id=run)
     refused(stage, "runs_settled_is_complete", "UPDATE runs SET state = 'settled' WHERE id = :id", id=run)
 
 
@@ -104,7 +104,7 @@ def test_two_runs_of_one_occurrence_are_refused(stage: Stage, run: str) -> None:
 
 @pytest.mark.parametrize("column", ["extracted", "accepted", "rejected", "unchanged", "superseded", "unsent"])
 def test_a_run_has_no_negative_count(stage: Stage, run: str, column: str) -> None:
-    refused(stage, "runs_counts_not_negative", f"UPDATE runs SET {column} = -1 WHERE id = :id", id=run)  # noqa: S608
+    refused(stage, "runs_counts_not_negative", f"UPDATE runs SET {column} = -1 WHERE id = :id", id=run)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_run_has_no_negative_count(stage: Stage, run: str, column: str) -> Non
     ],
 )
 def test_a_run_makes_sense(stage: Stage, run: str, constraint: str, values: str) -> None:
-    refused(stage, constraint, f"UPDATE runs SET {values} WHERE id = :id", id=run)  # noqa: S608 - our own words
+    refused(stage, constraint, f"UPDATE runs SET {values} WHERE id = :id", id=run)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_run_makes_sense(stage: Stage, run: str, constraint: str, values: str)
 def test_a_chunk_is_not_done_before_its_position_is_at_its_end(stage: Stage, constraint: str, values: str) -> None:
     stage.declare()
     _, (chunk_id,) = stage.uploading([10])
-    refused(stage, constraint, f"UPDATE chunks SET {values} WHERE id = :id", id=chunk_id)  # noqa: S608 - our own words
+    refused(stage, constraint, f"UPDATE chunks SET {values} WHERE id = :id", id=chunk_id)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_slice_makes_sense(stage: Stage, run: str, constraint: str, values: st
         "INSERT INTO slices (id, run_id, no) VALUES (gen_random_uuid(), :run, 0)",
         run=run,
     )
-    refused(stage, constraint, f"UPDATE slices SET {values}")  # noqa: S608 - our own words
+    refused(stage, constraint, f"UPDATE slices SET {values}")
 
 
 def test_finishing_a_chunk_too_early_is_refused_whole(stage: Stage) -> None:
@@ -186,7 +186,7 @@ def test_progress_that_does_not_account_for_every_row_is_refused_whole(stage: St
 def test_a_pipeline_names_what_was_declared(stage: Stage) -> None:
     stage.declare(mode=INCREMENTAL)
     for column in ("feed_id", "connection_id", "data_model_id"):
-        refused(stage, f"pipelines_{column}_fkey", f"UPDATE pipelines SET {column} = 'nothing'")  # noqa: S608
+        refused(stage, f"pipelines_{column}_fkey", f"UPDATE pipelines SET {column} = 'nothing'")
 
 
 def test_every_promise_has_a_name(stage: Stage) -> None:

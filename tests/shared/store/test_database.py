@@ -11,7 +11,7 @@ from shared.errors import ServiceUnavailable, StoreUnavailable
 from shared.store.database import Database
 from tests.shared.store.stage import Stage
 
-SECRET = "s3cr3t"  # noqa: S105 - what must not be seen
+SECRET = "s3cr3t"
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shared.catalog import Connection, DataModel, Feed, IteratorType
-from shared.errors import NotFound
+from shared.catalog import Connection, DataModel, Feed, Full, Incremental, IteratorType, ProtectionLevel
+from shared.errors import DeclarationInvalid, NotFound
 from shared.run import Standing
 from shared.store import declared
 from tests.shared.store.stage import FEED, FULL, INCREMENTAL, LAKE, T0, USERS, Stage
@@ -61,12 +61,38 @@ def test_editing_a_pipeline_leaves_where_it_stands(stage: Stage) -> None:
     stage.past_history()
     with stage.database.transaction() as connection:
         pipeline = declared.get_pipeline(connection, "people").pipeline
-        mode = INCREMENTAL.model_copy(update={"iterator_data_type": IteratorType.DATE, "track_from": T0})
-        edited = pipeline.model_copy(update={"sync_mode": mode})
+        mode = INCREMENTAL.model_copy(update={"until": T0})
+        edited = pipeline.model_copy(update={"sync_mode": mode, "name": "Other"})
         assert declared.put_pipeline(connection, edited)
         row = declared.get_pipeline(connection, "people")
     assert row.pipeline == edited
     assert row.standing == Standing(1, watermark=T0, history_to=T0, history_settled_to=T0)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        FULL,
+        INCREMENTAL.model_copy(update={"iterator_data_type": IteratorType.DATE}),
+        INCREMENTAL.model_copy(update={"iterator_field": "other_at"}),
+        INCREMENTAL.model_copy(update={"track_from": T0}),
+    ],
+)
+def test_a_watermark_keeps_its_meaning(stage: Stage, mode: Incremental | Full) -> None:
+    stage.past_history()
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        with pytest.raises(DeclarationInvalid, match="sync_mode"):
+            declared.put_pipeline(connection, pipeline.model_copy(update={"sync_mode": mode}))
+
+
+def test_a_feed_that_may_change_nobody_gets_no_user_pipeline(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        declared.put(connection, FEED.model_copy(update={"input_protection_level": ProtectionLevel.READ_ONLY}))
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        with pytest.raises(DeclarationInvalid, match="read_only"):
+            declared.put_pipeline(connection, pipeline)
 
 
 def test_pipelines_are_listed_by_id_and_found_by_what_they_use(stage: Stage) -> None:

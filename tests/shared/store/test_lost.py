@@ -32,7 +32,7 @@ def send_again(stage: Stage, queue: Queue, at_most: int = 100) -> list[UUID]:
 
 
 def age(stage: Stage, table: str, seconds: float) -> None:
-    stage.write(f"UPDATE {table} SET sent_at = now() - make_interval(secs => :s)", s=seconds)  # noqa: S608
+    stage.write(f"UPDATE {table} SET sent_at = now() - make_interval(secs => :s)", s=seconds)
 
 
 def test_what_was_sent_is_not_sent_again_by_finding_it(stage: Stage) -> None:
@@ -53,7 +53,7 @@ def test_what_has_no_message_under_way_is_sent_once(stage: Stage) -> None:
     (of_chunks,) = stage.plan(stage.started("c"))
     chunk_ids = stage.extract(of_chunks, [1] * (WINDOW_CHUNKS + 1))
     for table in ("runs", "slices", "chunks"):
-        stage.write(f"UPDATE {table} SET sent_at = NULL")  # noqa: S608 - our own words
+        stage.write(f"UPDATE {table} SET sent_at = NULL")
     messages = never_sent(stage)
     assert sent(messages, TaskName.PLAN_RUN) == [asked]
     assert sent(messages, TaskName.EXTRACT_SLICE) == [slice_id]
@@ -229,13 +229,20 @@ def test_work_is_in_doubt_from_its_first_attempt(stage: Stage) -> None:
 def test_what_is_done_or_stopped_is_not_in_doubt(stage: Stage) -> None:
     stage.declare()
     run_id, (first, second) = stage.uploading([1, 1])
-    claimed_long_ago(stage, first, 26)
     stage.upload(first)
+    stage.write("UPDATE chunks SET in_doubt_since = now() - interval '26 days' WHERE id = :id", id=first)
     assert in_doubt(stage) == []
     claimed_long_ago(stage, second, 26)
     with stage.database.transaction() as connection:
         moves.fail(connection, run_id, FeedRefused("no"))
     assert in_doubt(stage) == []
+
+
+def test_a_chunk_in_doubt_for_too_long_is_claimed_by_nobody(stage: Stage) -> None:
+    stage.declare()
+    _, (chunk_id,) = stage.uploading([1])
+    claimed_long_ago(stage, chunk_id, 26)
+    assert stage.claim(chunk_id) is None
 
 
 def test_reopening_by_itself_leaves_the_doubt_and_an_operators_retry_accepts_it(stage: Stage) -> None:

@@ -161,14 +161,14 @@ def test_a_reopened_run_has_the_same_window_chunks_ids_and_positions(stage: Stag
     stage.upload(chunk_ids[0])
     stage.record(stage.held(chunk_ids[1]), 3, rejected=1)
     columns = "id, no, path, checksum, rows, position, accepted, rejected"
-    before = stage.rows(f"SELECT {columns} FROM chunks ORDER BY id")  # noqa: S608 - our own words
+    before = stage.rows(f"SELECT {columns} FROM chunks ORDER BY id")
     fail(stage, run_id)
     assert stage.run(run_id).ledger.unsent == 7
     stage.trigger()
     run = stage.run(run_id)
     assert (run.window, run.snapshot) == (Window(T0, T1), {})
     assert (run.ledger.accepted, run.ledger.rejected, run.ledger.unsent) == (7, 1, 0)
-    assert stage.rows(f"SELECT {columns} FROM chunks ORDER BY id") == before  # noqa: S608 - our own words
+    assert stage.rows(f"SELECT {columns} FROM chunks ORDER BY id") == before
 
 
 def test_a_run_that_failed_before_it_was_planned_is_planned_again(stage: Stage) -> None:

@@ -132,7 +132,7 @@ def test_a_slice_that_is_put_off_says_why_until_it_starts(stage: Stage) -> None:
     assert stage.rows("SELECT held_reason FROM slices")[0].held_reason is None
 
 
-def test_room_is_counted_by_pipeline_from_the_first_byte_until_the_spool_is_freed(stage: Stage) -> None:
+def test_room_is_counted_by_lane_from_the_first_byte_until_the_spool_is_freed(stage: Stage) -> None:
     stage.declare("big")
     stage.declare("small")
     big, small = stage.started("big"), stage.started("small")
@@ -142,15 +142,15 @@ def test_room_is_counted_by_pipeline_from_the_first_byte_until_the_spool_is_free
         slices.renew(connection, big_slice, token, LEASE_S, rows_read=1, bytes_spooled=70)
     chunk_ids = stage.extract(small_slice, [5, 5])
     with stage.database.transaction() as connection:
-        assert slices.room_taken(connection) == {"big": 70, "small": 200}
-        assert slices.room_taken(connection, without=big_slice) == {"small": 200}
+        assert slices.room_taken(connection) == {"big (live)": 70, "small (live)": 200}
+        assert slices.room_taken(connection, without=big_slice) == {"small (live)": 200}
     for chunk_id in chunk_ids:
         stage.upload(chunk_id)
     stage.settle(small)
     with stage.database.transaction() as connection:
-        assert slices.room_taken(connection) == {"big": 70, "small": 200}
+        assert slices.room_taken(connection) == {"big (live)": 70, "small (live)": 200}
         lost.mark_spool_freed(connection, small)
-        assert slices.room_taken(connection) == {"big": 70}
+        assert slices.room_taken(connection) == {"big (live)": 70}
 
 
 def test_what_the_dead_or_the_held_wrote_takes_no_room(stage: Stage) -> None:
@@ -180,7 +180,7 @@ def test_who_waits_for_room_has_a_slice_to_start(stage: Stage) -> None:
     stage.plan(stopped)
     with stage.database.transaction() as connection:
         moves.cancel(connection, stopped)
-        assert slices.waiting_for_room(connection) == {"waiting"}
+        assert slices.waiting_for_room(connection) == {"waiting (live)"}
 
 
 def test_a_slice_is_known_by_its_number(stage: Stage) -> None:
