@@ -76,7 +76,10 @@ def why_it_waits(connection: sa.Connection, run_id: RunId) -> str | None:
     asked = (
         sa.select(runs.c.error.label("why")).where(runs.c.id == run_id, runs.c.state == RunState.CREATED),
         sa.select(slices.c.held_reason).where(slices.c.run_id == run_id, slices.c.state == SliceState.PENDING),
-        sa.select(chunks.c.error).where(chunks.c.run_id == run_id, chunks.c.state == ChunkState.READY),
+        # Only a chunk that was tried can say why; those few are indexed, the many that nobody tried yet are not read.
+        sa.select(chunks.c.error).where(
+            chunks.c.run_id == run_id, chunks.c.state == ChunkState.READY, chunks.c.in_doubt_since.is_not(None)
+        ),
     )
     told = sa.union_all(*asked).subquery()
     return connection.scalar(sa.select(told.c.why).where(told.c.why.is_not(None)).limit(1))

@@ -84,10 +84,11 @@ def test_every_queue_is_declared_and_no_other() -> None:
     assert {queue.name for queue in app.conf.task_queues} == {queue.value for queue in Queue}
 
 
-def test_beat_asks_for_upkeep_in_the_control_queue_and_forgets_what_is_late() -> None:
+def test_beat_asks_for_upkeep_in_the_control_queue_and_a_heap_of_it_expires() -> None:
     settings = Settings(upkeep_every_s=7)
     entry = build_app(settings, broker_url="redis://nowhere").conf.beat_schedule["upkeep"]
-    assert entry == {"task": TaskName.UPKEEP, "schedule": 7, "options": {"queue": "control", "expires": 7}}
+    assert (entry["task"], entry["schedule"], entry["options"]["queue"]) == (TaskName.UPKEEP, 7, "control")
+    assert settings.upkeep_every_s < entry["options"]["expires"] <= 3600
 
 
 def test_every_message_waits_in_its_queue(app: Celery) -> None:

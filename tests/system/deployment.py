@@ -1,14 +1,15 @@
 """A whole deployment for tests: real servers, workers, beat and stand-in mParticle, and what a test sees of them."""
 
+import http.client
 import json
 import os
 import random
 import signal
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -132,8 +133,8 @@ class Deployment:
 
     def received(self, prefix: str) -> dict[str, int]:
         """Which ids that begin so the stand-in took, and how often each was sent to it."""
-        with urllib.request.urlopen(f"{self.premises.feed_url}/received?prefix={prefix}", timeout=30) as lines:
-            return {one["source_request_id"]: one["times"] for one in map(json.loads, lines)}
+        lines = fetch(self.premises.feed_port, f"/received?prefix={prefix}").splitlines()
+        return {one["source_request_id"]: one["times"] for one in map(json.loads, lines)}
 
     def until(self, condition: Callable[[], Found | None], what: str, limit_s: float = LIMIT_S) -> Found:
         """Ask until the answer is true, and give it; a store that is down for a moment is asked again."""
@@ -243,6 +244,25 @@ class Deployment:
         lines.append(f"supervisor: {self.supervisor.failure}")
         lines += [f"--- {path.name}\n{processes.tail(path)}" for path in sorted((self.home / "logs").glob("*.log"))]
         return "\n".join(lines)
+
+
+def fetch(port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """Give what 127.0.0.1 answers to a GET.
+
+    Raises:
+        PermissionError: it wants a sign-in.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        raise PermissionError(path)
+    assert answer.status == HTTPStatus.OK, f"{path}: {answer.status}"
+    return content
 
 
 _AGE: Final = {

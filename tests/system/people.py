@@ -1,6 +1,5 @@
 """People in a warehouse file of their own, the pipeline that reads them, and the proof that each arrived once."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -69,7 +68,9 @@ class People:
                 customer_id VARCHAR, email VARCHAR, firstname VARCHAR, score DOUBLE, changed_at {iterator}
             );
             INSERT INTO people
-            SELECT '{self.id}-' || i, '{self.id}-' || i || '@{PLANTED}', 'Zoë {PLANTED}', i / 7, TIMESTAMP '{_local(when)}'
+            SELECT
+                '{self.id}-' || i, '{self.id}-' || i || '@{PLANTED}', 'Zoë {PLANTED}', i / 7,
+                TIMESTAMP '{_local(when)}'
             FROM range((SELECT count(*) FROM people), (SELECT count(*) FROM people) + {count}) t(i)
             """
         )
@@ -157,9 +158,8 @@ def assert_spool_holds_only_chunks(deployment: Deployment, run_id: RunId) -> Non
     known = {str(Path(chunk["path"]).parent) for chunk in deployment.chunks(run_id)}
 
     def tidy() -> bool:
-        return {
-            f"runs/{f.run_id}/{f.slice_no}-{f.token}" for f in deployment.spool.slice_folders() if f.run_id == run_id
-        } == known
+        folders = [folder for folder in deployment.spool.slice_folders() if folder.run_id == run_id]
+        return {f"runs/{folder.run_id}/{folder.slice_no}-{folder.token}" for folder in folders} == known
 
     deployment.until(tidy, f"the spool holds only the published chunks of run {run_id}")
 

@@ -13,7 +13,7 @@ from shared import catalog
 from shared.errors import DeclarationInvalid
 from shared.run import Ledger, Run, RunState
 from tests.system.deployment import LIMIT_S, Deployment
-from tests.system.people import QUERY, People, assert_arrived_once
+from tests.system.people import People, assert_arrived_once
 
 FULL = catalog.Full()
 

@@ -2,11 +2,13 @@
 
 import random
 import shutil
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
 
 from shared.errors import StoreUnavailable
+from shared.run import RunId
 from shared.store.tables import chunks, runs, slices
 from tests.system.people import QUERY, SLOW_QUERY, People, assert_arrived_once, begin
 
@@ -53,7 +55,12 @@ def test_the_locks_of_a_process_that_freezes_in_a_transaction_are_freed_within_s
     run = begin(people, 1, rows=ROWS)
     people.deployment.held_claim(run.id, chunks, random.Random(0), within_s=0.1)
     # What a stopped process, or one whose machine is cut off, leaves behind: a transaction that does not go on.
-    with pytest.raises(StoreUnavailable), people.deployment.database.transaction() as frozen:
-        frozen.execute(sa.select(runs.c.id).where(runs.c.id == run.id).with_for_update())
-        assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
-        frozen.execute(sa.select(1))
+    with pytest.raises(StoreUnavailable):
+        lock_and_wait(people, run.id, lambda: assert_arrived_once(people, run.id, rows=ROWS, before=run.before))
+
+
+def lock_and_wait(people: People, run_id: RunId, until: Callable[[], object]) -> None:
+    with people.deployment.database.transaction() as connection:
+        connection.execute(sa.select(runs.c.id).where(runs.c.id == run_id).with_for_update())
+        until()
+        connection.execute(sa.select(1))

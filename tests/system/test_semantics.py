@@ -128,7 +128,7 @@ def test_a_run_that_fails_too_often_faults_its_pipeline_until_an_operator_retrie
         assert people.trigger() == run_id
     people.expect(run_id, RunState.FAILED)
     for _ in range(2):
-        with pytest.raises(MoveNotAllowed, match="is faulted: run .* failed again after 3 reopenings, last with"):
+        with pytest.raises(MoveNotAllowed, match=r"is faulted: run .* failed again after 3 reopenings, last with"):
             people.trigger()
     people.deployment.turn_faults()
     people.deployment.operations.retry(run_id)

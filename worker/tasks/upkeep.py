@@ -57,7 +57,7 @@ def _stop_what_is_in_doubt(process: Process) -> None:
                 f"run {run_id} has chunks that are unfinished for {days:g} days, and mParticle forgets ids after 30: "
                 "sending them again could repeat rows. Retry it now if you accept that, or abandon it"
             )
-            moves.fail(connection, run_id, error)
+            moves.fault(connection, run_id, error)
 
 
 def _unsent(process: Process) -> list[Message]:

@@ -208,8 +208,7 @@ class Store(RuleBasedStateMachine):
                 case "complete":
                     return lost.complete_unsettled(connection)
                 case "doubt":
-                    for run_id in lost.in_doubt(connection, longer_than_s=25 * 86400):
-                        moves.fault(connection, run_id, ChunkAbandoned("25 days"))
+                    stop_what_is_in_doubt(connection)
                 case _:
                     asked = moves.reopen_corrected(connection, ["people"], ["FeedRefused"], window_chunks=WINDOW_CHUNKS)
                     return list(asked.messages)
@@ -235,6 +234,7 @@ class Store(RuleBasedStateMachine):
         for _ in range(4):
             with self.stage.database.transaction() as connection:
                 lost.free_dead(connection)
+                stop_what_is_in_doubt(connection)
                 for run in runs.open_of(connection, "people"):
                     if run.state in STOPPED:
                         moves.retry(connection, run.id, window_chunks=WINDOW_CHUNKS)
@@ -296,6 +296,11 @@ class Store(RuleBasedStateMachine):
 
     def _everything(self) -> list[Sequence[Any]]:
         return [self.stage.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("runs", "slices", "chunks")]
+
+
+def stop_what_is_in_doubt(connection: Connection) -> None:
+    for run_id in lost.in_doubt(connection, longer_than_s=25 * 86400):
+        moves.fault(connection, run_id, ChunkAbandoned("25 days"))
 
 
 def bury_the_dead(connection: Connection) -> None:

@@ -120,6 +120,7 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
         "list the newest runs": lambda c: runs.newest(c, limit=20),
         "list a pipeline's newest runs": lambda c: runs.newest(c, "people", limit=20),
         "find open runs": lambda c: runs.open_of(c, "people"),
+        "say why a run waits": lambda c: runs.why_it_waits(c, run_id),
         "stop a run": lambda c: runs.stop(c, run_id, RunState.CANCELLED, None),
         "settle another": lambda c: settling.lock(c, run_id),
     }

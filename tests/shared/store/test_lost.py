@@ -304,3 +304,31 @@ def test_removing_rejects_leaves_their_counts_in_the_ledger(stage: Stage) -> Non
         lost.mark_rejects_freed(connection, run_id)
     assert stage.rows("SELECT * FROM reject_files") == []
     assert stage.run(run_id).ledger.rejected == 2
+
+
+def test_a_run_says_why_it_waits_whatever_it_waits_for(stage: Stage) -> None:
+    def why(run_id: RunId) -> str | None:
+        with stage.database.transaction() as connection:
+            return runs.why_it_waits(connection, run_id)
+
+    stage.declare()
+    run_id = stage.started()
+    assert why(run_id) is None
+    _, token = stage.claim_plan(run_id)
+    with stage.database.transaction() as connection:
+        runs.put_off_plan(connection, run_id, token, 0, "the warehouse sleeps")
+    assert why(run_id) == "the warehouse sleeps"
+    (slice_id,) = stage.plan(run_id)
+    assert why(run_id) is None
+    claimed, token = stage.claim_slice(slice_id)
+    with stage.database.transaction() as connection:
+        slices.put_off(connection, claimed.id, token, 0, "no room")
+    assert why(run_id) == "no room"
+    (chunk_id,) = stage.extract(slice_id, [1])
+    assert why(run_id) is None
+    held = stage.held(chunk_id)
+    with stage.database.transaction() as connection:
+        chunks.put_off(connection, held.chunk, held.token, 0, "429")
+    assert why(run_id) == "429"
+    stage.upload(chunk_id)
+    assert why(run_id) is None

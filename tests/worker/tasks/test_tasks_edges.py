@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from shutil import which
 from uuid import uuid4
 
 import pytest
@@ -15,8 +16,8 @@ from shared.errors import PayloadUnknown, Unexpected
 from shared.messages import PAYLOAD_VERSION, TaskName
 from shared.run import Ledger, RunState
 from shared.store import moves
-from shared.store.tables import reject_files, runs
 from shared.store.tables import chunks as chunks_table
+from shared.store.tables import reject_files, runs
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
 
@@ -193,13 +194,16 @@ def small_disk(desk: Desk) -> Iterator[Path]:
     """The spool on a disk of its own that holds 64 KiB."""
     spool = desk.warehouse / "spool"
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", spool], capture_output=True, text=True, check=False
+        [which("mount") or "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", spool],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode != 0:
         pytest.skip(f"a small disk can be mounted by root only: {mounted.stderr.strip()}")
     (spool / "marker").write_text(desk.process.spool.marker())
     yield spool
-    subprocess.run(["umount", spool], check=True)
+    subprocess.run([which("umount") or "umount", spool], check=True)
 
 
 def test_a_full_disk_is_named_and_waited_for(desk: Desk, small_disk: Path) -> None:
