@@ -32,9 +32,12 @@ _BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
 def main() -> None:
     """Run what was asked for and print it."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("which", nargs="*", choices=[*_BENCHES, []], default=[*_BENCHES])
+    parser.add_argument("which", nargs="*", metavar="BENCH", help=f"any of {', '.join(_BENCHES)}; all without")
+    asked = parser.parse_args().which or [*_BENCHES]
+    if unknown := set(asked) - set(_BENCHES):
+        parser.error(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(_BENCHES)}")
     results: dict[str, Any] = {}
-    for name in parser.parse_args().which:
+    for name in asked:
         results[name] = _BENCHES[name]()
         for case, figures in results[name].items():
             print(f"\n{name}: {case}")
