@@ -40,13 +40,14 @@ LIMIT_S: Final = 60.0
 POLL_S: Final = 0.02
 
 LIMITS: Final[Mapping[str, str]] = {
-    "WAREHOUSE_SYNC_UPLOAD_LEASE_S": "1",
-    "WAREHOUSE_SYNC_EXTRACT_LEASE_S": "1",
-    "WAREHOUSE_SYNC_PLAN_LEASE_S": "1",
+    "WAREHOUSE_SYNC_UPLOAD_LEASE_S": "0.6",
+    "WAREHOUSE_SYNC_EXTRACT_LEASE_S": "0.6",
+    "WAREHOUSE_SYNC_PLAN_LEASE_S": "0.6",
     "WAREHOUSE_SYNC_UPKEEP_EVERY_S": "0.3",
-    "WAREHOUSE_SYNC_RESEND_AFTER_S": "0.5",
-    "WAREHOUSE_SYNC_RESEND_MAX_S": "2",
+    "WAREHOUSE_SYNC_RESEND_AFTER_S": "0.3",
+    "WAREHOUSE_SYNC_RESEND_MAX_S": "1",
     "WAREHOUSE_SYNC_RETRY_AFTER_S": "0.3",
+    "WAREHOUSE_SYNC_CHUNK_RETENTION_S": "3600",
     "WAREHOUSE_SYNC_ATTEMPT_TARGET_S": "1.5",
     "WAREHOUSE_SYNC_PROGRESS_EVERY_S": "0.1",
     "WAREHOUSE_SYNC_BACKOFF_FIRST_S": "0.05",
@@ -170,10 +171,12 @@ class Deployment:
         )
 
     def held_claim(self, run_id: RunId, table: sa.Table, moment: random.Random, *, within_s: float) -> Claim:
-        """Wait for a claim and then a random while, and give one that is still held."""
+        """Wait for a claim that is just made, and then a random while; give it if it is still held, or try another."""
+        seen: set[UUID] = set()
 
         def one() -> Claim | None:
-            found = [claim for claim in self.claims(run_id) if claim.table is table]
+            found = [claim for claim in self.claims(run_id) if claim.table is table and claim.token not in seen]
+            seen.update(claim.token for claim in found)
             if not found:
                 run = self.run(run_id)
                 assert run.state in WORKING, f"the run was over before it was struck:\n{self.situation()}"

@@ -18,7 +18,7 @@ ROWS = 500
 def test_people_arrive_once_though_an_upload_worker_is_killed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
-    claim = people.deployment.stopped_claimant(run.id, chunks, moment, within_s=0.25)
+    claim = people.deployment.stopped_claimant(run.id, chunks, moment, within_s=0.15)
     if moment.random() < 0.25:
         people.deployment.kill_family(run.worker("upload"))
     else:
@@ -40,7 +40,7 @@ def test_people_arrive_once_though_an_extract_worker_is_killed(people: People, s
 def test_people_arrive_once_though_beat_is_killed_when_it_is_needed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
-    claim = people.deployment.stopped_claimant(run.id, chunks, moment, within_s=0.25)
+    claim = people.deployment.stopped_claimant(run.id, chunks, moment, within_s=0.15)
     people.deployment.kill_family("beat")
     os.kill(claim.pid, signal.SIGKILL)  # Its lease has not lapsed: no upkeep sent before can have freed the chunk.
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
@@ -53,7 +53,7 @@ def test_people_arrive_once_though_a_stopped_uploader_wakes_after_its_claim_was_
 ) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
-    claim = people.deployment.stopped_claimant(run.id, chunks, moment, within_s=0.25)
+    claim = people.deployment.stopped_claimant(run.id, chunks, moment, within_s=0.15)
     people.deployment.until(lambda: not people.deployment.is_held(claim), "the claim is given away")
     time.sleep(moment.uniform(0, 0.3))  # The other claimant has not begun, is at work, or is done.
     os.kill(claim.pid, signal.SIGCONT)

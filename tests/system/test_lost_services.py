@@ -20,7 +20,7 @@ ROWS = 500
 def test_people_arrive_once_though_valkey_is_killed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
-    people.deployment.held_claim(run.id, chunks, moment, within_s=0.25)
+    people.deployment.held_claim(run.id, chunks, moment, within_s=0.15)
     people.deployment.valkey.kill()
     people.deployment.valkey.start()
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
@@ -30,7 +30,7 @@ def test_people_arrive_once_though_valkey_is_killed(people: People, seed: int) -
 def test_people_arrive_once_though_valkey_is_killed_and_its_data_lost(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
-    people.deployment.held_claim(run.id, chunks, moment, within_s=0.25)
+    people.deployment.held_claim(run.id, chunks, moment, within_s=0.15)
     people.deployment.valkey.kill()
     shutil.rmtree(people.deployment.valkey.folder)
     people.deployment.valkey.start()
@@ -42,7 +42,7 @@ def test_people_arrive_once_though_postgresql_is_restarted(people: People, seed:
     moment = random.Random(seed)
     is_extracting = moment.random() < 0.3
     run = begin(people, seed, rows=ROWS, query=SLOW_QUERY if is_extracting else QUERY)
-    people.deployment.held_claim(run.id, slices if is_extracting else chunks, moment, within_s=0.25)
+    people.deployment.held_claim(run.id, slices if is_extracting else chunks, moment, within_s=0.15)
     if moment.random() < 0.5:
         people.deployment.postgres.stop()
     else:
