@@ -45,7 +45,7 @@ class DuckDbSubject:
             connection.sql("FROM loaded").create(name)
 
     def numbers(self, count: int) -> str:
-        return f"SELECT i AS id FROM range({count}) t(i)"  # noqa: S608 - a number of our own
+        return f"SELECT i AS id FROM range({count}) t(i)"
 
     def failing(self, *, at: int, count: int, secret: str) -> str:
         text = f"CASE WHEN i = {at} THEN '{secret}' ELSE '1' END"

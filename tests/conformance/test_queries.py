@@ -146,7 +146,7 @@ def test_the_time_limit_counts_what_the_reader_takes(subject: Any) -> None:
 
 
 @pytest.mark.parametrize("first_rows", [True, False])
-def test_another_thread_may_cancel(subject: Any, warehouse: Warehouse, first_rows: bool) -> None:  # noqa: FBT001 - pytest
+def test_another_thread_may_cancel(subject: Any, warehouse: Warehouse, first_rows: bool) -> None:
     model = subject.numbers(10**12) if first_rows else subject.endless
     began = time.monotonic()
     with warehouse.stream(all_of(model, warehouse), batch_rows=100) as stream:

@@ -259,7 +259,7 @@ def test_old_data_is_72_hours_old(age_ms: int, expected: str | None) -> None:
     spaced=st.booleans(),
     filling=st.sampled_from(["x", "é", "\\", '"', "]},{["]),
 )
-def test_the_size_of_a_batch_is_what_was_sent(sizes: list[int], spaced: bool, filling: str) -> None:  # noqa: FBT001 - drawn
+def test_the_size_of_a_batch_is_what_was_sent(sizes: list[int], spaced: bool, filling: str) -> None:
     parsed = [{"a": filling * (size // len(filling.encode()))} for size in sizes]
     sent = [json.dumps(one).encode() if spaced else orjson.dumps(one) for one in parsed]
     body = (b" [\n" if spaced else b"[") + (b" ,\t" if spaced else b",").join(sent) + b" ]"

@@ -21,7 +21,7 @@ run_sandbox(SandboxSettings(), ready=lambda url: print(url, flush=True))
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> None:
     root = Path(__file__).parents[2]
-    with subprocess.Popen(  # noqa: S603 - our own interpreter
+    with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
     ) as process:
         assert process.stdout is not None

@@ -98,7 +98,7 @@ def test_another_process_finds_the_running_servers(up: tuple[Path, Services]) ->
     home, services = up
     script = "import sys; from pathlib import Path; from sandbox.services import running_services as running\n"
     script += "found = running(Path(sys.argv[1])); print(found and found.database_url, found and found.broker_url)"
-    found = subprocess.run(  # noqa: S603 - the script above
+    found = subprocess.run(
         [sys.executable, "-c", script, str(home)], capture_output=True, text=True, check=True, timeout=LIMIT_S
     )
     assert found.stdout.split() == [services.database_url, services.broker_url]
@@ -139,7 +139,7 @@ def test_postgres_refuses_those_without_the_password(up: tuple[Path, Services], 
     home, _ = up
     port = Postgres(home).address.port
     with pytest.raises(psycopg.OperationalError, match=r"password authentication failed|no pg_hba\.conf entry"):
-        psycopg.connect(host="127.0.0.1", port=port, user=role, password="guess", dbname="warehouse_sync")  # noqa: S106 - must fail
+        psycopg.connect(host="127.0.0.1", port=port, user=role, password="guess", dbname="warehouse_sync")
 
 
 def test_the_role_that_clients_use_is_no_superuser_but_may_create_databases(up: tuple[Path, Services]) -> None:
@@ -151,7 +151,7 @@ def test_the_role_that_clients_use_is_no_superuser_but_may_create_databases(up: 
 def test_postgres_is_modest_and_durable(up: tuple[Path, Services]) -> None:
     _, services = up
     names = "'fsync', 'synchronous_commit', 'max_connections', 'shared_buffers', 'server_encoding', 'TimeZone'"
-    rows = query(services, f"SELECT name, current_setting(name) FROM pg_settings WHERE name IN ({names})")  # noqa: S608 - names above
+    rows = query(services, f"SELECT name, current_setting(name) FROM pg_settings WHERE name IN ({names})")
     assert dict(rows) == {
         "fsync": "on",
         "synchronous_commit": "on",
@@ -333,7 +333,7 @@ def test_a_killed_starter_leaves_no_server_behind(home: Path) -> None:
             print("up", flush=True)
             sys.stdin.read()
     """)
-    with subprocess.Popen(  # noqa: S603 - the script above
+    with subprocess.Popen(
         [sys.executable, "-c", script, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as starter:
         assert starter.stdout is not None

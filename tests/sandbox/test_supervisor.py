@@ -242,7 +242,7 @@ def test_a_killed_supervisor_takes_everybody_along(tmp_path: Path, program: Call
             print(supervisor._guard.pid, *supervisor.pids("parent"), *supervisor.pids("stubborn"), flush=True)
             sys.stdin.read()
     """)
-    with subprocess.Popen(  # noqa: S603 - the script above
+    with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/"
     ) as starter:
         assert starter.stdout is not None

@@ -30,7 +30,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 
 
 def numbers(count: int) -> Query:
-    model = f"SELECT i AS id, 'user ' || i AS name FROM range({count}) t(i)"  # noqa: S608 - a number of our own
+    model = f"SELECT i AS id, 'user ' || i AS name FROM range({count}) t(i)"
     return windowed(model, dialect="duckdb", iterator=None, window=Window())
 
 

@@ -22,7 +22,7 @@ from worker.mparticle.answers import (
 )
 from worker.mparticle.client import FeedClient, open_session
 
-SECRET = "sëcret:with a colon"  # noqa: S105 - the secret of a server that lives for a test
+SECRET = "sëcret:with a colon"
 BODY = b'[{"user_identities":{"email":"someone@example.com"}}]'
 
 

@@ -67,7 +67,7 @@ def rows(warehouse: Warehouse, model: str) -> list[dict[str, object]]:
 def test_tables_are_read_by_their_schema_and_by_the_files_name(database: Path) -> None:
     with opened(database.parent, database=database) as warehouse:
         for name in ("demo.attr", "mp.demo.attr"):
-            assert rows(warehouse, f"SELECT COUNT(*) AS n FROM {name}") == [{"n": 1000}]  # noqa: S608 - a test's own
+            assert rows(warehouse, f"SELECT COUNT(*) AS n FROM {name}") == [{"n": 1000}]
 
 
 def test_files_are_read_by_paths_relative_to_the_folder(
@@ -81,7 +81,7 @@ def test_files_are_read_by_paths_relative_to_the_folder(
     with opened(tmp_path, folder=folder) as warehouse:
         assert rows(warehouse, "SELECT * FROM 'users.parquet'") == [{"id": 1}, {"id": 2}]
         assert rows(warehouse, "SELECT id FROM read_csv('sub/*.csv', header = true)") == [{"id": 3}]
-        assert rows(warehouse, f"SELECT id FROM '{folder}/users.parquet'") == [{"id": 1}, {"id": 2}]  # noqa: S608 - a test's own
+        assert rows(warehouse, f"SELECT id FROM '{folder}/users.parquet'") == [{"id": 1}, {"id": 2}]
         assert warehouse.describe(columns_query("FROM 'users.parquet'", "duckdb")).names == ["id"]
 
 
