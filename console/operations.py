@@ -61,7 +61,7 @@ class Operations:
             asked = moves.reopen_corrected(
                 connection, users, _CORRECTABLE, window_chunks=self._settings.run_window_chunks
             )
-        self._send(asked)
+        self._sent(asked)
         return True
 
     def trigger(self, pipeline_id: str) -> tuple[RunId, ...]:
@@ -150,11 +150,8 @@ class Operations:
         self._app.close()
 
     def _sent(self, asked: Asked) -> tuple[RunId, ...]:
-        self._send(asked)
-        return asked.runs
-
-    def _send(self, asked: Asked) -> None:
         try:
             broker.send(self._app, asked.messages)
         except BrokerUnavailable as error:
             raise BrokerUnavailable(f"{error}. The run is recorded and starts by itself once it is back") from error
+        return asked.runs

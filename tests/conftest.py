@@ -1,5 +1,6 @@
-"""Real servers for the tests that need them: one PostgreSQL and one Valkey a session, one database a test."""
+"""What many tests need: real servers, one of each a session and one database a test, and mParticle's own schema."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,13 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from jsonschema import Draft7Validator
 
 from sandbox.services import Services, services_for
 from shared.store.database import Database
 
+_SCHEMA_VARIABLE = "WAREHOUSE_SYNC_MPARTICLE_SCHEMA"
+_SCHEMA = Path(__file__).parents[2] / "shared" / "reference" / "mparticle.inbound.eventsapi.schema.json"
 _OWN = ("WAREHOUSE_SYNC_DATABASE_URL", "WAREHOUSE_SYNC_BROKER_URL")
 
 
@@ -43,6 +47,21 @@ def database(services: Services, template: str) -> Iterator[Database]:
     yield database
     database.close()
     _administer(services, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def batch_schema() -> Draft7Validator:
+    """The schema mParticle publishes for checking batches before sending; it is not ours to copy."""
+    path = Path(os.environ.get(_SCHEMA_VARIABLE, _SCHEMA))
+    if not path.is_file():
+        missing = (
+            f"{path} is not there; download mparticle.inbound.eventsapi.schema.json from docs.mparticle.com/schema/ "
+            f"and name its path in {_SCHEMA_VARIABLE}"
+        )
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return Draft7Validator(json.loads(path.read_text()), format_checker=Draft7Validator.FORMAT_CHECKER)
 
 
 def _create(services: Services, name: str, *, template: str = "template0") -> None:

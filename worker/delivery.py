@@ -144,13 +144,15 @@ class Delivery:
                     case SignInRefused(status):
                         raise CredentialsRefused(
                             f"mParticle at {self._feed.host} refused the feed's sign-in (HTTP {status}); check api_key "
-                            f"and the secret that api_secret refers to, then retry the run"
+                            f"and the secret that api_secret refers to. Retry the run with another secret, or "
+                            f"abandon it if the key was wrong"
                         )
                     case NotTheApi(status, message):
                         said = f" ({without_values(message, content)})" if message else ""
                         raise FeedRefused(
                             f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
-                            f"{said}; check the feed's base_url, then retry the run"
+                            f"{said}; check the feed's base_url. Retry the run if it is right, else "
+                            f"correct it and abandon the run"
                         )
                     case _:
                         assert_never(answer)

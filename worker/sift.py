@@ -100,7 +100,7 @@ class _Sieve:
             raise FeedRefused(
                 f"mParticle accepted none of {PROOFS} batches that were sent one by one, out of a body of {size}; "
                 f"{bad[-1][1].reason}. The mapping or the mParticle input is at fault rather than single rows: correct "
-                f"it, then retry the run or abandon it"
+                f"it, then abandon the run (its mapping is frozen), or retry it if only the input was corrected"
             )
         for batch, reject in bad:
             self._frontier.refuse(batch, reject)

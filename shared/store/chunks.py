@@ -14,8 +14,6 @@ from shared.store import claims, runs
 from shared.store.tables import chunks, reject_files, slices
 from shared.store.tables import runs as runs_table
 
-_DOUBT_MAX_S = 25 * 86400
-"""Below the 30 days after which mParticle may forget an id."""
 _SENDING = (RunState.EXTRACTING, RunState.UPLOADING)
 
 
@@ -48,7 +46,7 @@ def dispatch(connection: sa.Connection, run_id: RunId, lane: Lane, *, limit: int
 
 
 def claim(
-    connection: sa.Connection, chunk_id: ChunkId, token: Token, lease_s: float, *, doubt_max_s: float = _DOUBT_MAX_S
+    connection: sa.Connection, chunk_id: ChunkId, token: Token, lease_s: float, *, doubt_max_s: float
 ) -> ClaimedChunk | None:
     """Claim a chunk of a run that is being worked on, or give ``None`` where that is no longer a legal move.
 

@@ -35,6 +35,7 @@ from worker.settle import decide
 WINDOW_CHUNKS = 8
 MAX_REOPENINGS = 3
 LEASE_S = 60.0
+DOUBT_MAX_S = 25 * 86400.0
 LAPSED_S = -1.0
 """A lease that lapses with the transaction that grants it: its holder counts as dead at once."""
 
@@ -159,7 +160,7 @@ class Stage:
     def claim(self, chunk_id: ChunkId, *, lease_s: float = LEASE_S) -> Held | None:
         token = fresh_token()
         with self.database.transaction() as connection:
-            claimed = chunks.claim(connection, chunk_id, token, lease_s)
+            claimed = chunks.claim(connection, chunk_id, token, lease_s, doubt_max_s=DOUBT_MAX_S)
         return None if claimed is None else Held(claimed, token)
 
     def held(self, chunk_id: ChunkId, *, lease_s: float = LEASE_S) -> Held:

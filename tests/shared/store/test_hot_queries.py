@@ -13,7 +13,7 @@ from shared.run import ChunkId, RunId, RunState, SliceId, Token
 from shared.store import chunks, lost, runs, settling, slices
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
-from tests.shared.store.stage import WINDOW_CHUNKS, Stage
+from tests.shared.store.stage import DOUBT_MAX_S, WINDOW_CHUNKS, Stage
 
 CHUNKS = 100_000
 MOST_ROWS = 3_000
@@ -104,7 +104,7 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
     token, unknown = Token(uuid4()), uuid4()
     finished: ClaimedChunk = held.chunk
     hot: dict[str, Callable[[Connection], object]] = {
-        "claim a chunk": lambda c: chunks.claim(c, ChunkId(first[1].id), token, 60),
+        "claim a chunk": lambda c: chunks.claim(c, ChunkId(first[1].id), token, 60, doubt_max_s=DOUBT_MAX_S),
         "finish a chunk": lambda c: chunks.finish(c, finished, held.token),
         "dispatch": lambda c: chunks.dispatch(c, run_id, run.lane, limit=2 * WINDOW_CHUNKS),
         "claim a slice": lambda c: slices.claim(c, SliceId(unknown), token, 60),
