@@ -20,6 +20,7 @@ from sandbox.services import services_for
 from sandbox.supervisor import Supervisor
 from sandbox.valkey import Valkey
 from shared import catalog
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import Run, RunState
 
 _OURS: Final = ("control", "extract", "upload", "extract-backfill", "upload-backfill", "beat")
@@ -70,10 +71,10 @@ def _declared(premises: Premises, source: str) -> Operations:
     operations = Operations(premises.settings())
     operations.migrate()
     folder = premises.warehouse.parent
-    config = catalog.DuckDbConfig(folder=folder) if source == PARQUET else premises.connection().config
+    config = DuckDbConfig(folder=folder) if source == PARQUET else premises.connection().config
     for resource in (
         premises.feed(),
-        catalog.Connection(id="sample", name="Sample", service_provider="duckdb", config=config),
+        catalog.Connection(id="sample", name="Sample", service_provider=catalog.ServiceProvider.DUCKDB, config=config),
         catalog.DataModel(id="users", name="Users", sql_query=source),
         premises.pipeline("fleet", catalog.Full()),
     ):

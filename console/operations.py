@@ -7,7 +7,7 @@ from typing import Final
 
 from shared import broker
 from shared.catalog import Connection, DataModel, Feed, Pipeline
-from shared.credentials import require_allowed_host
+from shared.credentials import require_allowed_host, require_allowed_warehouse
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.errors import BrokerUnavailable, CredentialsRefused, MoveNotAllowed, SecretUnavailable, WarehouseUnreachable
 from shared.run import WORKING, Run, RunId
@@ -48,10 +48,12 @@ class Operations:
 
         Raises:
             NotFound: a pipeline names something that was never declared.
-            DeclarationInvalid: a feed's host is not allowed.
+            DeclarationInvalid: a feed's or a connection's host is not allowed.
         """
         if isinstance(resource, Feed):
             require_allowed_host(resource, self._settings)
+        if isinstance(resource, Connection):
+            require_allowed_warehouse(resource, self._settings)
         with self._database.transaction() as connection:
             if isinstance(resource, Pipeline):
                 return declared.put_pipeline(connection, resource)

@@ -22,6 +22,7 @@ from sandbox.demo import ITERATOR, QUERY
 from sandbox.ports import free_port
 from sandbox.services import BROKER_URL, DATABASE_URL, Services
 from shared import catalog
+from shared.providers.duckdb import DuckDbConfig
 from shared.settings import PREFIX, Settings
 
 FEED_KEY: Final = "us1-sandbox"
@@ -99,8 +100,8 @@ class Premises:
         return catalog.Connection(
             id="sample",
             name="The sample warehouse",
-            service_provider="duckdb",
-            config=catalog.DuckDbConfig(database=self.warehouse),
+            service_provider=catalog.ServiceProvider.DUCKDB,
+            config=DuckDbConfig(database=self.warehouse),
         )
 
     def data_model(self) -> catalog.DataModel:

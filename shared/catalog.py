@@ -7,19 +7,18 @@ only a reference to it (``env:NAME`` or ``file:/path``), which workers resolve.
 import re
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-Name = Annotated[str, Field(min_length=1, max_length=256)]
-SecretReference = Annotated[
-    str,
-    Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$", description="env:NAME or file:/absolute/path"),
-]
+from shared.fields import WEB_ADDRESS, Declared, Name, SecretReference, Slug
+from shared.providers.bigquery import BigQueryConfig
+from shared.providers.databricks import DatabricksConfig
+from shared.providers.duckdb import DuckDbConfig
+from shared.providers.redshift import RedshiftConfig
+from shared.providers.snowflake import SnowflakeConfig
 
 
 def _known_zone(name: str) -> str:
@@ -32,12 +31,15 @@ def _known_zone(name: str) -> str:
 
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
-_WEB_ADDRESS: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
-"""Nothing that two readers of an address could take for different hosts."""
 
+class ServiceProvider(StrEnum):
+    """Whose warehouse it is."""
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    DUCKDB = "duckdb"
+    SNOWFLAKE = "snowflake"
+    BIGQUERY = "bigquery"
+    REDSHIFT = "redshift"
+    DATABRICKS = "databricks"
 
 
 class Environment(StrEnum):
@@ -88,7 +90,7 @@ class IteratorType(StrEnum):
         return names.get(value.lower()) if isinstance(value, str) else None
 
 
-class Feed(_Declared):
+class Feed(Declared):
     """An mParticle input: where batches go, and as whom."""
 
     id: Slug
@@ -104,7 +106,7 @@ class Feed(_Declared):
 
     @model_validator(mode="after")
     def _is_a_web_address(self) -> Self:
-        if not _WEB_ADDRESS.fullmatch(self.base_url):
+        if not re.fullmatch(WEB_ADDRESS, self.base_url):
             raise ValueError(
                 "base_url: expected something like https://s2s.us1.mparticle.com/v2, without user, query or fragment"
             )
@@ -123,30 +125,35 @@ class Feed(_Declared):
         return self.host == "mparticle.com" or self.host.endswith(".mparticle.com")
 
 
-class DuckDbConfig(_Declared):
-    """A DuckDB database file, or a folder of Parquet and CSV files that the SQL names."""
-
-    database: Path | None = Field(None, description="a .duckdb file, opened read-only; unset: only files")
-    folder: Path | None = Field(None, description="files the SQL may read, by paths relative to this folder")
-    memory_limit_mib: Annotated[int, Field(ge=64)] = Field(192, description="what DuckDB may hold; it spills beyond")
-
-    @model_validator(mode="after")
-    def _reads_something(self) -> Self:
-        if self.database is None and self.folder is None:
-            raise ValueError("database, folder: name one of them, or both")
-        return self
+Config = DuckDbConfig | SnowflakeConfig | BigQueryConfig | RedshiftConfig | DatabricksConfig
 
 
-class Connection(_Declared):
-    """A warehouse and how to sign in."""
+class Connection(Declared):
+    """A warehouse and how to sign in; the provider, in any case, decides what ``config`` holds."""
 
     id: Slug
     name: Name
-    service_provider: Literal["duckdb"]
-    config: DuckDbConfig
+    service_provider: ServiceProvider
+    config: Config = Field(discriminator="service_provider")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _provider_decides(cls, declared: Any) -> Any:
+        if not isinstance(declared, dict) or not isinstance(provider := declared.get("service_provider"), str):
+            return declared
+        config, provider = declared.get("config"), provider.lower()
+        if isinstance(config, dict):
+            config = {**config, "service_provider": provider}
+        return {**declared, "service_provider": provider, "config": config}
+
+    @model_validator(mode="after")
+    def _config_is_the_providers(self) -> Self:
+        if self.config.service_provider != self.service_provider:
+            raise ValueError(f"config: it is {self.config.service_provider}'s, not {self.service_provider}'s")
+        return self
 
 
-class DataModel(_Declared):
+class DataModel(Declared):
     """One SQL query over a connection's warehouse."""
 
     id: Slug
@@ -155,7 +162,7 @@ class DataModel(_Declared):
     sql_query: Annotated[str, Field(min_length=1)]
 
 
-class Incremental(_Declared):
+class Incremental(Declared):
     """Read only what changed since the last settled window, as the iterator tells."""
 
     type: Literal["incremental"] = "incremental"
@@ -172,7 +179,7 @@ class Incremental(_Declared):
         return self
 
 
-class Full(_Declared):
+class Full(Declared):
     """Read all rows each time."""
 
     type: Literal["full"] = "full"
@@ -181,7 +188,7 @@ class Full(_Declared):
 SyncMode = Annotated[Incremental | Full, Field(discriminator="type")]
 
 
-class OnDemand(_Declared):
+class OnDemand(Declared):
     """Runs when triggered."""
 
     type: Literal["on_demand"] = "on_demand"
@@ -192,7 +199,7 @@ class OnDemand(_Declared):
     )
 
 
-class Pipeline(_Declared):
+class Pipeline(Declared):
     """What is drafted, activated, paused and deleted: a model's rows on their way to a feed."""
 
     id: Slug

@@ -7,8 +7,9 @@ nobody who may declare a feed can have our own keys sent to a host of theirs.
 import os
 from pathlib import Path
 
-from shared.catalog import Feed
+from shared.catalog import Connection, Feed
 from shared.errors import DeclarationInvalid, SecretUnavailable
+from shared.providers.duckdb import DuckDbConfig
 from shared.settings import Settings
 
 
@@ -37,6 +38,23 @@ def require_allowed_host(feed: Feed, settings: Settings) -> None:
             f"feed {feed.id!r}: {feed.host} is not one of mParticle's hosts; if it is yours on purpose (a test "
             "server), add it to WAREHOUSE_SYNC_FEED_HOSTS, here and for the workers"
         )
+
+
+def require_allowed_warehouse(connection: Connection, settings: Settings) -> None:
+    """Raise unless the connection's hosts may be shown a secret: its vendor's own, or those this process was told of.
+
+    Raises:
+        DeclarationInvalid: one is a stranger's.
+    """
+    if isinstance(connection.config, DuckDbConfig):
+        return
+    for host in connection.config.hosts:
+        if host not in settings.warehouse_hosts:
+            raise DeclarationInvalid(
+                f"connection {connection.id!r}: {host} is not one of {connection.service_provider}'s own hosts; if it "
+                "is yours on purpose (a private link, a proxy), add it to WAREHOUSE_SYNC_WAREHOUSE_HOSTS, here and for "
+                "the workers"
+            )
 
 
 def _from_environment(name: str, settings: Settings) -> str:

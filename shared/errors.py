@@ -13,13 +13,16 @@
                │   ├─ DeclarationInvalid   what was declared contradicts itself
                │   ├─ AlreadyInProgress    the pipeline has an open run
                │   ├─ CredentialsRefused   a warehouse or a feed refused the sign-in
+               │   ├─ RightsMissing        a warehouse signs us in and shows us too little
                │   ├─ SecretUnavailable    a secret reference leads nowhere, or nowhere it may
+               │   ├─ DriverMissing        a warehouse's client library is not installed in this worker
                │   ├─ WarehouseUnreachable no such host, account, database, file
                │   ├─ ModelInvalid         the data model's SQL is not one SELECT, or the warehouse refuses it
                │   ├─ ColumnMissing        a column the pipeline needs is not in the result
                │   ├─ IteratorInvalid      the iterator column is not of the declared type
                │   ├─ MappingRefused       columns that cannot become mParticle fields
                │   ├─ QueryTimedOut        the query ran longer than its limit
+               │   ├─ ResultExpired        the warehouse no longer has the result that was being read
                │   ├─ FeedRefused          mParticle refuses every batch: the mapping is wrong
                │   ├─ SpoolUnwritable      the spool cannot be written, or is not the others' spool
                │   ├─ SpoolTooSmall        one slice does not fit into the spool
@@ -90,6 +93,14 @@ class CredentialsRefused(Refused):
     """A warehouse or a feed refused the sign-in."""
 
 
+class RightsMissing(Refused):
+    """A warehouse signed us in, and refuses to show a table or to run a query."""
+
+
+class DriverMissing(Refused):
+    """A warehouse's client library is not installed in this worker."""
+
+
 class SecretUnavailable(Refused):
     """A secret reference leads nowhere, or nowhere it may."""
 
@@ -116,6 +127,10 @@ class MappingRefused(Refused):
 
 class QueryTimedOut(Refused):
     """The warehouse's query ran longer than its limit."""
+
+
+class ResultExpired(Refused):
+    """The warehouse no longer has the result that was being read, and parts of it were sent already."""
 
 
 class FeedRefused(Refused):

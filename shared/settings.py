@@ -59,6 +59,9 @@ class Settings(BaseSettings):
         Path("/run/secrets"), description="a file: secret reference may only lead into this folder"
     )
     feed_hosts: Hosts = Field((), description="hosts a feed may point to besides mParticle's own, e.g. a test server's")
+    warehouse_hosts: Hosts = Field(
+        (), description="hosts a connection may sign in at besides the vendors' own, e.g. a private link's"
+    )
     duckdb_folders: Folders = Field(
         (), description="folders that DuckDB connections may read; none: DuckDB connections are refused"
     )

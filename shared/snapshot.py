@@ -23,6 +23,7 @@ class FrozenIterator(_Frozen):
     column: str
     type: IteratorType
     zone: str
+    warehouse_type: str = ""
 
 
 class FrozenFeed(_Frozen):

@@ -7,6 +7,7 @@ author's own lines. Windows are half-open and their bounds are parameters, never
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Final
 
 import sqlglot
@@ -18,8 +19,14 @@ from shared.errors import ModelInvalid
 from shared.iterator import bound_value
 from shared.run import Window
 
-_PARAMETER: Final[Mapping[str, str]] = {"duckdb": "${name}"}
-"""How a dialect writes a bound parameter; a dialect that is not here is not connected."""
+_PARAMETER: Final[Mapping[str, str]] = {
+    "duckdb": "${name}",
+    "snowflake": "?",
+    "bigquery": "@{name}",
+    "redshift": "?",
+    "databricks": ":{name}",
+}
+"""How a dialect's client writes a bound parameter; a dialect that is not here is not connected."""
 
 _WRITES: Final = (
     exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter, exp.Into,
@@ -34,23 +41,35 @@ class Iterator:
     """The column that orders changes.
 
     ``column`` is spelled as the query's result spells it. ``type`` is never the undecided ``timestamp``. ``zone`` is
-    what dates and zone-less times are local to.
+    what dates and zone-less times are local to. ``warehouse_type`` is the warehouse's own word for the column's type.
     """
 
     column: str
     type: IteratorType
     zone: str = "UTC"
+    warehouse_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A window's end as a parameter, and the type of the column that it is compared with in the warehouse's own word.
+
+    A bound of another type than its column's would have the warehouse convert every row before it compares.
+    """
+
+    value: datetime | date | int
+    warehouse_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a warehouse is asked: text, and values for exactly the parameters that it names.
+    """What a warehouse is asked: text, and values for exactly the parameters that it names, in the text's order.
 
     ``lines_before`` is how many lines of the text are ours and precede the model's own.
     """
 
     text: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, Bound] = field(default_factory=dict)
     lines_before: int = 0
 
 
@@ -97,6 +116,16 @@ def windowed(model_sql: str, *, dialect: str, iterator: Iterator | None, window:
     return _around(model_sql, dialect, condition=condition, parameters=parameters)
 
 
+def preview_query(model_sql: str, *, dialect: str, iterator: Iterator | None, window: Window, rows: int) -> Query:
+    """Give the query that returns some of a model's rows inside a window, at most ``rows``.
+
+    Raises:
+        ValueError: as ``windowed`` does.
+    """
+    condition, parameters = _inside(window, iterator, dialect)
+    return _around(model_sql, dialect, condition=f"{condition} LIMIT {rows:d}", parameters=parameters)
+
+
 def count_query(model_sql: str, *, dialect: str, iterator: Iterator | None, window: Window) -> Query:
     """Give the query that returns one row with one column ``row_count``: the model's rows inside a window.
 
@@ -114,24 +143,24 @@ def _around(
     *,
     selected: str = "*",
     condition: str = "",
-    parameters: Mapping[str, object] | None = None,
+    parameters: Mapping[str, Bound] | None = None,
 ) -> Query:
     tokens = _tokens(model_sql, dialect)
     model = model_sql if tokens is None else _cut(model_sql, _without_end(tokens))
-    text = f"SELECT {selected} FROM (\n{model}\n) AS model{condition}"  # noqa: S608 - running the declared SQL is the purpose; bounds are parameters
+    text = f"SELECT {selected} FROM (\n{model}\n) AS data_model{condition}"  # noqa: S608 - running the declared SQL is the purpose; bounds are parameters
     return Query(text, parameters or {}, lines_before=1)
 
 
-def _inside(window: Window, iterator: Iterator | None, dialect: str) -> tuple[str, dict[str, object]]:
+def _inside(window: Window, iterator: Iterator | None, dialect: str) -> tuple[str, dict[str, Bound]]:
     bounds = {"window_low": (">=", window.low), "window_high": ("<", window.high)}
     conditions: list[str] = []
-    parameters: dict[str, object] = {}
+    parameters: dict[str, Bound] = {}
     for name, (operator, instant) in bounds.items():
         if instant is None:
             continue
         if iterator is None:
             raise ValueError("a window with bounds needs an iterator")
-        parameters[name] = bound_value(instant, iterator.type, iterator.zone)
+        parameters[name] = Bound(bound_value(instant, iterator.type, iterator.zone), iterator.warehouse_type)
         conditions.append(f"{_column(iterator, dialect)} {operator} {_PARAMETER[dialect].format(name=name)}")
     if iterator is None or not conditions:
         return "", {}

@@ -12,10 +12,26 @@ from jsonschema import Draft7Validator
 
 from sandbox.services import Services, services_for
 from shared.store.database import Database
+from tests.standins.starting import Standins, standins_in
 
 _SCHEMA_VARIABLE = "WAREHOUSE_SYNC_MPARTICLE_SCHEMA"
 _SCHEMA = Path(__file__).parents[2] / "shared" / "reference" / "mparticle.inbound.eventsapi.schema.json"
 _OWN = ("WAREHOUSE_SYNC_DATABASE_URL", "WAREHOUSE_SYNC_BROKER_URL")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--warehouses",
+        default="duckdb,redshift",
+        help="which warehouses the conformance suite runs against; `make test-warehouses` runs the others",
+    )
+
+
+@pytest.fixture(scope="session")
+def standins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standins]:
+    """The servers that vendors' clients talk to, each started when a test first asks for it."""
+    with standins_in(tmp_path_factory.mktemp("standins")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,7 @@ def test_a_failed_query_leaves_the_warehouse_usable(subject: Any, warehouse: War
 
 
 def test_a_stream_may_be_left_early(subject: Any, warehouse: Warehouse) -> None:
-    with warehouse.stream(all_of(subject.numbers(50_000_000), warehouse), batch_rows=100) as stream:
+    with warehouse.stream(all_of(subject.numbers(subject.sizes.unread), warehouse), batch_rows=100) as stream:
         assert len(next(iter(stream))) == 100
     assert ids(warehouse, all_of(subject.numbers(2), warehouse)) == [0, 1]
 
@@ -139,7 +139,7 @@ def test_the_time_limit_counts_what_the_reader_takes(subject: Any) -> None:
     with (
         subject.opened(query_timeout_s=0.3) as warehouse,
         pytest.raises(QueryTimedOut),
-        warehouse.stream(all_of(subject.numbers(10**12), warehouse), batch_rows=100) as stream,
+        warehouse.stream(all_of(subject.numbers(subject.sizes.lasting), warehouse), batch_rows=100) as stream,
     ):
         for _ in stream:
             pass
@@ -147,7 +147,7 @@ def test_the_time_limit_counts_what_the_reader_takes(subject: Any) -> None:
 
 @pytest.mark.parametrize("first_rows", [True, False])
 def test_another_thread_may_cancel(subject: Any, warehouse: Warehouse, first_rows: bool) -> None:
-    model = subject.numbers(10**12) if first_rows else subject.endless
+    model = subject.numbers(subject.sizes.lasting) if first_rows else subject.endless
     began = time.monotonic()
     with warehouse.stream(all_of(model, warehouse), batch_rows=100) as stream:
         canceller = threading.Timer(0.1, stream.cancel)
@@ -179,3 +179,27 @@ def test_opening_a_stream_does_not_wait_for_the_query(subject: Any) -> None:
 
 def test_closing_twice_is_fine(warehouse: Warehouse) -> None:
     warehouse.close()
+
+
+def test_a_cancelled_query_ends_in_the_warehouse_too(subject: Any, warehouse: Warehouse) -> None:
+    with warehouse.stream(all_of(subject.endless, warehouse), batch_rows=100) as stream:
+        canceller = threading.Timer(1, stream.cancel)
+        canceller.start()
+        with pytest.raises(WarehouseBusy, match="cancelled"):
+            list(stream)
+        canceller.join()
+    deadline = time.monotonic() + 20
+    while subject.standin.running_queries():
+        assert time.monotonic() < deadline, "the warehouse still works on a query that was cancelled"
+        time.sleep(0.1)
+
+
+def test_the_session_says_who_and_where(warehouse: Warehouse) -> None:
+    session = warehouse.session()
+    assert session
+    assert all(name and value for name, value in session.items())
+
+
+def test_the_cost_of_a_query_is_told_or_unknown(subject: Any, warehouse: Warehouse) -> None:
+    cost = warehouse.scanned_bytes(all_of(subject.numbers(10), warehouse))
+    assert cost is None or cost >= 0

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.catalog import Connection, DuckDbConfig, Feed, Incremental, IteratorType, OnDemand, Pipeline
+from shared.catalog import Connection, Feed, Incremental, IteratorType, OnDemand, Pipeline, ServiceProvider
+from shared.providers.duckdb import DuckDbConfig
 
 FEED: dict[str, Any] = {
     "id": "main",
@@ -136,7 +137,7 @@ def test_what_is_declared_survives_the_store() -> None:
         ),
     )
     connection = Connection(
-        id="lake", name="Lake", service_provider="duckdb", config=DuckDbConfig(folder=Path("/data"))
+        id="lake", name="Lake", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(folder=Path("/data"))
     )
     for resource in (pipeline, connection, Feed.model_validate(FEED)):
         assert TypeAdapter(type(resource)).validate_python(resource.model_dump(mode="json")) == resource

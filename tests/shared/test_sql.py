@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shared.catalog import IteratorType
 from shared.errors import ModelInvalid
 from shared.run import Window
-from shared.sql import Iterator, columns_query, count_query, require_one_select, windowed
+from shared.sql import Bound, Iterator, columns_query, count_query, require_one_select, windowed
 
 UPDATED = Iterator("updated_at", IteratorType.TIMESTAMP_TZ)
 LOW, HIGH = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
@@ -80,7 +80,7 @@ def test_what_the_parser_does_not_know_is_left_to_the_warehouse(sql: str) -> Non
 @pytest.mark.parametrize("sql", ["select 1 as x", "select 1 as x;", "select 1 as x -- note", "select 1 as x; -- note;"])
 def test_neither_a_comment_nor_a_semicolon_swallows_the_wrapper(sql: str) -> None:
     query = columns_query(sql, "duckdb")
-    assert query.text == "SELECT * FROM (\nselect 1 as x\n) AS model LIMIT 0"
+    assert query.text == "SELECT * FROM (\nselect 1 as x\n) AS data_model LIMIT 0"
     assert query.lines_before == 1
     assert query.parameters == {}
 
@@ -88,7 +88,7 @@ def test_neither_a_comment_nor_a_semicolon_swallows_the_wrapper(sql: str) -> Non
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_column_name_is_quoted_into_one_identifier(name: str) -> None:
     text = windowed("select 1", dialect="duckdb", iterator=Iterator(name, UPDATED.type), window=Window(low=LOW)).text
-    condition = text.removeprefix("SELECT * FROM (\nselect 1\n) AS model WHERE ").removesuffix(" >= $window_low")
+    condition = text.removeprefix("SELECT * FROM (\nselect 1\n) AS data_model WHERE ").removesuffix(" >= $window_low")
     assert condition == '"' + name.replace('"', '""') + '"'
     assert len(sqlglot.tokenize(condition, dialect="duckdb")) == 1
 
@@ -96,7 +96,7 @@ def test_any_column_name_is_quoted_into_one_identifier(name: str) -> None:
 def test_a_window_is_half_open_and_bound_as_parameters() -> None:
     query = windowed("select 1", dialect="duckdb", iterator=UPDATED, window=Window(LOW, HIGH))
     assert query.text.endswith(' WHERE "updated_at" >= $window_low AND "updated_at" < $window_high')
-    assert query.parameters == {"window_low": LOW, "window_high": HIGH}
+    assert query.parameters == {"window_low": Bound(LOW), "window_high": Bound(HIGH)}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_window_is_half_open_and_bound_as_parameters() -> None:
 )
 def test_only_what_is_bounded_is_asked(window: Window, condition: str, names: set[str]) -> None:
     query = windowed("select 1", dialect="duckdb", iterator=UPDATED, window=window)
-    assert query.text.removeprefix("SELECT * FROM (\nselect 1\n) AS model") == condition
+    assert query.text.removeprefix("SELECT * FROM (\nselect 1\n) AS data_model") == condition
     assert set(query.parameters) == names
 
 
@@ -123,7 +123,7 @@ def test_a_bound_has_the_iterators_own_type() -> None:
     query = windowed(
         "select 1", dialect="duckdb", iterator=iterator, window=Window(low=datetime(2026, 1, 1, 5, tzinfo=UTC))
     )
-    assert query.parameters == {"window_low": date(2026, 1, 1)}
+    assert query.parameters == {"window_low": Bound(date(2026, 1, 1))}
 
 
 def test_bounds_without_an_iterator_or_between_its_units_are_our_mistake() -> None:

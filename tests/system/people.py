@@ -9,6 +9,7 @@ from typing import Any, Final
 import duckdb
 
 from shared import catalog
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
 from tests.system.deployment import Deployment
 
@@ -42,7 +43,10 @@ class People:
         operations = self.deployment.operations
         operations.declare(
             catalog.Connection(
-                id=self.id, name=self.id, service_provider="duckdb", config=catalog.DuckDbConfig(database=self.file)
+                id=self.id,
+                name=self.id,
+                service_provider=catalog.ServiceProvider.DUCKDB,
+                config=DuckDbConfig(database=self.file),
             )
         )
         operations.declare(catalog.DataModel(id=self.id, name=self.id, sql_query=query))

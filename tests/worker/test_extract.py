@@ -5,13 +5,14 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from shared.catalog import Connection, DuckDbConfig
+from shared.catalog import Connection, ServiceProvider
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import ChunkId, RunId, Token, Window
 from shared.settings import Settings
 from shared.spool import Spool, SpooledFile
 from shared.sql import Query, windowed
 from worker.extract import extract
-from worker.warehouses.base import Warehouse
+from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 RUN, TOKEN = RunId(uuid4()), Token(uuid4())
@@ -24,8 +25,10 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    connection = Connection(id="d", name="d", service_provider="duckdb", config=DuckDbConfig(folder=tmp_path))
-    with open_warehouse(connection, Settings(duckdb_folders=(tmp_path,)), label="run 7") as opened:
+    connection = Connection(
+        id="d", name="d", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(folder=tmp_path)
+    )
+    with open_warehouse(connection, Settings(duckdb_folders=(tmp_path,)), label=Label("run 7")) as opened:
         yield opened
 
 

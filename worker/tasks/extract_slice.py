@@ -20,7 +20,7 @@ from worker.heartbeat import heartbeat
 from worker.process import Process, is_shutting_down
 from worker.tasks.boundary import deliver, recorded, this_process
 from worker.tasks.spooling import Spooling
-from worker.warehouses.base import RecordStream
+from worker.warehouses.base import Label, RecordStream
 from worker.warehouses.registry import open_warehouse
 
 _log = log(__name__)
@@ -113,7 +113,9 @@ class _Attempt:
             is_ending=is_shutting_down,
         ) as lost:
             try:
-                with open_warehouse(where, self._limits, label=f"run {self._run.id}") as warehouse:
+                with open_warehouse(
+                    where, self._limits, label=Label(f"run {self._run.id}", self._run.pipeline_id)
+                ) as warehouse:
                     query = sql.windowed(
                         snapshot.sql_query,
                         dialect=warehouse.dialect,
@@ -176,4 +178,4 @@ class _Attempt:
 
 def _iterator(snapshot: Snapshot) -> sql.Iterator | None:
     frozen = snapshot.iterator
-    return None if frozen is None else sql.Iterator(frozen.column, frozen.type, frozen.zone)
+    return None if frozen is None else sql.Iterator(frozen.column, frozen.type, frozen.zone, frozen.warehouse_type)

@@ -4,6 +4,7 @@ from celery import shared_task
 
 from shared import sql
 from shared.catalog import Connection, DataModel, Feed, Incremental
+from shared.columns import warehouse_type
 from shared.errors import DeclarationInvalid, SyncError, Transient
 from shared.iterator import find_iterator
 from shared.mapping.compile import compile_user_mapping
@@ -19,7 +20,7 @@ from worker.mparticle.check import Checks
 from worker.plan import freeze_window
 from worker.process import Process
 from worker.tasks.boundary import deliver, recorded, this_process
-from worker.warehouses.base import Warehouse
+from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 _log = log(__name__)
@@ -65,7 +66,9 @@ def _plan(process: Process, run: Run, token: Token) -> list[Message]:
         warehouse_declared = declared.get(connection, Connection, row.pipeline.connection_id)
         model = declared.get(connection, DataModel, row.pipeline.data_model_id)
         feed = declared.get(connection, Feed, row.pipeline.feed_id)
-    with open_warehouse(warehouse_declared, process.settings, label=f"run {run.id}") as warehouse:
+    with open_warehouse(
+        warehouse_declared, process.settings, label=Label(f"run {run.id}", run.pipeline_id)
+    ) as warehouse:
         window, snapshot = _freeze(process, run, row, model, feed, warehouse)
     with process.database.transaction() as connection:
         messages = runs.freeze(
@@ -92,7 +95,12 @@ def _freeze(
     iterator, window = None, Window()
     if isinstance(mode, Incremental):
         column, kind = find_iterator(schema, mode.iterator_field, mode.iterator_data_type)
-        iterator = FrozenIterator(column=column, type=kind, zone=mode.iterator_time_zone)
+        iterator = FrozenIterator(
+            column=column,
+            type=kind,
+            zone=mode.iterator_time_zone,
+            warehouse_type=warehouse_type(schema.field(column)),
+        )
         window = freeze_window(
             run,
             mode,

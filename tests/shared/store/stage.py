@@ -12,15 +12,16 @@ import sqlalchemy as sa
 from shared.catalog import (
     Connection,
     DataModel,
-    DuckDbConfig,
     Environment,
     Feed,
     Full,
     Incremental,
     IteratorType,
     Pipeline,
+    ServiceProvider,
 )
 from shared.messages import Message, TaskName
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import ChunkId, Progress, Reject, RejectCode, Run, RunId, SliceId, Standing, Token, Window
 from shared.spool import SpooledFile
 from shared.store import chunks, declared, moves, runs, settling, slices
@@ -49,7 +50,9 @@ FEED = Feed(
     api_key="key",
     api_secret="env:WAREHOUSE_SYNC_SECRET_US1",
 )
-LAKE = Connection(id="lake", name="Lake", service_provider="duckdb", config=DuckDbConfig(folder=Path("/lake")))
+LAKE = Connection(
+    id="lake", name="Lake", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(folder=Path("/lake"))
+)
 USERS = DataModel(id="users", name="Users", sql_query="SELECT 1")
 FULL = Full()
 INCREMENTAL = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_TZ)

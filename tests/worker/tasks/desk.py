@@ -22,6 +22,7 @@ from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import SandboxFeed, SandboxSettings
 from shared import broker, catalog
 from shared.messages import Message, Queue, TaskName
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import WORKING, Ledger, Run, RunId, RunState
 from shared.store import declared, moves, runs
 from shared.store.database import Database
@@ -138,7 +139,7 @@ class Desk:
             batches_per_s=100_000,
         )
         connection = catalog.Connection(
-            id=name, name=name, service_provider="duckdb", config=catalog.DuckDbConfig(database=file)
+            id=name, name=name, service_provider=catalog.ServiceProvider.DUCKDB, config=DuckDbConfig(database=file)
         )
         pipeline = catalog.Pipeline(
             id=name,

@@ -15,10 +15,10 @@ from typing import Final
 
 import duckdb
 
-from shared.catalog import DuckDbConfig
 from shared.errors import DeclarationInvalid, WarehouseBusy, WarehouseUnreachable
-from worker.warehouses.duckdb_errors import could_not_open
-from worker.warehouses.spill import SpillFolder
+from shared.providers.duckdb import DuckDbConfig
+from worker.warehouses.duckdb.errors import could_not_open
+from worker.warehouses.duckdb.spill import SpillFolder
 
 _THREADS: Final = 2
 """A worker shares its machine; twice the threads need twice the memory for the same query."""

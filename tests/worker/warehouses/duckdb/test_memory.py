@@ -10,10 +10,12 @@ import pytest
 READER = """
 import json, resource, sys
 from pathlib import Path
-from shared.catalog import Connection, DuckDbConfig
+from shared.catalog import Connection, ServiceProvider
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import Window
 from shared.settings import Settings
 from shared.sql import windowed
+from worker.warehouses.base import Label
 from worker.warehouses.registry import open_warehouse
 
 def peak_mib():
@@ -25,8 +27,9 @@ def read(model):
         return sum(len(batch) for batch in stream)
 
 database, model = Path(sys.argv[1]), sys.argv[2]
-connection = Connection(id="d", name="d", service_provider="duckdb", config=DuckDbConfig(database=database))
-with open_warehouse(connection, Settings(duckdb_folders=(database.parent,)), label="run 7") as warehouse:
+config = DuckDbConfig(database=database)
+connection = Connection(id="d", name="d", service_provider=ServiceProvider.DUCKDB, config=config)
+with open_warehouse(connection, Settings(duckdb_folders=(database.parent,)), label=Label("run 7")) as warehouse:
     read("SELECT 1 AS id")
     before = peak_mib()
     print(json.dumps({"rows": read(model), "growth_mib": peak_mib() - before}))

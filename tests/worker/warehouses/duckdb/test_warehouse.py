@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.catalog import Connection, DuckDbConfig
+from shared.catalog import Connection, ServiceProvider
 from shared.errors import DeclarationInvalid, ModelInvalid, WarehouseBusy, WarehouseUnreachable
+from shared.providers.duckdb import DuckDbConfig
 from shared.run import Window
 from shared.settings import Settings
 from shared.sql import Query, columns_query, windowed
-from worker.warehouses.base import Warehouse
+from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 
@@ -53,8 +54,10 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def opened(*folders: Path, **config: Any) -> Iterator[Warehouse]:
-    connection = Connection(id="duck", name="Duck", service_provider="duckdb", config=DuckDbConfig(**config))
-    with open_warehouse(connection, Settings(duckdb_folders=folders), label="run 7") as warehouse:
+    connection = Connection(
+        id="duck", name="Duck", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(**config)
+    )
+    with open_warehouse(connection, Settings(duckdb_folders=folders), label=Label("run 7")) as warehouse:
         yield warehouse
 
 

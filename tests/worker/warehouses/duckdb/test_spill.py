@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.warehouses.spill import SpillFolder
+from worker.warehouses.duckdb.spill import SpillFolder
 
 HOLDER = """
 import os, sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from worker.warehouses.spill import SpillFolder
+from worker.warehouses.duckdb.spill import SpillFolder
 folder = SpillFolder()
 (folder.path / "rows").write_text("alice@example.com")
 print(folder.path, flush=True)

@@ -11,8 +11,7 @@ threads and batches of 10,000 rows, as growth of the process's memory: scan of 2
 of 1-3M rows joined, grouped to 1M rows with an ordered ARRAY_AGG, 206 MiB and 185 MiB on disk (128 MiB do not suffice).
 """
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,12 +20,14 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from shared.catalog import DuckDbConfig
-from shared.errors import ModelInvalid, QueryTimedOut, SyncError, WarehouseBusy
+from shared.errors import ModelInvalid, SyncError
+from shared.providers.duckdb import DuckDbConfig
 from shared.sql import Query
-from worker.warehouses import duckdb_open
-from worker.warehouses.duckdb_errors import query_failed
-from worker.warehouses.duckdb_files import RootedSql, root_files
+from worker.warehouses.base import Label, Position
+from worker.warehouses.duckdb.errors import query_failed
+from worker.warehouses.duckdb.files import RootedSql, root_files
+from worker.warehouses.duckdb.instance import Instance, acquire, release, resolve
+from worker.warehouses.watch import Watch
 
 _AS_TEXT: Final = frozenset(
     {"enum", "bit", "bignum", "uhugeint", "interval", "union", "variant", "geometry", "time with time zone"}
@@ -48,7 +49,7 @@ class DuckDbWarehouse:
         *,
         folders: tuple[Path, ...],
         query_timeout_s: float,
-        label: str,
+        label: Label,
     ) -> None:
         """Open, or join whoever has the same file open in this process.
 
@@ -57,17 +58,23 @@ class DuckDbWarehouse:
             config: What was declared.
             folders: The only folders that connections may read.
             query_timeout_s: How long one query may take, from its start to its last row.
-            label: For whom; named in errors of queries, e.g. ``run 4f0...``.
+            label: For whom; named in errors of queries.
 
         Raises:
             DeclarationInvalid: the connection leads out of ``folders``.
             WarehouseUnreachable: a file or folder does not exist or cannot be read.
             WarehouseBusy: another process writes to the database.
         """
-        self._instance = duckdb_open.acquire(connection_id, duckdb_open.resolve(connection_id, config, folders))
+        self._instance = acquire(connection_id, resolve(connection_id, config, folders))
         self._query_timeout_s = query_timeout_s
         self._label = label
         self._is_open = True
+
+    def session(self) -> Mapping[str, str]:
+        """Say which files are read."""
+        config = self._instance.config
+        read = {"database": config.database, "folder": config.folder}
+        return {name: str(path) for name, path in read.items() if path is not None}
 
     def describe(self, query: Query) -> pa.Schema:
         """Give the schema of a query's result; nothing runs, whatever the query is."""
@@ -80,8 +87,12 @@ class DuckDbWarehouse:
             (batch,) = run
         return _EPOCH + timedelta(microseconds=batch.column("now_us")[0].as_py())
 
+    def scanned_bytes(self, query: Query) -> int | None:  # noqa: ARG002 - nothing here is billed
+        """DuckDB bills nobody."""
+        return None
+
     @contextmanager
-    def stream(self, query: Query, *, batch_rows: int) -> Iterator["_Run"]:
+    def stream(self, query: Query, *, batch_rows: int, position: Position | None = None) -> Iterator["_Run"]:  # noqa: ARG002 - it tells none
         """Give a query's rows as they come; it starts with the first step of the iteration."""
         with self._run(query, batch_rows=batch_rows) as run:
             yield run
@@ -90,7 +101,7 @@ class DuckDbWarehouse:
         """Give the instance back."""
         if self._is_open:
             self._is_open = False
-            duckdb_open.release(self._instance)
+            release(self._instance)
 
     @contextmanager
     def _run(self, query: Query, *, batch_rows: int = 1) -> Iterator["_Run"]:
@@ -105,28 +116,24 @@ class DuckDbWarehouse:
 class _Run:
     """One query on a cursor of its own, from binding to its last row; also a ``RecordStream``.
 
-    A thread waits for the time limit or a ``cancel`` and then interrupts the cursor until the query is closed: DuckDB
-    forgets an interruption that arrives just before it starts to execute.
+    DuckDB forgets an interruption that arrives just before it starts to execute, hence the short interval.
     """
 
-    def __init__(
-        self, instance: duckdb_open.Instance, query: Query, *, batch_rows: int, timeout_s: float, label: str
-    ) -> None:
+    start: Position | None = None
+    position: Position | None = None
+
+    def __init__(self, instance: Instance, query: Query, *, batch_rows: int, timeout_s: float, label: Label) -> None:
         self._memory_limit_mib = instance.config.memory_limit_mib
         self._query = query
         self._batch_rows = batch_rows
-        self._timeout_s = timeout_s
         self._label = label
         self._cursor = instance.root.cursor()
         self._rooted = RootedSql(query.text)
         self._roots_files = instance.config.folder is not None
         self._reader: Any = None
-        self._timed_out = False
-        self._cancelled = False
-        self._stop = threading.Event()
-        self._closed = threading.Event()
-        self._watch = threading.Thread(target=self._interrupt_in_time, name=f"{label}: time limit", daemon=True)
-        self._watch.start()
+        self._watch = Watch(
+            self._cursor.interrupt, label=label, timeout_s=timeout_s, interrupt_every_s=_INTERRUPT_EVERY_S
+        )
 
     @property
     def schema(self) -> pa.Schema:
@@ -141,7 +148,9 @@ class _Run:
             statements = self._cursor.extract_statements(self._rooted.text)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise ModelInvalid(f"{self._label}: DuckDB finds more or other than one SELECT in the data model's SQL")
-            relation = self._cursor.sql(self._rooted.text, params=dict(self._query.parameters) or None)
+            relation = self._cursor.sql(
+                self._rooted.text, params={name: bound.value for name, bound in self._query.parameters.items()} or None
+            )
             self._relation = self._without_loss(relation)
             with self._relation.limit(0).to_arrow_reader(1) as nothing:
                 self._schema = nothing.schema
@@ -156,14 +165,11 @@ class _Run:
 
     def cancel(self) -> None:
         """Interrupt the query, now or when it starts."""
-        self._cancelled = True
-        self._stop.set()
+        self._watch.cancel()
 
     def close(self) -> None:
         """End the query, read to its end or not."""
-        self._closed.set()
-        self._stop.set()
-        self._watch.join()
+        self._watch.close()
         if self._reader is not None:
             self._reader.close()
         self._cursor.close()
@@ -188,31 +194,15 @@ class _Run:
                 )
         return relation.project(f"* REPLACE ({', '.join(casts)})") if casts else relation
 
-    def _interrupt_in_time(self) -> None:
-        if not self._stop.wait(self._timeout_s):
-            self._timed_out = True
-        while not self._closed.is_set():
-            self._cursor.interrupt()
-            self._closed.wait(_INTERRUPT_EVERY_S)
-
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        self._raise_if_stopped()
+        self._watch.raise_if_stopped()
         try:
             yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            self._raise_if_stopped()
+            self._watch.raise_if_stopped()
             # Without its cause: the driver's sentence may quote a row's values, and tracebacks end in logs.
             raise self._failure(error) from None
-
-    def _raise_if_stopped(self) -> None:
-        if self._timed_out:
-            raise QueryTimedOut(
-                f"{self._label}: the query ran longer than {self._timeout_s:g} s; make it read less, or raise "
-                "WAREHOUSE_SYNC_QUERY_TIMEOUT_S"
-            )
-        if self._cancelled:
-            raise WarehouseBusy(f"{self._label}: the query was cancelled")
 
     def _failure(self, error: Exception) -> SyncError:
         return query_failed(

@@ -1,7 +1,7 @@
 import duckdb
 import pytest
 
-from worker.warehouses.duckdb_files import RootedSql, root_files
+from worker.warehouses.duckdb.files import RootedSql, root_files
 
 
 @pytest.fixture

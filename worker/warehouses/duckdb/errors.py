@@ -12,7 +12,8 @@ from typing import Final
 
 from shared.errors import ModelInvalid, SyncError, WarehouseBusy, WarehouseUnreachable
 from shared.sql import Query
-from worker.warehouses.duckdb_files import RootedSql
+from worker.warehouses.base import Label
+from worker.warehouses.duckdb.files import RootedSql
 
 _ERROR: Final = re.compile(r"(?P<kind>[A-Za-z ]+?) Error: (?P<rest>.*)", re.DOTALL)
 _ABOUT_THE_QUERY: Final = frozenset({"Parser", "Syntax", "Binder", "Catalog", "Not implemented"})
@@ -41,7 +42,9 @@ def could_not_open(error: Exception, connection_id: str) -> SyncError:
     )
 
 
-def query_failed(error: Exception, *, label: str, query: Query, rooted: RootedSql, memory_limit_mib: int) -> SyncError:
+def query_failed(
+    error: Exception, *, label: Label, query: Query, rooted: RootedSql, memory_limit_mib: int
+) -> SyncError:
     """Translate an error of a query that was not interrupted by us."""
     told = _read(error)
     place = _place(told.position, query, rooted)

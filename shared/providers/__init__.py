@@ -1,0 +1,1 @@
+"""How to sign in to each warehouse: one module and one ``Config`` per service provider."""

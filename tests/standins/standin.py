@@ -1,0 +1,49 @@
+"""What a warehouse under test must offer: how to fill it and sign in, and the SQL that differs between dialects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from shared.catalog import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many rows are many here: stand-ins that keep a whole result in memory cannot have as many as others.
+
+    ``unread``: far more than a test reads. ``lasting``: takes seconds to run or to read, at least.
+    """
+
+    unread: int = 50_000_000
+    lasting: int = 10**12
+
+
+class Standin(Protocol):
+    """A running server that a vendor's unmodified client talks to, or an embedded warehouse."""
+
+    name: str
+    sizes: Sizes
+    endless: str
+    """A query with one integer column ``id`` that runs for very long before its first row."""
+    is_continuable: bool
+    """Whether a result can be continued at a position."""
+
+    def connection(self) -> Connection:
+        """Give the declaration of a connection to it, with the id ``subject``."""
+
+    def variables(self) -> Mapping[str, str]:
+        """Give the environment that a worker needs for that: secrets, allowed hosts and folders."""
+
+    def load(self, name: str, table: pa.Table) -> None:
+        """Make a table of that name, which SQL may use unqualified; one that exists is replaced."""
+
+    def numbers(self, count: int) -> str:
+        """Give a query with one integer column ``id``, from 0 to ``count`` - 1."""
+
+    def failing(self, *, at: int, count: int, secret: str) -> str:
+        """Give a query over that many rows that cannot cast ``secret`` to an integer at one, on its second line."""
+
+    def running_queries(self) -> int:
+        """Say how many queries of ours the server is working on now."""

@@ -1,0 +1,1 @@
+"""BigQuery, through its vendor's own client."""

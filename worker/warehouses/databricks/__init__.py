@@ -1,0 +1,1 @@
+"""Databricks, through its vendor's own client."""

@@ -1,0 +1,1 @@
+"""Redshift, through its vendor's own client."""

@@ -1,0 +1,1 @@
+"""Snowflake, through its vendor's own client."""
