@@ -25,6 +25,10 @@ Token = NewType("Token", UUID)
 """One claimant's right to write: fresh with every claim, so that a zombie's is worth nothing."""
 
 
+Position = Mapping[str, str | int]
+"""Where a warehouse's result can be continued: its own handle of the result, and how far. Plain JSON, no secret."""
+
+
 class RunKind(StrEnum):
     """Why a run exists."""
 

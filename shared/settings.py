@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     chunk_max_bytes: Count = Field(
         8 * MiB, description="Arrow bytes of a chunk in memory; bounds an uploader's memory with wide rows"
     )
+    slice_chunks: Count = Field(
+        8,
+        description="chunks after which a slice ends where the result can be continued; more is lost by a crash, "
+        "less is asked of the store",
+    )
     record_batch_rows: Count = Field(10_000, description="rows asked of a warehouse's driver at a time")
     requests_in_flight: Count = Field(
         32,

@@ -22,7 +22,7 @@ _OWN = ("WAREHOUSE_SYNC_DATABASE_URL", "WAREHOUSE_SYNC_BROKER_URL")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--warehouses",
-        default="duckdb,redshift",
+        default="duckdb,continuable,redshift",
         help="which warehouses are tested against a running server; `make test-warehouses` runs the others",
     )
 

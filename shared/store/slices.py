@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from shared.run import ChunkId, Run, RunId, RunState, SliceId, SliceState, Token
+from shared.run import ChunkId, Position, Run, RunId, RunState, SliceId, SliceState, Token
 from shared.store import claims
 from shared.store.tables import chunks, runs, slices
 
@@ -16,11 +16,15 @@ _HOLDER: Final = sa.func.concat(runs.c.pipeline_id, " (", runs.c.lane, ")")
 
 @dataclass(frozen=True, slots=True)
 class ClaimedSlice:
-    """A slice that this claimant may read until its lease ends."""
+    """A slice that this claimant may read until its lease ends.
+
+    ``position`` is where it begins in the warehouse's result, ``None`` where the query has yet to be run.
+    """
 
     id: SliceId
     run_id: RunId
     no: int
+    position: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ def claim(connection: sa.Connection, slice_id: SliceId, token: Token, lease_s: f
             held_reason=None,
             claimant=claims.this_process(),
         )
-        .returning(slices.c.id, slices.c.run_id, slices.c.no)
+        .returning(slices.c.id, slices.c.run_id, slices.c.no, slices.c.position)
     ).one_or_none()
-    return None if row is None else ClaimedSlice(SliceId(row.id), RunId(row.run_id), row.no)
+    return None if row is None else ClaimedSlice(SliceId(row.id), RunId(row.run_id), row.no, row.position)
 
 
 def renew(
@@ -79,8 +83,19 @@ def renew(
     return RunState(state) is RunState.EXTRACTING
 
 
+def begin_at(connection: sa.Connection, slice_id: SliceId, token: Token, position: Position | None) -> None:
+    """Record where a claimed slice begins, so that whoever reads it next reads the same result; ``None`` forgets it.
+
+    Raises:
+        ClaimLost: the slice was given to somebody else.
+    """
+    claims.require_one(
+        connection.execute(sa.update(slices).where(claims.held_by(slices, slice_id, token)).values(position=position))
+    )
+
+
 def put_off(connection: sa.Connection, slice_id: SliceId, token: Token, wait_s: float, why: str) -> None:
-    """Give a claimed slice back, to be read from its beginning after a while."""
+    """Give a claimed slice back, to be read from where it begins after a while."""
     claims.require_one(
         connection.execute(
             sa.update(slices)
@@ -98,11 +113,17 @@ def put_off(connection: sa.Connection, slice_id: SliceId, token: Token, wait_s: 
 
 
 def publish(
-    connection: sa.Connection, claimed: ClaimedSlice, token: Token, new: Sequence[NewChunk], *, extracted: int
+    connection: sa.Connection,
+    claimed: ClaimedSlice,
+    token: Token,
+    new: Sequence[NewChunk],
+    *,
+    extracted: int,
+    to_come: int = 0,
 ) -> bool:
     """Make all chunks of a slice visible at once, and say whether that was the run's last slice.
 
-    ``extracted`` is the driver's count of rows.
+    ``extracted`` is the driver's count of rows; ``to_come`` slices follow that were not known before.
 
     Raises:
         ClaimLost: the slice was given to somebody else, or the run was stopped meanwhile; nothing became visible.
@@ -137,7 +158,7 @@ def publish(
                 for chunk in new
             ],
         )
-    published = runs.c.slices_published + 1
+    published, total = runs.c.slices_published + 1, runs.c.slices_total + to_come
     is_last = connection.execute(
         sa.update(runs)
         .where(runs.c.id == claimed.run_id, runs.c.state == RunState.EXTRACTING)
@@ -145,13 +166,49 @@ def publish(
             extracted=runs.c.extracted + extracted,
             chunks_total=runs.c.chunks_total + len(new),
             slices_published=published,
-            state=sa.case((published == runs.c.slices_total, RunState.UPLOADING.value), else_=runs.c.state),
+            slices_total=total,
+            state=sa.case((published == total, RunState.UPLOADING.value), else_=runs.c.state),
         )
         .returning(runs.c.slices_published == runs.c.slices_total)
     ).scalar_one_or_none()
     if is_last is None:
         raise claims.ClaimLost
     return bool(is_last)
+
+
+def publish_and_continue(
+    connection: sa.Connection,
+    claimed: ClaimedSlice,
+    token: Token,
+    new: Sequence[NewChunk],
+    *,
+    extracted: int,
+    position: Position,
+    lease_s: float,
+) -> ClaimedSlice:
+    """Make all chunks of a slice visible, and record what follows in the same result as a slice of its own.
+
+    The new slice begins at ``position`` and is already claimed with the same token: its claimant may go on reading.
+
+    Raises:
+        ClaimLost: as ``publish`` does.
+    """
+    publish(connection, claimed, token, new, extracted=extracted, to_come=1)
+    following = ClaimedSlice(SliceId(uuid4()), claimed.run_id, claimed.no + 1, position)
+    connection.execute(
+        sa.insert(slices).values(
+            id=following.id,
+            run_id=following.run_id,
+            no=following.no,
+            state=SliceState.EXTRACTING,
+            position=position,
+            token=token,
+            lease_until=claims.after(lease_s),
+            claimant=claims.this_process(),
+            sent_at=sa.func.now(),
+        )
+    )
+    return following
 
 
 def holder(run: Run) -> str:

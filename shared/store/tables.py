@@ -181,6 +181,9 @@ slices: Final = Table(
     Column("bytes_spooled", BigInteger, nullable=False, server_default="0", comment="progress, counted as room taken"),
     Column("held_reason", Text, comment="why it does not start, for operators"),
     *_claim(),
+    Column(
+        "position", JSONB(none_as_null=True), comment="where it begins in the warehouse's result; null: run the query"
+    ),
     UniqueConstraint("run_id", "no"),
     CheckConstraint("state IN ('pending','extracting','published')", name="state_known"),
     CheckConstraint("least(rows_read, bytes_spooled) >= 0", name="counts_not_negative"),
@@ -242,6 +245,20 @@ reject_files: Final = Table(
     Column("counts", JSONB, nullable=False, comment="rows by reject code"),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
     Index("reject_files_by_run", "run_id"),
+)
+
+probes: Final = Table(
+    "probes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("question", JSONB, nullable=False),
+    Column("answer", JSONB(none_as_null=True), comment="may hold rows' values: removed when read, or when it expires"),
+    Column("error_kind", Text),
+    Column("error", Text),
+    Column("asked_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("taken_at", _INSTANT),
+    Column("answered_at", _INSTANT),
+    Index("probes_by_age", "asked_at"),
 )
 
 markers: Final = Table(

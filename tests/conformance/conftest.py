@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from shared.settings import Settings
+from tests.standins.continuable import Continuable, ContinuableStandin
 from tests.standins.standin import Standin
 from tests.standins.starting import Standins
 from worker.warehouses.base import Label, Warehouse
@@ -31,7 +32,7 @@ class Subject:
         limits = Settings(query_timeout_s=query_timeout_s)
         label = Label("run 7", pipeline_id="users")
         with open_warehouse(self.standin.connection(), limits, label=label) as warehouse:
-            yield warehouse
+            yield Continuable(warehouse) if isinstance(self.standin, ContinuableStandin) else warehouse
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

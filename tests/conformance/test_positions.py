@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from shared.run import Window
+from shared.run import Position, Window
 from shared.sql import Query, windowed
-from worker.warehouses.base import Position, Warehouse
+from worker.warehouses.base import Warehouse
 
 ROWS = 25_000
 BATCH_ROWS = 1000

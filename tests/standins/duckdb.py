@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -15,10 +14,10 @@ from tests.standins.standin import Sizes
 
 
 class DuckDbStandin:
-    name: Final = "duckdb"
-    sizes: Final = Sizes()
-    endless: Final = "SELECT COUNT(*) AS id FROM range(1000000000000) t(i) WHERE hash(i) = 3"
-    is_continuable: Final = False
+    name = "duckdb"
+    sizes = Sizes()
+    endless = "SELECT COUNT(*) AS id FROM range(1000000000000) t(i) WHERE hash(i) = 3"
+    is_continuable = False
 
     def __init__(self, folder: Path) -> None:
         self._database = folder / "subject.duckdb"

@@ -1,21 +1,29 @@
-"""``warehouse_sync.extract_slice``: read one slice into the spool, then publish it whole."""
+"""``warehouse_sync.extract_slice``: read one slice into the spool, then publish it whole.
 
+Where the warehouse's result can be continued, a slice ends after a few chunks; what follows becomes the next slice, which
+the same attempt goes on to read while the first is uploaded.
+"""
+
+import threading
 from contextlib import suppress
+from dataclasses import replace
 
+import pyarrow as pa
 from celery import shared_task
 
 from shared import sql
 from shared.catalog import Connection
-from shared.errors import LedgerUnbalanced, SyncError, Transient
+from shared.errors import LedgerUnbalanced, ResultExpired, SyncError, Transient, WarehouseBusy
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, SliceId, Token
 from shared.snapshot import Snapshot
+from shared.spool import SpooledFile
 from shared.store import chunks, declared, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.slices import ClaimedSlice
 from shared.telemetry import bound, log
 from worker import room
-from worker.extract import extract
+from worker.extract import Extraction, extract
 from worker.heartbeat import heartbeat
 from worker.process import Process, is_shutting_down
 from worker.tasks.boundary import deliver, recorded, this_process
@@ -42,15 +50,15 @@ def extract_slice(payload: object) -> None:
         with bound(run_id=str(run.id), pipeline_id=run.pipeline_id, slice_no=claimed.no):
             attempt = _Attempt(process, run, claimed, token)
             with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run):
-                deliver(process, attempt.make())
+                attempt.make()
 
 
 class _Attempt:
-    """One claimant's attempt at one slice: visible to others only if it publishes.
+    """One claimant's attempt at one slice, and at those that follow it in a result that can be continued.
 
-    Files that were not published are removed, unless the store broke off while publishing: whether they are visible is
-    then unknown, and giving the slice back finds out. If that cannot be done either, upkeep frees the lapsed claim,
-    which exists only where nothing was published, and removes them.
+    A slice becomes visible only if it is published. Files that were not published are removed, unless the store broke
+    off while publishing: whether they are visible is then unknown, and giving the slice back finds out. If that cannot
+    be done either, upkeep frees the lapsed claim, which exists only where nothing was published, and removes them.
     """
 
     def __init__(self, process: Process, run: Run, claimed: ClaimedSlice, token: Token) -> None:
@@ -62,17 +70,18 @@ class _Attempt:
         self._spooling = Spooling(process, run, claimed, token)
         self._stream: RecordStream | None = None
         self._may_be_published = False
+        self._is_first = run.slices_published == 0
+        # Held while one slice gives way to the next: the heartbeat must not renew the one that is just published.
+        self._turn = threading.Lock()
 
-    def make(self) -> list[Message]:
-        """Extract and publish, or put the slice off while the spool has no room."""
-        held = self._no_room()
-        if held is not None:
-            _log.warning("slice_held", reason=held)
-            self._give_back(held, self._limits.retry_after_s)
-            return []
+    def make(self) -> None:
+        """Extract and publish, as far as the spool has room."""
+        if not self._has_room():
+            return
         try:
-            rows = self._read()
-            messages = self._publish(rows)
+            last = self._read()
+            if last is not None:
+                self._publish(last)
         except ClaimLost:
             with suppress(ClaimLost):  # Still ours where only the run or this worker was stopped: others may start.
                 self._give_back("its reading was interrupted", 0)
@@ -80,11 +89,9 @@ class _Attempt:
         finally:
             if not self._may_be_published:
                 self._remove_files()
-        _log.info("slice_published", rows=rows, chunks=len(self._spooling.chunks), bytes=self._spooling.bytes)
-        return messages
 
     def put_off(self, error: Transient) -> None:
-        """Give the slice back, to be read from its beginning later."""
+        """Give the slice back, to be read from where it begins later."""
         self._give_back(str(error), self._limits.retry_after_s)
         self._remove_files()
 
@@ -95,6 +102,143 @@ class _Attempt:
             moves.fail(connection, self._run.id, error)
         self._remove_files()
 
+    def _read(self) -> Extraction | None:
+        """Read and publish part after part; give the last part unpublished, or nothing where the spool is full."""
+        with heartbeat(
+            self._renew, lease_s=self._limits.extract_lease_s, on_lost=self._interrupt, is_ending=is_shutting_down
+        ) as lost:
+            try:
+                last = self._read_parts()
+            except SyncError as error:
+                if lost.is_set():  # The driver's complaint is only our own cancel.
+                    raise ClaimLost from None
+                if isinstance(error, ResultExpired) and self._is_first:
+                    raise self._begun_anew(error) from None
+                raise
+            if lost.is_set():
+                raise ClaimLost
+        return last
+
+    def _read_parts(self) -> Extraction | None:
+        snapshot = Snapshot.model_validate(self._run.snapshot)
+        with self._process.database.transaction() as connection:
+            where = declared.get(connection, Connection, snapshot.connection_id)
+        label = Label(f"run {self._run.id}", self._run.pipeline_id)
+        with open_warehouse(where, self._limits, label=label) as warehouse:
+            query = sql.windowed(
+                snapshot.sql_query,
+                dialect=warehouse.dialect,
+                iterator=_iterator(snapshot),
+                window=self._run.window,
+            )
+            with warehouse.stream(
+                query, batch_rows=self._limits.record_batch_rows, position=self._claimed.position
+            ) as stream:
+                self._stream = stream
+                parts = extract(
+                    stream,
+                    max_rows=snapshot.chunk_max_rows,
+                    max_bytes=snapshot.chunk_max_bytes,
+                    part_chunks=self._limits.slice_chunks,
+                    write=self._write,
+                    progress=self._count,
+                )
+                part = next(parts)
+                while part.rest is not None:
+                    self._publish(part)
+                    if not self._has_room():
+                        return None
+                    part = next(parts)
+                return part
+
+    def _write(self, table: pa.Table) -> SpooledFile:
+        return self._spooling.write(table)
+
+    def _count(self, rows_read: int) -> None:
+        """Take note of what was read and, once it is known, of where: another reader then reads the same result."""
+        self._spooling.count(rows_read)
+        start = None if self._stream is None else self._stream.start
+        if self._claimed.position is None and start is not None:
+            with self._process.database.transaction() as connection:
+                slices.begin_at(connection, self._claimed.id, self._token, start)
+            self._claimed = replace(self._claimed, position=start)
+
+    def _begun_anew(self, error: ResultExpired) -> WarehouseBusy:
+        """Forget an expired result of which nothing was published, so that the query is run again."""
+        with self._process.database.transaction() as connection:
+            slices.begin_at(connection, self._claimed.id, self._token, None)
+        return WarehouseBusy(f"{error}; nothing of it was published yet, so the query is run again")
+
+    def _publish(self, part: Extraction) -> None:
+        """Make the slice visible; where more of its result follows, that is the next slice, and ours."""
+        written = sum(chunk.rows for chunk in self._spooling.chunks)
+        if written != part.rows:
+            raise LedgerUnbalanced(
+                f"run {self._run.id}: {part.rows} rows left the warehouse's driver and {written} were spooled; "
+                "nothing of the slice was published. Please report this"
+            )
+        with self._turn:
+            spooled = self._spooling
+            self._may_be_published = True
+            try:
+                messages = self._published(part)
+            except ClaimLost:  # Rolled back for certain; of whatever else happens here, only the store knows.
+                self._may_be_published = False
+                raise
+        _log.info("slice_published", rows=part.rows, chunks=len(spooled.chunks), bytes=spooled.bytes)
+        deliver(self._process, messages)
+
+    def _published(self, part: Extraction) -> list[Message]:
+        with self._process.database.transaction() as connection:
+            following, is_last = None, False
+            if part.rest is None:
+                is_last = slices.publish(
+                    connection, self._claimed, self._token, self._spooling.chunks, extracted=part.rows
+                )
+            else:
+                following = slices.publish_and_continue(
+                    connection,
+                    self._claimed,
+                    self._token,
+                    self._spooling.chunks,
+                    extracted=part.rows,
+                    position=part.rest,
+                    lease_s=self._limits.extract_lease_s,
+                )
+            messages = chunks.dispatch(connection, self._run.id, self._run.lane, limit=self._limits.run_window_chunks)
+        if following is not None:
+            self._claimed = following
+            self._spooling = Spooling(self._process, self._run, following, self._token)
+            self._is_first = self._may_be_published = False
+        if is_last and not messages:
+            return [Message(TaskName.SETTLE_RUN, self._run.id)]
+        return messages
+
+    def _renew(self) -> bool:
+        with self._turn:
+            return self._spooling.renew()
+
+    def _interrupt(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def _has_room(self) -> bool:
+        """Say whether the slice may be read now; where the spool has no room for it, give it back."""
+        with self._process.database.transaction() as connection:
+            taken, waiting = slices.room_taken(connection), slices.waiting_for_room(connection)
+        held = room.refusal(
+            slices.holder(self._run),
+            taken=taken,
+            waiting=waiting,
+            soft_bytes=self._limits.spool_soft_bytes,
+            hard_bytes=self._limits.spool_hard_bytes,
+        )
+        if held is None:
+            return True
+        _log.warning("slice_held", reason=held)
+        self._give_back(held, self._limits.retry_after_s)
+        return False
+
     def _give_back(self, why: str, wait_s: float) -> None:
         with self._process.database.transaction() as connection:
             slices.put_off(connection, self._claimed.id, self._token, wait_s, why)
@@ -102,80 +246,9 @@ class _Attempt:
     def _remove_files(self) -> None:
         self._process.spool.remove_slice(self._run.id, self._claimed.no, self._token)
 
-    def _read(self) -> int:
-        snapshot = Snapshot.model_validate(self._run.snapshot)
-        with self._process.database.transaction() as connection:
-            where = declared.get(connection, Connection, snapshot.connection_id)
-        with heartbeat(
-            self._spooling.renew,
-            lease_s=self._limits.extract_lease_s,
-            on_lost=self._interrupt,
-            is_ending=is_shutting_down,
-        ) as lost:
-            try:
-                with open_warehouse(
-                    where, self._limits, label=Label(f"run {self._run.id}", self._run.pipeline_id)
-                ) as warehouse:
-                    query = sql.windowed(
-                        snapshot.sql_query,
-                        dialect=warehouse.dialect,
-                        iterator=_iterator(snapshot),
-                        window=self._run.window,
-                    )
-                    with warehouse.stream(query, batch_rows=self._limits.record_batch_rows) as stream:
-                        self._stream = stream
-                        extraction = extract(
-                            stream,
-                            max_rows=snapshot.chunk_max_rows,
-                            max_bytes=snapshot.chunk_max_bytes,
-                            write=self._spooling.write,
-                            progress=self._spooling.count,
-                        )
-            except SyncError:
-                if lost.is_set():  # The driver's complaint is only our own cancel.
-                    raise ClaimLost from None
-                raise
-            if lost.is_set():
-                raise ClaimLost
-        return extraction.rows
-
-    def _interrupt(self) -> None:
-        if self._stream is not None:
-            self._stream.cancel()
-
-    def _publish(self, rows: int) -> list[Message]:
-        written = sum(chunk.rows for chunk in self._spooling.chunks)
-        if written != rows:
-            raise LedgerUnbalanced(
-                f"run {self._run.id}: {rows} rows left the warehouse's driver and {written} were spooled; "
-                "nothing was published. Please report this"
-            )
-        self._may_be_published = True
-        try:
-            with self._process.database.transaction() as connection:
-                is_last = slices.publish(connection, self._claimed, self._token, self._spooling.chunks, extracted=rows)
-                messages = chunks.dispatch(
-                    connection, self._run.id, self._run.lane, limit=self._limits.run_window_chunks
-                )
-        except ClaimLost:  # Rolled back for certain; of whatever else happens here, only the store knows.
-            self._may_be_published = False
-            raise
-        if is_last and not messages:
-            return [Message(TaskName.SETTLE_RUN, self._run.id)]
-        return messages
-
-    def _no_room(self) -> str | None:
-        with self._process.database.transaction() as connection:
-            taken, waiting = slices.room_taken(connection), slices.waiting_for_room(connection)
-        return room.refusal(
-            slices.holder(self._run),
-            taken=taken,
-            waiting=waiting,
-            soft_bytes=self._limits.spool_soft_bytes,
-            hard_bytes=self._limits.spool_hard_bytes,
-        )
-
 
 def _iterator(snapshot: Snapshot) -> sql.Iterator | None:
     frozen = snapshot.iterator
-    return None if frozen is None else sql.Iterator(frozen.column, frozen.type, frozen.zone, frozen.warehouse_type)
+    if frozen is None:
+        return None
+    return sql.Iterator(frozen.column, frozen.type, frozen.zone, frozen.warehouse_type)

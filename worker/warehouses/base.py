@@ -13,13 +13,11 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
+from shared.run import Position
 from shared.sql import Query
 
 PRODUCT: Final = "warehouse-sync"
 """How every session introduces itself to its warehouse."""
-
-Position = Mapping[str, str | int]
-"""Where a result can be continued: the warehouse's own handle of it, and how far. Plain JSON, and no secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,8 +272,9 @@ def assert_settled_whole(desk: Desk, run_id: RunId) -> None:
     assert profile is not None
     assert profile.updates == 1
     assert desk.stand_in.intake.counters.conflicts == 0
-    folders = {folder.token for folder in desk.process.spool.slice_folders() if folder.run_id == run_id}
-    assert len(folders) == 1, "what dead extractions left is removed"
+    folders = {(one.slice_no, str(one.token)) for one in desk.process.spool.slice_folders() if one.run_id == run_id}
+    published = {chunk["path"].split("/")[-2].partition("-") for chunk in desk.chunks(run_id)}
+    assert folders == {(int(no), token) for no, _, token in published}, "what dead extractions left is removed"
 
 
 def _chunk_ids(desk: Desk) -> set[UUID]:

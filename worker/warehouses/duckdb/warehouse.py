@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from shared.errors import ModelInvalid, SyncError
 from shared.providers.duckdb import DuckDbConfig
+from shared.run import Position
 from shared.sql import Query
-from worker.warehouses.base import Label, Position
+from worker.warehouses.base import Label
 from worker.warehouses.duckdb.errors import query_failed
 from worker.warehouses.duckdb.files import RootedSql, root_files
 from worker.warehouses.duckdb.instance import Instance, acquire, release, resolve
