@@ -15,14 +15,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from console.answers import show_columns, show_findings, show_preview, show_window
 from console.declarations import read_declarations
 from console.demo import Options, run_demo
+from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
 from console.operations import Operations
 from console.progress import follow, ledger_table, pipeline_table, run_table
 from sandbox.feed import run_feed
 from shared.errors import SyncError
+from shared.probe import Answer, ProbeKind, Question
 from shared.run import WORKING, RunId, RunState
 from shared.settings import settings
 
@@ -31,6 +34,7 @@ spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between wareho
 app.add_typer(spool, name="spool")
 screen = Console()
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 
 
@@ -51,7 +55,7 @@ def demo(
     ] = None,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sync sample data into a stand-in mParticle, on this machine, and check every count."""
     options = Options(users=users, quota=quota, keep=keep, as_json=as_json)
@@ -117,6 +121,65 @@ def pipelines() -> None:
 
 
 @app.command()
+def doctor(
+    connection: Annotated[str | None, typer.Argument(help="One connection only; all without.")] = None,
+) -> None:
+    """Check the services, the workers, every connection's sign-in and every pipeline's columns."""
+    with _operations() as operations:
+        if not show_findings(screen, examine(operations, connection)):
+            raise typer.Exit(1)
+
+
+@app.command("test")
+def sign_in(connection: str, *, as_json: AsJson = False) -> None:
+    """Sign in to a connection, from a worker, and say as whom."""
+    answer = _ask(Question(kind=ProbeKind.TEST, connection_id=connection), as_json=as_json)
+    if answer is not None:
+        for name, value in answer.session.items():
+            screen.print(f"{name}: {escape(value)}")
+        screen.print(f"its clock: {answer.warehouse_now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@app.command()
+def columns(pipeline: str, *, as_json: AsJson = False) -> None:
+    """List a pipeline's columns, their types and what becomes of each; runs no query."""
+    answer = _ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=pipeline), as_json=as_json)
+    if answer is not None:
+        show_columns(screen, answer)
+        if answer.refused:
+            raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    pipeline: str,
+    *,
+    rows: Annotated[int, typer.Option(min=1, max=100, help="How many rows to read.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Show the batches that some rows of a pipeline become; nothing is sent."""
+    answer = _ask(Question(kind=ProbeKind.PREVIEW, pipeline_id=pipeline, rows=rows), as_json=as_json)
+    if answer is not None:
+        show_preview(screen, answer)
+
+
+@app.command()
+def count(pipeline: str, *, as_json: AsJson = False) -> None:
+    """Count the rows that a pipeline's next run would read; the warehouse runs a query for it."""
+    answer = _ask(Question(kind=ProbeKind.COUNT, pipeline_id=pipeline), as_json=as_json)
+    if answer is not None:
+        show_window(screen, answer)
+
+
+@app.command()
+def cost(pipeline: str, *, as_json: AsJson = False) -> None:
+    """Say how many bytes the next run's query would read, where the warehouse tells; runs no query."""
+    answer = _ask(Question(kind=ProbeKind.COST, pipeline_id=pipeline), as_json=as_json)
+    if answer is not None:
+        show_window(screen, answer)
+
+
+@app.command()
 def retry(
     run: RunText, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
 ) -> None:
@@ -169,6 +232,16 @@ def adopt() -> None:
     with _operations() as operations:
         operations.adopt_spool()
     screen.print("the spool is adopted; restart the workers")
+
+
+def _ask(question: Question, *, as_json: bool) -> Answer | None:
+    """Ask a worker; print the answer as JSON, or give it to be shown."""
+    with _operations() as operations:
+        answer = operations.ask(question)
+    if not as_json:
+        return answer
+    typer.echo(answer.model_dump_json(exclude_defaults=True))
+    return None
 
 
 def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> None:

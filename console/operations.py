@@ -9,17 +9,35 @@ from shared import broker
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.credentials import require_allowed_host, require_allowed_warehouse
 from shared.endpoints import broker_url, database_url, spool_url
-from shared.errors import BrokerUnavailable, CredentialsRefused, MoveNotAllowed, SecretUnavailable, WarehouseUnreachable
+from shared.errors import (
+    BrokerUnavailable,
+    CredentialsRefused,
+    MoveNotAllowed,
+    RightsMissing,
+    SecretUnavailable,
+    ServiceUnavailable,
+    WarehouseBusy,
+    WarehouseUnreachable,
+)
+from shared.messages import Queue
+from shared.probe import Answer, Question
 from shared.run import WORKING, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, markers, moves, runs
+from shared.store import chunks, declared, markers, moves, probes, runs
 from shared.store.database import Database
 from shared.store.declared import PipelineRow
 from shared.store.moves import Asked
+from shared.store.probes import ProbeId
 
-_CORRECTABLE: Final = (CredentialsRefused.__name__, SecretUnavailable.__name__, WarehouseUnreachable.__name__)
+_CORRECTABLE: Final = (
+    CredentialsRefused.__name__,
+    RightsMissing.__name__,
+    SecretUnavailable.__name__,
+    WarehouseUnreachable.__name__,
+)
 """Failures that a corrected feed or connection can cure."""
+_ASK_EVERY_S: Final = 0.05
 
 
 class Operations:
@@ -30,6 +48,31 @@ class Operations:
         self._settings = settings
         self._database = Database(database_url(settings), pool_size=2)
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
+
+    def check_store(self) -> None:
+        """Raise unless the state database answers and has this version's schema.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+            ServiceUnavailable: its schema is not this version's.
+        """
+        self._database.require_current_schema()
+
+    def check_broker(self) -> Mapping[Queue, int]:
+        """Give how many messages wait in each queue.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer.
+        """
+        return broker.depths(self._app)
+
+    def workers(self) -> Mapping[str, frozenset[str]]:
+        """Give the workers that answer now, and the queues that each serves.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer.
+        """
+        return broker.serving(self._app)
 
     def migrate(self) -> None:
         """Bring the state database up to this version."""
@@ -128,10 +171,46 @@ class Operations:
         with self._database.transaction() as connection:
             return chunks.claimants(connection, run_ids)
 
+    def connections(self) -> list[Connection]:
+        """Give every connection by id."""
+        with self._database.transaction() as connection:
+            return declared.list_connections(connection)
+
     def pipelines(self) -> list[PipelineRow]:
         """Give every pipeline and where it stands."""
         with self._database.transaction() as connection:
             return declared.list_pipelines(connection)
+
+    def ask(self, question: Question) -> Answer:
+        """Have a worker answer a question about a connection or a pipeline, and wait for it.
+
+        Raises:
+            ServiceUnavailable: no worker took it in time.
+            WarehouseBusy: a worker asked the warehouse, which did not answer in time.
+            SyncError: what the worker found instead of an answer.
+        """
+        within_s = self._settings.probe_timeout_s
+        with self._database.transaction() as connection:
+            probe_id, message = probes.ask(connection, question)
+        try:
+            broker.send(self._app, (message,))
+            standing = self._answered(probe_id, within_s)
+        finally:
+            with self._database.transaction() as connection:
+                probes.forget(connection, probe_id)
+        if standing.error is not None:
+            raise standing.error
+        if standing.answer is not None:
+            return standing.answer
+        if standing.is_taken:
+            raise WarehouseBusy(
+                f"the warehouse did not answer within {within_s:g} s; is it asleep, or the query slow? Ask again, or "
+                "raise WAREHOUSE_SYNC_PROBE_TIMEOUT_S, here and for the workers"
+            )
+        raise ServiceUnavailable(
+            f"no worker took the question within {within_s:g} s: none serves the queue `probe`, or all are busy "
+            "extracting. `celery -A worker.app worker -Q probe -P threads` starts one for probes alone"
+        )
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""
@@ -150,6 +229,15 @@ class Operations:
         """Close the connections."""
         self._database.close()
         self._app.close()
+
+    def _answered(self, probe_id: ProbeId, within_s: float) -> probes.Standing:
+        deadline = time.monotonic() + within_s
+        while True:
+            with self._database.transaction() as connection:
+                standing = probes.look(connection, probe_id)
+            if standing.is_over or time.monotonic() >= deadline:
+                return standing
+            time.sleep(_ASK_EVERY_S)
 
     def _sent(self, asked: Asked) -> tuple[RunId, ...]:
         try:

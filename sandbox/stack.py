@@ -14,7 +14,7 @@ from shared.settings import PREFIX, Settings
 
 _QUEUES: Final[Mapping[str, str]] = {
     "control": "control",
-    "extract": "extract",
+    "extract": "probe,extract",
     "upload": "upload",
     "extract-backfill": "extract.backfill",
     "upload-backfill": "upload.backfill",

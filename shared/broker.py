@@ -101,6 +101,19 @@ def depths(app: Celery) -> Mapping[Queue, int]:
         raise _unavailable(app, error) from error
 
 
+def serving(app: Celery, *, wait_s: float = 2.0) -> Mapping[str, frozenset[str]]:
+    """Ask all workers which queues they serve; those that do not answer within ``wait_s`` are not among them.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    try:
+        answers = app.control.inspect(timeout=wait_s).active_queues() or {}
+    except _broken(app) as error:
+        raise _unavailable(app, error) from error
+    return {worker: frozenset(queue["name"] for queue in queues) for worker, queues in answers.items()}
+
+
 def _broken(app: Celery) -> tuple[type[Exception], ...]:
     """Give what a broken or refused connection raises; the transport's own errors are not always translated."""
     connection: Connection = app.connection_for_read()

@@ -211,3 +211,11 @@ class Pipeline(Declared):
     sync_mode: SyncMode
     schedule: OnDemand = OnDemand()
     on_null: NullPolicy = NullPolicy.OMIT
+
+
+def declared_environment(pipeline: Pipeline, connection: Connection) -> Environment | None:
+    """Give the environment that a pipeline's batches belong to: its own, or else the one its connection names."""
+    if pipeline.environment is not None or not isinstance(connection.config, SnowflakeConfig):
+        return pipeline.environment
+    named = connection.config.environment
+    return None if named is None else Environment(named)

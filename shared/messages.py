@@ -24,12 +24,14 @@ class TaskName(StrEnum):
     UPLOAD_CHUNK = "warehouse_sync.upload_chunk"
     SETTLE_RUN = "warehouse_sync.settle_run"
     UPKEEP = "warehouse_sync.upkeep"
+    PROBE = "warehouse_sync.probe"
 
 
 class Queue(StrEnum):
     """Every queue; extract and upload never share slots, and neither do the lanes."""
 
     CONTROL = "control"
+    PROBE = "probe"
     EXTRACT = "extract"
     UPLOAD = "upload"
     EXTRACT_BACKFILL = "extract.backfill"
@@ -37,6 +39,9 @@ class Queue(StrEnum):
 
 
 _QUEUES: Final[Mapping[tuple[TaskName, Lane], Queue]] = {
+    # Somebody waits for the answer: the workers that may ask warehouses take these first.
+    (TaskName.PROBE, Lane.LIVE): Queue.PROBE,
+    (TaskName.PROBE, Lane.BACKFILL): Queue.PROBE,
     # Planning asks the warehouse for columns, so it waits where extraction waits and never holds a control slot.
     (TaskName.PLAN_RUN, Lane.LIVE): Queue.EXTRACT,
     (TaskName.PLAN_RUN, Lane.BACKFILL): Queue.EXTRACT_BACKFILL,

@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     )
     max_reopenings: Count = Field(3, description="automatic reopenings of a failed run before the pipeline is faulted")
     query_timeout_s: Seconds = Field(4 * 3600, description="one query in the warehouse, from start to last row")
+    probe_timeout_s: Seconds = Field(30, description="how long somebody waits for the answer to a probe")
     spool_soft_bytes: Count = Field(20 * GiB, description="a slice starts only below this much spooled data")
     spool_hard_bytes: Count = Field(40 * GiB, description="an extraction that passes this fails and frees its files")
     chunk_retention_s: Seconds = Field(

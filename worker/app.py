@@ -24,6 +24,7 @@ app = build_app(
     include=[
         "worker.tasks.extract_slice",
         "worker.tasks.plan_run",
+        "worker.tasks.probe",
         "worker.tasks.settle_run",
         "worker.tasks.upkeep",
         "worker.tasks.upload_chunk",

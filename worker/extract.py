@@ -41,8 +41,8 @@ def extract(
 
     ``write`` is given each chunk as soon as it is full, in order. ``progress`` is told the rows of the part read
     so far with every record batch. Either may raise to stop. Nothing is published here, and nothing is read ahead of
-    what the caller takes. A part ends at the stream's first position after ``part_chunks`` chunks; the last one is where
-    the stream ends. No rows make no chunk.
+    what the caller takes. A part ends at the stream's first position after ``part_chunks`` chunks; the last one ends
+    with the stream. No rows make no chunk.
     """
     batches = iter(stream)
     rest: Position | None = None

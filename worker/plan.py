@@ -31,19 +31,55 @@ def freeze_window(
     Raises:
         DeclarationInvalid: ``track_from`` lies after the end of the first window.
     """
-    high = floor_to_unit(min(run.logical_at, warehouse_now) - delay, iterator.type, iterator.zone)
+    return _window(
+        run.pipeline_id,
+        mode,
+        iterator,
+        is_initial=run.kind is RunKind.INITIAL,
+        ends_at=min(run.logical_at, warehouse_now) - delay,
+        standing=standing,
+    )
+
+
+def next_window(
+    pipeline_id: str,
+    mode: Incremental,
+    iterator: FrozenIterator,
+    *,
+    standing: Standing,
+    delay: timedelta,
+    now: datetime,
+) -> Window:
+    """Give the window that the next run would read if it were planned now: history first, then from the watermark.
+
+    Raises:
+        DeclarationInvalid: as ``freeze_window`` does.
+    """
+    is_initial = standing.watermark is None
+    return _window(pipeline_id, mode, iterator, is_initial=is_initial, ends_at=now - delay, standing=standing)
+
+
+def _window(
+    pipeline_id: str,
+    mode: Incremental,
+    iterator: FrozenIterator,
+    *,
+    is_initial: bool,
+    ends_at: datetime,
+    standing: Standing,
+) -> Window:
+    high = floor_to_unit(ends_at, iterator.type, iterator.zone)
     if mode.until is not None:
         high = min(high, floor_to_unit(mode.until, iterator.type, iterator.zone))
-    if run.kind is RunKind.INITIAL:
+    if is_initial:
         high = standing.history_to or high
         low = mode.track_from and floor_to_unit(mode.track_from, iterator.type, iterator.zone)
         if low is not None and low > high:
             raise DeclarationInvalid(
-                f"pipeline {run.pipeline_id!r}: track_from ({mode.track_from}) lies after {high}, "
+                f"pipeline {pipeline_id!r}: track_from ({mode.track_from}) lies after {high}, "
                 "where the initial sync ends; set it to an instant in the past"
             )
         return Window(low, high, includes_null=True)
-    low = standing.watermark
-    if low is None:
-        raise DeclarationInvalid(f"pipeline {run.pipeline_id!r} has no watermark; its initial sync comes first")
-    return Window(low, max(low, high))
+    if standing.watermark is None:
+        raise DeclarationInvalid(f"pipeline {pipeline_id!r} has no watermark; its initial sync comes first")
+    return Window(standing.watermark, max(standing.watermark, high))

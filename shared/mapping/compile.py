@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from shared.catalog import Environment, NullPolicy
+from shared.columns import warehouse_type
 from shared.errors import MappingRefused
 from shared.mapping.destinations import ENVIRONMENT, RESERVED, Destination, ValueType, destination_of
 from shared.mapping.meanings import why_not
@@ -31,11 +32,12 @@ def compile_user_mapping(
             every such column, its type and the cure.
     """
     columns = [field for field in schema if iterator is None or field.name.lower() != iterator.lower()]
-    destinations = [destination_of(field.name) for field in columns]
+    meanings = [meaning_of(field) for field in columns]
+    destinations = [destination for destination, _ in meanings]
     reasons = [
-        f"column {_shown(field.name)} ({field.type}): {reason}"
-        for field, destination in zip(columns, destinations, strict=True)
-        if (reason := _why_refused(field, destination))
+        f"column {_shown(field.name)} ({_typed(field)}): {reason}"
+        for field, (_, reason) in zip(columns, meanings, strict=True)
+        if reason
     ]
     reasons += _shared_destinations(columns, destinations)
     if not any(destination.is_identity for destination in destinations):
@@ -58,6 +60,12 @@ def compile_user_mapping(
     )
 
 
+def meaning_of(field: Any) -> tuple[Destination, str | None]:
+    """Say where a column (``pa.Field``) goes, and why it cannot, if so: half a sentence with the cure."""
+    destination = destination_of(field.name)
+    return destination, _why_refused(field, destination)
+
+
 def _why_refused(field: Any, destination: Destination) -> str | None:
     if destination.value is ValueType.ATTRIBUTE:
         if not field.name:
@@ -75,11 +83,17 @@ def _shared_destinations(columns: list[Any], destinations: list[Destination]) ->
     for field, destination in zip(columns, destinations, strict=True):
         claims[destination].append(field)
     return [
-        f"columns {', '.join(f'{_shown(field.name)} ({field.type})' for field in fields)} all go to "
+        f"columns {', '.join(f'{_shown(field.name)} ({_typed(field)})' for field in fields)} all go to "
         f"{_shown(str(destination))}; select one of them, or rename the others with AS"
         for destination, fields in claims.items()
         if len(fields) > 1
     ]
+
+
+def _typed(field: Any) -> str:
+    """Name a column's type as the warehouse does, and as Arrow does where that is another word."""
+    word = warehouse_type(field)
+    return word if word == str(field.type) else f"{word}, read as {field.type}"
 
 
 def _shown(name: str) -> str:

@@ -106,6 +106,12 @@ def users_of(connection: sa.Connection, resource: Feed | Connection | DataModel)
     return list(connection.scalars(sa.select(pipelines.c.id).where(column[type(resource)] == resource.id)))
 
 
+def list_connections(connection: sa.Connection) -> list[Connection]:
+    """Give all connections by id."""
+    documents = connection.scalars(sa.select(connections.c.document).order_by(connections.c.id))
+    return [Connection.model_validate(document) for document in documents]
+
+
 def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
     """Give all pipelines by id."""
     return [_pipeline_row(row) for row in connection.execute(sa.select(pipelines).order_by(pipelines.c.id)).mappings()]

@@ -95,6 +95,7 @@ def test_every_message_waits_in_its_queue(app: Celery) -> None:
     send(app, [Message(task, uuid4(), lane) for task in TaskName for lane in Lane])
     assert depths(app) == {
         Queue.CONTROL: 4,
+        Queue.PROBE: 2,
         Queue.EXTRACT: 2,
         Queue.EXTRACT_BACKFILL: 2,
         Queue.UPLOAD: 1,

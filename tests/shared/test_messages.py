@@ -47,6 +47,7 @@ def test_what_is_no_payload_is_refused_and_not_repeated(payload: object, said: s
         (TaskName.EXTRACT_SLICE, Lane.BACKFILL, Queue.EXTRACT_BACKFILL),
         (TaskName.UPLOAD_CHUNK, Lane.LIVE, Queue.UPLOAD),
         (TaskName.UPLOAD_CHUNK, Lane.BACKFILL, Queue.UPLOAD_BACKFILL),
+        (TaskName.PROBE, Lane.LIVE, Queue.PROBE),
         (TaskName.SETTLE_RUN, Lane.BACKFILL, Queue.CONTROL),
         (TaskName.UPKEEP, Lane.LIVE, Queue.CONTROL),
     ],

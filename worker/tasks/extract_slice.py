@@ -1,7 +1,7 @@
 """``warehouse_sync.extract_slice``: read one slice into the spool, then publish it whole.
 
-Where the warehouse's result can be continued, a slice ends after a few chunks; what follows becomes the next slice, which
-the same attempt goes on to read while the first is uploaded.
+Where the warehouse's result can be continued, a slice ends after a few chunks; what follows becomes the next slice,
+which the same attempt goes on to read while the first is uploaded.
 """
 
 import threading
@@ -22,7 +22,7 @@ from shared.store import chunks, declared, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.slices import ClaimedSlice
 from shared.telemetry import bound, log
-from worker import room
+from worker import draft, room
 from worker.extract import Extraction, extract
 from worker.heartbeat import heartbeat
 from worker.process import Process, is_shutting_down
@@ -128,7 +128,7 @@ class _Attempt:
             query = sql.windowed(
                 snapshot.sql_query,
                 dialect=warehouse.dialect,
-                iterator=_iterator(snapshot),
+                iterator=draft.asked_by(snapshot.iterator),
                 window=self._run.window,
             )
             with warehouse.stream(
@@ -245,10 +245,3 @@ class _Attempt:
 
     def _remove_files(self) -> None:
         self._process.spool.remove_slice(self._run.id, self._claimed.no, self._token)
-
-
-def _iterator(snapshot: Snapshot) -> sql.Iterator | None:
-    frozen = snapshot.iterator
-    if frozen is None:
-        return None
-    return sql.Iterator(frozen.column, frozen.type, frozen.zone, frozen.warehouse_type)

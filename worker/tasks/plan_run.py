@@ -2,19 +2,17 @@
 
 from celery import shared_task
 
-from shared import sql
-from shared.catalog import Connection, DataModel, Feed, Incremental
-from shared.columns import warehouse_type
+from shared.catalog import Connection, DataModel, Feed, Incremental, declared_environment
 from shared.errors import DeclarationInvalid, SyncError, Transient
-from shared.iterator import find_iterator
 from shared.mapping.compile import compile_user_mapping
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, RunId, Token, Window
-from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
+from shared.snapshot import FrozenFeed, Snapshot
 from shared.store import declared, moves, runs
 from shared.store.claims import fresh_token
 from shared.store.declared import PipelineRow
 from shared.telemetry import bound, log
+from worker import draft
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.plan import freeze_window
@@ -69,7 +67,7 @@ def _plan(process: Process, run: Run, token: Token) -> list[Message]:
     with open_warehouse(
         warehouse_declared, process.settings, label=Label(f"run {run.id}", run.pipeline_id)
     ) as warehouse:
-        window, snapshot = _freeze(process, run, row, model, feed, warehouse)
+        window, snapshot = _freeze(process, run, row, warehouse_declared, model, feed, warehouse)
     with process.database.transaction() as connection:
         messages = runs.freeze(
             connection,
@@ -84,23 +82,22 @@ def _plan(process: Process, run: Run, token: Token) -> list[Message]:
 
 
 def _freeze(
-    process: Process, run: Run, row: PipelineRow, model: DataModel, feed: Feed, warehouse: Warehouse
+    process: Process,
+    run: Run,
+    row: PipelineRow,
+    connection: Connection,
+    model: DataModel,
+    feed: Feed,
+    warehouse: Warehouse,
 ) -> tuple[Window, Snapshot]:
     pipeline, limits = row.pipeline, process.settings
-    if pipeline.environment is None:
+    environment = declared_environment(pipeline, connection)
+    if environment is None:
         raise DeclarationInvalid(f"pipeline {pipeline.id!r} declares no environment; set development or production")
-    sql.require_one_select(model.sql_query, warehouse.dialect)
-    schema = warehouse.describe(sql.columns_query(model.sql_query, warehouse.dialect))
-    mode = pipeline.sync_mode
-    iterator, window = None, Window()
-    if isinstance(mode, Incremental):
-        column, kind = find_iterator(schema, mode.iterator_field, mode.iterator_data_type)
-        iterator = FrozenIterator(
-            column=column,
-            type=kind,
-            zone=mode.iterator_time_zone,
-            warehouse_type=warehouse_type(schema.field(column)),
-        )
+    schema = draft.describe(model, warehouse)
+    mode, window = pipeline.sync_mode, Window()
+    iterator = draft.iterator_of(schema, mode)
+    if iterator is not None and isinstance(mode, Incremental):
         window = freeze_window(
             run,
             mode,
@@ -111,14 +108,14 @@ def _freeze(
         )
     mapping = compile_user_mapping(
         schema,
-        environment=pipeline.environment,
+        environment=environment,
         on_null=pipeline.on_null,
         iterator=iterator.column if iterator else None,
     )
     snapshot = Snapshot(
         pipeline_id=pipeline.id,
         connection_id=pipeline.connection_id,
-        environment=pipeline.environment,
+        environment=environment,
         sql_query=model.sql_query,
         iterator=iterator,
         mapping=mapping.to_json(),

@@ -5,7 +5,7 @@ from celery import shared_task
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import chunks, lost, moves, slices
+from shared.store import chunks, lost, moves, probes, slices
 from shared.telemetry import log
 from worker.process import Process
 from worker.tasks.boundary import deliver, recorded, this_process
@@ -102,3 +102,5 @@ def _expire(process: Process) -> None:
         with process.database.transaction() as connection:
             lost.mark_rejects_freed(connection, run_id)
         _log.info("rejects_expired", run_id=str(run_id))
+    with process.database.transaction() as connection:
+        probes.forget_old(connection, older_than_s=2 * limits.probe_timeout_s)

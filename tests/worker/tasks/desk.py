@@ -31,6 +31,7 @@ from shared.store.tables import runs as runs_table
 from worker.process import Process
 from worker.tasks.extract_slice import extract_slice
 from worker.tasks.plan_run import plan_run
+from worker.tasks.probe import probe
 from worker.tasks.settle_run import settle_run
 from worker.tasks.upkeep import upkeep
 from worker.tasks.upload_chunk import upload_chunk
@@ -45,6 +46,7 @@ _TASKS: Final[Mapping[TaskName, Callable[..., None]]] = {
     TaskName.UPLOAD_CHUNK: upload_chunk,
     TaskName.SETTLE_RUN: settle_run,
     TaskName.UPKEEP: upkeep,
+    TaskName.PROBE: probe,
 }
 _MOST_STEPS: Final = 200
 

@@ -1,0 +1,91 @@
+"""Questions about warehouses, asked as operators ask them and answered by real workers."""
+
+import pytest
+from typer.testing import CliRunner
+
+from console.cli import app
+from console.doctor import examine
+from shared.errors import ModelInvalid, NotFound, ServiceUnavailable
+from shared.probe import ProbeKind, Question
+from shared.settings import settings
+from tests.system.deployment import Deployment
+from tests.system.people import PLANTED, People
+
+
+def test_a_worker_answers_and_nothing_of_the_rows_stays(people: People, deployment: Deployment) -> None:
+    people.declare()
+    people.add(10)
+    question = Question(kind=ProbeKind.PREVIEW, pipeline_id=people.id, rows=3)
+    answer = deployment.operations.ask(question)
+    assert len(answer.batches) == 3
+    assert all(PLANTED in batch["user_identities"]["email"] for batch in answer.batches)
+    assert deployment.operations.ask(Question(kind=ProbeKind.COUNT, pipeline_id=people.id)).row_count == 10
+    assert not [name for name, text in deployment.logs().items() if PLANTED in text]
+    with deployment.database.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM probes").scalar_one() == 0
+
+
+def test_what_a_worker_finds_instead_of_an_answer_is_raised(people: People, deployment: Deployment) -> None:
+    with pytest.raises(NotFound, match="no-such-connection"):
+        deployment.operations.ask(Question(kind=ProbeKind.TEST, connection_id="no-such-connection"))
+    people.add(1)
+    people.declare(query="SELECT nothing FROM people")
+    with pytest.raises(ModelInvalid, match="nothing"):
+        deployment.operations.ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=people.id))
+
+
+def test_the_doctor_finds_what_is_well_and_what_is_not(people: People, deployment: Deployment) -> None:
+    people.declare()
+    people.add(1)
+    findings = list(examine(deployment.operations, people.id))
+    assert [finding.subject for finding in findings] == [
+        "state database",
+        "broker",
+        "workers",
+        f"connection {people.id}",
+        f"pipeline {people.id}",
+    ]
+    assert all(finding.is_well for finding in findings), findings
+    people.declare(query="SELECT customer_id, 'x'::BLOB AS picture, changed_at FROM people")
+    *_, sick = examine(deployment.operations, people.id)
+    assert not sick.is_well
+    assert "picture" in (sick.cure or "")
+
+
+def test_nobody_to_answer_is_said_with_the_cure(people: People, deployment: Deployment) -> None:
+    people.declare()
+    operations = deployment.operations
+    impatient = operations._settings.model_copy(update={"probe_timeout_s": 0.001})
+    patient, operations._settings = operations._settings, impatient
+    try:
+        with pytest.raises(ServiceUnavailable, match="-Q probe"):
+            operations.ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
+    finally:
+        operations._settings = patient
+
+
+def test_the_command_line_shows_answers(
+    people: People, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.declare()
+    people.add(4)
+    for name, value in deployment.premises.environment.items():
+        if name.startswith("WAREHOUSE_SYNC_"):
+            monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    try:
+        shown = {
+            command: CliRunner().invoke(app, [command, people.id])
+            for command in ("test", "columns", "preview", "count", "cost", "doctor")
+        }
+        refused = CliRunner().invoke(app, ["columns", people.id, "--json"])
+    finally:
+        settings.cache_clear()
+    assert {command: result.exit_code for command, result in shown.items()} == dict.fromkeys(shown, 0)
+    assert "database" in shown["test"].output
+    assert "user_identities.customer_id" in shown["columns"].output
+    assert "nothing was sent" in shown["preview"].output
+    assert "4 rows from the beginning" in shown["count"].output
+    assert "does not tell" in shown["cost"].output
+    assert "BAD" not in shown["doctor"].output
+    assert refused.output.startswith('{"columns"')

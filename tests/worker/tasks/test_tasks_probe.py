@@ -1,0 +1,144 @@
+"""A probe is answered once, in time or not at all, and its answer stays nowhere."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from shared import catalog
+from shared.errors import ModelInvalid, StoreUnavailable
+from shared.messages import TaskName
+from shared.probe import ProbeKind, Question
+from shared.store import probes
+from shared.store.probes import ProbeId, Standing
+from shared.store.tables import probes as rows_of_probes
+from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
+
+INCREMENTAL = catalog.Incremental(iterator_field="CHANGED_AT", iterator_data_type=catalog.IteratorType.TIMESTAMP)
+
+
+def ask(desk: Desk, kind: ProbeKind, **about: Any) -> tuple[ProbeId, tuple[Any, ...]]:
+    with desk.database.transaction() as store:
+        probe_id, message = probes.ask(store, Question(kind=kind, **about))
+    desk.send(message)
+    return probe_id, desk.take_until(TaskName.PROBE)
+
+
+def look(desk: Desk, probe_id: ProbeId) -> Standing:
+    with desk.database.transaction() as store:
+        return probes.look(store, probe_id)
+
+
+def answer_of(desk: Desk, kind: ProbeKind, **about: Any) -> Any:
+    probe_id, arguments = ask(desk, kind, **about)
+    desk.do(TaskName.PROBE, arguments)
+    standing = look(desk, probe_id)
+    if standing.error is not None:
+        raise standing.error
+    return standing.answer
+
+
+def test_a_connection_says_what_it_is_signed_in_to(desk: Desk) -> None:
+    answer = answer_of(desk, ProbeKind.TEST, connection_id=desk.pipeline())
+    assert answer.session["database"].endswith(".duckdb")
+    assert answer.warehouse_now is not None
+
+
+def test_columns_say_their_type_and_what_becomes_of_them(desk: Desk) -> None:
+    answer = answer_of(desk, ProbeKind.COLUMNS, pipeline_id=desk.pipeline(INCREMENTAL))
+    assert [(one.name, one.becomes, one.refused) for one in answer.columns] == [
+        ("customer_id", "user_identities.customer_id", None),
+        ("firstname", "user_attributes.firstname", None),
+        ("changed_at", "the iterator; it is not sent", None),
+    ]
+    assert answer.refused is None
+
+
+def test_columns_say_which_of_them_keep_the_pipeline_from_running(desk: Desk) -> None:
+    query = "SELECT customer_id, 'x'::BLOB AS picture FROM people"
+    answer = answer_of(desk, ProbeKind.COLUMNS, pipeline_id=desk.pipeline(query=query))
+    (picture,) = [one for one in answer.columns if one.refused]
+    assert picture.name == "picture"
+    assert "picture" in answer.refused
+
+
+def test_a_preview_shows_the_batches_that_rows_become(desk: Desk) -> None:
+    name = desk.pipeline(INCREMENTAL)
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=3)
+    assert len(answer.rows) == len(answer.batches) == 3
+    assert {batch["environment"] for batch in answer.batches} == {"development"}
+    assert all(batch["user_identities"]["customer_id"].startswith(name) for batch in answer.batches)
+    assert all(batch["user_attributes"] == {"firstname": "Zoë"} for batch in answer.batches)
+    assert answer.rejects == ()
+
+
+def test_a_preview_shows_the_rows_that_would_be_rejected(desk: Desk) -> None:
+    query = "SELECT NULL::VARCHAR AS customer_id, firstname FROM people"
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=desk.pipeline(query=query), rows=2)
+    assert [one.code for one in answer.rejects] == ["no_identity"] * 2
+    assert answer.batches == ()
+
+
+def test_a_count_is_of_the_window_that_the_next_run_reads(desk: Desk) -> None:
+    name = desk.pipeline(INCREMENTAL)
+    first = answer_of(desk, ProbeKind.COUNT, pipeline_id=name)
+    assert first.row_count == ROWS
+    assert first.low is None
+    desk.finish(desk.trigger(name))
+    following = answer_of(desk, ProbeKind.COUNT, pipeline_id=name)
+    assert following.row_count == 0
+    assert following.low is not None
+
+
+def test_what_a_query_costs_is_unknown_where_nothing_is_billed(desk: Desk) -> None:
+    assert answer_of(desk, ProbeKind.COST, pipeline_id=desk.pipeline()).scanned_bytes is None
+
+
+def test_what_the_warehouse_refuses_is_the_answer(desk: Desk) -> None:
+    with pytest.raises(ModelInvalid, match="no_such_table"):
+        answer_of(desk, ProbeKind.COLUMNS, pipeline_id=desk.pipeline(query="SELECT * FROM no_such_table"))
+
+
+def test_a_question_delivered_twice_is_answered_once(desk: Desk) -> None:
+    probe_id, arguments = ask(desk, ProbeKind.TEST, connection_id=desk.pipeline())
+    desk.do_at_once(TaskName.PROBE, arguments, times=3)
+    first = desk.rows(sa.select(rows_of_probes))
+    desk.do(TaskName.PROBE, arguments)
+    assert desk.rows(sa.select(rows_of_probes)) == first
+    assert look(desk, probe_id).answer is not None
+
+
+def test_a_question_that_nobody_waits_for_any_more_is_not_asked(desk: Desk) -> None:
+    probe_id, arguments = ask(desk, ProbeKind.TEST, connection_id=desk.pipeline())
+    with desk.database.transaction() as store:
+        store.execute(sa.update(rows_of_probes).values(asked_at=rows_of_probes.c.asked_at - timedelta(hours=1)))
+    desk.do(TaskName.PROBE, arguments)
+    assert not look(desk, probe_id).is_taken
+    with desk.database.transaction() as store:
+        probes.forget(store, probe_id)
+    desk.do(TaskName.PROBE, arguments)
+    assert desk.rows(sa.select(rows_of_probes)) == []
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize("failure", [StoreUnavailable("broke"), Killed()], ids=["broken", "killed"])
+def test_a_probe_struck_at_any_commit_harms_nothing_and_may_be_asked_again(
+    desk: Desk, nth: int, when: When, failure: BaseException
+) -> None:
+    name = desk.pipeline()
+    _, arguments = ask(desk, ProbeKind.TEST, connection_id=name)
+    strike = Strike(nth, when, fails_with(failure))
+    with desk.database.struck(strike):
+        desk.do(TaskName.PROBE, arguments)
+    assert strike.fell
+    assert answer_of(desk, ProbeKind.TEST, connection_id=name).session
+
+
+def test_answers_that_nobody_read_are_removed_by_upkeep(desk: Desk) -> None:
+    answer_of(desk, ProbeKind.PREVIEW, pipeline_id=desk.pipeline())
+    with desk.database.transaction() as store:
+        store.execute(sa.update(rows_of_probes).values(asked_at=rows_of_probes.c.asked_at - timedelta(hours=1)))
+    desk.do(TaskName.UPKEEP, ())
+    assert desk.rows(sa.select(rows_of_probes)) == []

@@ -1,0 +1,48 @@
+"""What a pipeline would do, as its warehouse tells without running it: the columns, the iterator, the mapping.
+
+A run freezes these when it is planned; a probe shows them before there is a run.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+
+from shared import sql
+from shared.catalog import DataModel, Full, Incremental
+from shared.columns import warehouse_type
+from shared.iterator import find_iterator
+from shared.snapshot import FrozenIterator
+from worker.warehouses.base import Warehouse
+
+
+def describe(model: DataModel, warehouse: Warehouse) -> pa.Schema:
+    """Give the columns of a data model.
+
+    Raises:
+        ModelInvalid: its SQL is not one SELECT, or the warehouse refuses it.
+        RightsMissing: the warehouse refuses to show a table.
+        QueryTimedOut: describing took longer than the query's limit.
+    """
+    sql.require_one_select(model.sql_query, warehouse.dialect)
+    return warehouse.describe(sql.columns_query(model.sql_query, warehouse.dialect))
+
+
+def iterator_of(schema: pa.Schema, mode: Incremental | Full) -> FrozenIterator | None:
+    """Give the iterator as the warehouse has it; ``None`` for a full sync.
+
+    Raises:
+        ColumnMissing: it is not among the columns.
+        IteratorInvalid: it is not of the declared type.
+    """
+    if isinstance(mode, Full):
+        return None
+    column, kind = find_iterator(schema, mode.iterator_field, mode.iterator_data_type)
+    field: Any = schema.field(column)
+    return FrozenIterator(column=column, type=kind, zone=mode.iterator_time_zone, warehouse_type=warehouse_type(field))
+
+
+def asked_by(iterator: FrozenIterator | None) -> sql.Iterator | None:
+    """Give an iterator as queries name it."""
+    if iterator is None:
+        return None
+    return sql.Iterator(iterator.column, iterator.type, iterator.zone, iterator.warehouse_type)

@@ -1,0 +1,141 @@
+"""Answer a question about a connection or a pipeline by asking its warehouse; nothing is sent to mParticle."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from shared import sql
+from shared.catalog import DataModel, Environment, Incremental, Pipeline
+from shared.columns import warehouse_type
+from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, MappingRefused
+from shared.mapping.compile import compile_user_mapping, meaning_of
+from shared.probe import Answer, ColumnAnswer, ProbeKind, RejectAnswer
+from shared.run import Standing, Window
+from shared.snapshot import FrozenIterator
+from worker import draft
+from worker.mparticle.check import Checks
+from worker.mparticle.encode import Encoder
+from worker.plan import next_window
+from worker.warehouses.base import Warehouse
+
+_PREVIEW_ID: Final = "preview"
+"""In place of a chunk's id: these batches are never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The pipeline that is asked about, where it stands, and the limits that its rows would be checked by."""
+
+    pipeline: Pipeline
+    model: DataModel
+    standing: Standing
+    environment: Environment | None
+    checks: Checks
+
+
+def sign_in(warehouse: Warehouse) -> Answer:
+    """Say as whom the warehouse runs queries, and what time it is there."""
+    return Answer(session=dict(warehouse.session()), warehouse_now=warehouse.clock())
+
+
+def columns(subject: Subject, warehouse: Warehouse) -> Answer:
+    """List the columns, what becomes of each, and what keeps the pipeline from running."""
+    schema = draft.describe(subject.model, warehouse)
+    refused, iterator = None, None
+    try:
+        iterator = draft.iterator_of(schema, subject.pipeline.sync_mode)
+        _mapping(subject, schema, iterator)
+    except (ColumnMissing, IteratorInvalid, MappingRefused, DeclarationInvalid) as error:
+        refused = str(error)
+    return Answer(columns=tuple(_column(field, iterator) for field in schema), refused=refused)
+
+
+def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
+    """Read some rows and show the batches that they become."""
+    schema = draft.describe(subject.model, warehouse)
+    mapping = _mapping(subject, schema, draft.iterator_of(schema, subject.pipeline.sync_mode))
+    query = sql.preview_query(
+        subject.model.sql_query, dialect=warehouse.dialect, iterator=None, window=Window(), rows=rows
+    )
+    with warehouse.stream(query, batch_rows=rows) as stream:
+        table = pa.Table.from_batches(stream, stream.schema)
+    encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
+    return Answer(
+        columns=tuple(_column(field, draft.iterator_of(schema, subject.pipeline.sync_mode)) for field in schema),
+        rows=_rows(table),
+        batches=tuple(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")),
+        rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
+    )
+
+
+def count(subject: Subject, warehouse: Warehouse) -> Answer:
+    """Count the rows of the window that the next run would read."""
+    window, iterator = _next(subject, warehouse)
+    query = sql.count_query(subject.model.sql_query, dialect=warehouse.dialect, iterator=iterator, window=window)
+    with warehouse.stream(query, batch_rows=1) as stream:
+        ((row_count,),) = (batch.column(0).to_pylist() for batch in stream)
+    return Answer(low=window.low, high=window.high, row_count=int(row_count))
+
+
+def cost(subject: Subject, warehouse: Warehouse) -> Answer:
+    """Say how many bytes the next run's query would read, where the warehouse tells."""
+    window, iterator = _next(subject, warehouse)
+    query = sql.windowed(subject.model.sql_query, dialect=warehouse.dialect, iterator=iterator, window=window)
+    return Answer(low=window.low, high=window.high, scanned_bytes=warehouse.scanned_bytes(query))
+
+
+ABOUT_A_PIPELINE: Final[Mapping[ProbeKind, Callable[[Subject, Warehouse], Answer]]] = {
+    ProbeKind.COLUMNS: columns,
+    ProbeKind.COUNT: count,
+    ProbeKind.COST: cost,
+}
+
+
+def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> Any:
+    if subject.environment is None:
+        raise DeclarationInvalid(
+            f"pipeline {subject.pipeline.id!r} declares no environment; set development or production"
+        )
+    return compile_user_mapping(
+        schema,
+        environment=subject.environment,
+        on_null=subject.pipeline.on_null,
+        iterator=None if iterator is None else iterator.column,
+    )
+
+
+def _next(subject: Subject, warehouse: Warehouse) -> tuple[Window, sql.Iterator | None]:
+    pipeline = subject.pipeline
+    schema = draft.describe(subject.model, warehouse)
+    iterator = draft.iterator_of(schema, pipeline.sync_mode)
+    if iterator is None or not isinstance(pipeline.sync_mode, Incremental):
+        return Window(), None
+    window = next_window(
+        pipeline.id,
+        pipeline.sync_mode,
+        iterator,
+        standing=subject.standing,
+        delay=pipeline.schedule.delay,
+        now=warehouse.clock(),
+    )
+    return window, draft.asked_by(iterator)
+
+
+def _column(field: pa.Field, iterator: FrozenIterator | None) -> ColumnAnswer:
+    if iterator is not None and field.name == iterator.column:
+        return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes="the iterator; it is not sent")
+    destination, refused = meaning_of(field)
+    return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes=str(destination), refused=refused)
+
+
+def _rows(table: pa.Table) -> tuple[dict[str, Any], ...]:
+    """Give the rows as JSON can hold them; what is no JSON value by itself as Arrow's text."""
+    columns = [
+        column.cast(pa.string()) if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type) else column
+        for column in table.columns
+    ]
+    shown = pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
+    return tuple(json.loads(json.dumps(row, default=str)) for row in shown)

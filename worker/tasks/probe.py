@@ -1,0 +1,80 @@
+"""``warehouse_sync.probe``: answer one question that somebody waits for.
+
+Never repeated: whoever waits no longer than the question's limit asks again, which is harmless. Answers may hold rows,
+so only the store sees them.
+"""
+
+from celery import shared_task
+
+from shared.catalog import Connection, DataModel, declared_environment
+from shared.errors import SyncError, Unexpected
+from shared.messages import TaskName, read_payload
+from shared.probe import Answer, ProbeKind, Question
+from shared.settings import Settings
+from shared.store import declared, probes
+from shared.store.probes import ProbeId
+from shared.telemetry import bound, log
+from worker import probe as stage
+from worker.mparticle.check import Checks
+from worker.process import Process
+from worker.tasks.boundary import recorded, this_process
+from worker.warehouses.base import Label
+from worker.warehouses.registry import open_warehouse
+
+_log = log(__name__)
+
+
+@shared_task(name=TaskName.PROBE.value, acks_late=False)
+def probe(payload: object) -> None:
+    """Answer the question that the payload names, once, if somebody still waits for it."""
+    probe_id = ProbeId(read_payload(payload))
+    with bound(probe_id=str(probe_id)), recorded():
+        process = this_process()
+        with process.database.transaction() as connection:
+            question = probes.take(connection, probe_id, within_s=process.settings.probe_timeout_s)
+        if question is None:
+            _log.info("message_out_of_date")
+            return
+
+        def save(found: Answer | SyncError) -> None:
+            with process.database.transaction() as connection:
+                probes.answer(connection, probe_id, found)
+
+        with recorded(put_off=save, stop_run=save):
+            save(_answer(process, probe_id, question))
+            _log.info("probe_answered", kind=question.kind)
+
+
+def _answer(process: Process, probe_id: ProbeId, question: Question) -> Answer:
+    limits = process.settings
+    label = Label(f"probe {probe_id}", question.pipeline_id)
+    connection, subject = _subject(process, question)
+    with open_warehouse(connection, _in_time(limits), label=label) as warehouse:
+        if subject is None:
+            return stage.sign_in(warehouse)
+        if question.kind is ProbeKind.PREVIEW:
+            return stage.preview(subject, warehouse, rows=question.rows)
+        return stage.ABOUT_A_PIPELINE[question.kind](subject, warehouse)
+
+
+def _subject(process: Process, question: Question) -> tuple[Connection, stage.Subject | None]:
+    with process.database.transaction() as store:
+        if question.connection_id is not None:
+            return declared.get(store, Connection, question.connection_id), None
+        if question.pipeline_id is None:
+            raise Unexpected("a probe names neither a connection nor a pipeline; please report this")
+        row = declared.get_pipeline(store, question.pipeline_id)
+        connection = declared.get(store, Connection, row.pipeline.connection_id)
+        model = declared.get(store, DataModel, row.pipeline.data_model_id)
+    return connection, stage.Subject(
+        pipeline=row.pipeline,
+        model=model,
+        standing=row.standing,
+        environment=declared_environment(row.pipeline, connection),
+        checks=Checks(batch_max_bytes=process.settings.batch_max_bytes),
+    )
+
+
+def _in_time(limits: Settings) -> Settings:
+    """Give settings under which no query outlasts whoever waits for it."""
+    return limits.model_copy(update={"query_timeout_s": min(limits.query_timeout_s, limits.probe_timeout_s)})
