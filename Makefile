@@ -1,45 +1,56 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench limits clean
+.PHONY: help install demo test test-warehouses check format bench limits clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := beat bench console sandbox shared tests worker
+# The warehouses whose stand-ins need environments of their own, made at first use under .standins
+APART ?= snowflake,bigquery,databricks
 # What follows is handed on: make demo ARGS="--users 5000 --quota 270", make test ARGS="-k watermark"
 ARGS ?=
 
 help: ## List what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
+# The demo needs no warehouse's client: those are half a gigabyte.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable '.[embedded]'
 	@touch $@
 
-install: .venv/installed ## Make .venv with everything that the other targets need
+.venv/complete: .venv/installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+install: .venv/complete ## Make .venv with all warehouses' clients and everything that the other targets need
 
 demo: .venv/installed ## Sync 100,000 sample users into a stand-in mParticle, on this machine
 	$(BIN)/warehouse-sync demo $(ARGS)
 
-test: .venv/installed ## Run all tests, against real servers that they start themselves
+test: .venv/complete ## Run all tests, against real servers that they start themselves
 	$(BIN)/python -m pytest $(ARGS)
 
-check: .venv/installed ## Lint, format, types and import rules
+test-warehouses: .venv/complete ## Run those of Snowflake, BigQuery and Databricks, against their stand-ins (Java 17)
+	$(BIN)/python -m pytest --warehouses $(APART) tests/conformance tests/warehouses tests/system/test_warehouses.py $(ARGS)
+
+check: .venv/complete ## Lint, format, types and import rules
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/installed ## Format and sort imports
+format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: .venv/installed ## Measure, and print ratios as a table and as JSON
+bench: .venv/complete ## Measure, and print ratios as a table and as JSON
 	$(BIN)/python -m bench $(ARGS)
 
-limits: .venv/installed ## Write docs/limits.md anew from the settings
+limits: .venv/complete ## Write docs/limits.md anew from the settings
 	sed -i.old '/^|/d' docs/limits.md && rm docs/limits.md.old && $(BIN)/warehouse-sync limits >> docs/limits.md
 
 clean: ## Remove what was built, and the embedded servers' data
-	rm -rf .venv .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

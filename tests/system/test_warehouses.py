@@ -1,4 +1,4 @@
-"""Every warehouse through the whole path: planned, extracted, uploaded, settled, by real workers and vendors' clients."""
+"""Every warehouse through the whole path, by real workers and vendors' clients: plan, extract, upload, settle."""
 
 import random
 from collections.abc import Iterator

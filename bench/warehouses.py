@@ -1,0 +1,103 @@
+"""Reading 1M rows x 10 columns from every warehouse, through the vendor's own client, from its stand-in.
+
+The figures are those of the client, our driver and the stand-in together, on one machine: they show that reading
+streams, not what a vendor's service can do. Linux only. Each result is read in a process of its own. Memory is its growth from the open
+session to the peak, at a quarter of the rows and at all of them: where it is bounded, the two are alike.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.catalog import Connection
+from shared.run import Window
+from shared.settings import Settings
+from shared.sql import windowed
+from tests.standins.standin import Standin
+from tests.standins.starting import standins_in
+from worker.warehouses.base import Label
+from worker.warehouses.registry import open_warehouse
+
+WAREHOUSES: Final = ("duckdb", "redshift", "snowflake", "bigquery", "databricks")
+_ROWS: Final = 1_000_000
+_BATCH_ROWS: Final = 10_000
+
+
+def measure() -> dict[str, Any]:
+    """Give each warehouse's figures by its name."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder, standins_in(Path(folder)) as standins:
+        for name in WAREHOUSES:
+            results[name] = _one(standins[name])
+    return results
+
+
+def _one(standin: Standin) -> dict[str, Any]:
+    found = {}
+    for rows in (_ROWS // 4, _ROWS):
+        standin.load("bench_users", users(rows))
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+            reading = apart.submit(_read, standin.connection().model_dump_json(), dict(standin.variables()))
+            found[rows] = reading.result()
+    fewer, all_rows = found[_ROWS // 4], found[_ROWS]
+    return {
+        "rows": all_rows["rows"],
+        "rows_per_s": round(all_rows["rows"] / all_rows["took_s"]),
+        "peak_mib": round(all_rows["peak_mib"]),
+        "growth_mib": round(all_rows["growth_mib"]),
+        "growth_mib_at_a_quarter": round(fewer["growth_mib"]),
+    }
+
+
+def users(rows: int) -> pa.Table:
+    """Give users with ten columns, one of them the id, one the iterator."""
+    numbers = pa.array(range(rows), pa.int64())
+    text = numbers.cast(pa.string())
+    return pa.table(
+        {
+            "customer_id": pc.binary_join_element_wise("customer-", text, ""),
+            "email": pc.binary_join_element_wise("user", text, "@example.com", ""),
+            "first_name": pc.binary_join_element_wise("First", _modulo(numbers, 1000), ""),
+            "last_name": pc.binary_join_element_wise("Last", _modulo(numbers, 5000), ""),
+            "age": _modulo(numbers, 90).cast(pa.int64()),
+            "propensity": pc.divide(_modulo(numbers, 7919).cast(pa.float64()), 7919.0),
+            "is_member": pc.equal(pc.bit_wise_and(numbers, 1), 0),
+            "joined_on": _modulo(numbers, 2000).cast(pa.int32()).cast(pa.date32()),
+            "favorite": pc.binary_join_element_wise("category ", _modulo(numbers, 3), ""),
+            "updated_at": pc.add(pc.multiply(numbers, 1_000_000), 1_600_000_000_000_000).cast(pa.timestamp("us")),
+        }
+    )
+
+
+def _modulo(numbers: pa.Array, divisor: int) -> pa.Array:
+    whole = pc.multiply(pc.divide(numbers, divisor), divisor)
+    return pc.subtract(numbers, whole).cast(pa.string())
+
+
+def _read(connection: str, variables: Mapping[str, str]) -> dict[str, float]:
+    os.environ.update(variables)
+    pa.set_cpu_count(1)
+    declared = Connection.model_validate_json(connection)
+    with open_warehouse(declared, Settings(), label=Label("run bench")) as warehouse:
+        query = windowed("SELECT * FROM bench_users", dialect=warehouse.dialect, iterator=None, window=Window())
+        warehouse.describe(query)
+        before = _peak_mib()
+        began = time.perf_counter()
+        with warehouse.stream(query, batch_rows=_BATCH_ROWS) as stream:
+            rows = sum(batch.num_rows for batch in stream)
+        took_s = time.perf_counter() - began
+    return {"rows": rows, "took_s": took_s, "peak_mib": _peak_mib(), "growth_mib": _peak_mib() - before}
+
+
+def _peak_mib() -> float:
+    # Not getrusage: a child's begins with what its parent held.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
