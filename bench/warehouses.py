@@ -1,8 +1,9 @@
 """Reading 1M rows x 10 columns from every warehouse, through the vendor's own client, from its stand-in.
 
 The figures are those of the client, our driver and the stand-in together, on one machine: they show that reading
-streams, not what a vendor's service can do. Linux only. Each result is read in a process of its own. Memory is its growth from the open
-session to the peak, at a quarter of the rows and at all of them: where it is bounded, the two are alike.
+streams, not what a vendor's service can do. Each result is read in a process of its own. Memory is its growth from the
+open session to the peak, at a quarter of the rows and at all of them: where it is bounded, the two are alike. Linux
+only.
 """
 
 import os
