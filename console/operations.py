@@ -3,11 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from shared import broker
 from shared.catalog import Connection, DataModel, Feed, Pipeline
-from shared.credentials import require_allowed_host, require_allowed_warehouse
+from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.errors import (
     BrokerUnavailable,
@@ -21,6 +22,7 @@ from shared.errors import (
 )
 from shared.messages import Queue
 from shared.probe import Answer, Question
+from shared.providers.bigquery import BigQueryConfig, read_key
 from shared.run import WORKING, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
@@ -91,12 +93,13 @@ class Operations:
 
         Raises:
             NotFound: a pipeline names something that was never declared.
-            DeclarationInvalid: a feed's or a connection's host is not allowed.
+            DeclarationInvalid: a feed's or a connection's host is not allowed, or a service account's key is another's.
         """
         if isinstance(resource, Feed):
             require_allowed_host(resource, self._settings)
         if isinstance(resource, Connection):
             require_allowed_warehouse(resource, self._settings)
+            self._check_key(resource)
         with self._database.transaction() as connection:
             if isinstance(resource, Pipeline):
                 return declared.put_pipeline(connection, resource)
@@ -229,6 +232,13 @@ class Operations:
         """Close the connections."""
         self._database.close()
         self._app.close()
+
+    def _check_key(self, connection: Connection) -> None:
+        """Compare a service account with its key where this process can see the key; workers always do."""
+        if isinstance(connection.config, BigQueryConfig):
+            with suppress(SecretUnavailable):
+                key = resolve(connection.config.service_account_key, self._settings)
+                read_key(connection.id, connection.config, key)
 
     def _answered(self, probe_id: ProbeId, within_s: float) -> probes.Standing:
         deadline = time.monotonic() + within_s
