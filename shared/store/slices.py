@@ -194,7 +194,9 @@ def publish_and_continue(
         ClaimLost: as ``publish`` does.
     """
     publish(connection, claimed, token, new, extracted=extracted, to_come=1)
-    following = ClaimedSlice(SliceId(uuid4()), claimed.run_id, claimed.no + 1, position)
+    # Publishing has locked the run, so nobody else adds a slice; they are numbered from 0.
+    total = connection.execute(sa.select(runs.c.slices_total).where(runs.c.id == claimed.run_id)).scalar_one()
+    following = ClaimedSlice(SliceId(uuid4()), claimed.run_id, total - 1, position)
     connection.execute(
         sa.insert(slices).values(
             id=following.id,

@@ -22,7 +22,7 @@ from shared.catalog import (
 )
 from shared.messages import Message, TaskName
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import ChunkId, Progress, Reject, RejectCode, Run, RunId, SliceId, Standing, Token, Window
+from shared.run import ChunkId, Position, Progress, Reject, RejectCode, Run, RunId, SliceId, Standing, Token, Window
 from shared.spool import SpooledFile
 from shared.store import chunks, declared, moves, runs, settling, slices
 from shared.store.chunks import ClaimedChunk
@@ -149,6 +149,21 @@ class Stage:
             run = runs.get(connection, claimed.run_id)
             messages = chunks.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
         return messages or ([Message(TaskName.SETTLE_RUN, run.id)] if is_last else [])
+
+    def publish_and_continue(
+        self, claimed: slices.ClaimedSlice, token: Token, sizes: Sequence[int], *, lease_s: float = LEASE_S
+    ) -> tuple[slices.ClaimedSlice, list[Message]]:
+        new = [
+            NewChunk(ChunkId(uuid4()), no, f"{token}/{claimed.no}/{no}", "sum", rows, 100)
+            for no, rows in enumerate(sizes)
+        ]
+        position: Position = {"result": str(claimed.run_id), "row": claimed.no + 1}
+        with self.database.transaction() as connection:
+            following = slices.publish_and_continue(
+                connection, claimed, token, new, extracted=sum(sizes), position=position, lease_s=lease_s
+            )
+            run = runs.get(connection, claimed.run_id)
+            return following, chunks.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
 
     def extract(self, slice_id: SliceId, sizes: Sequence[int]) -> list[ChunkId]:
         self.publish(*self.claim_slice(slice_id), sizes)

@@ -140,6 +140,18 @@ class Store(RuleBasedStateMachine):
                 ):
                     self._or_nothing_changes(lambda: self.stage.finish(held))
 
+    @precondition(lambda self: any(isinstance(worker, Extractor) for worker in self.at_work))
+    @rule(pick=PICK, sizes=SIZES, dies=st.booleans())
+    def publish_some_and_read_on(self, pick: int, sizes: list[int], *, dies: bool) -> None:
+        extractors = [worker for worker in self.at_work if isinstance(worker, Extractor)]
+        worker = extractors[pick % len(extractors)]
+        self.at_work.remove(worker)
+        lease_s = LAPSED_S if dies else LEASE_S
+        with contextlib.suppress(ClaimLost):
+            following, messages = self.stage.publish_and_continue(worker.claimed, worker.token, sizes, lease_s=lease_s)
+            self.at_work.append(Extractor(following, worker.token))
+            self.queue += messages
+
     @precondition(lambda self: any(isinstance(worker, Uploader) for worker in self.at_work))
     @rule(pick=PICK, rows=st.integers(0, 3), rejected=st.integers(0, 2))
     def do_some_of_the_work(self, pick: int, rows: int, rejected: int) -> None:

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from shared.messages import TaskName
-from shared.run import ChunkId, RunState
+from shared.run import ChunkId, Position, RunState
 from shared.store import lost, moves, slices
-from shared.store.claims import ClaimLost
+from shared.store.claims import ClaimLost, fresh_token
 from shared.store.slices import NewChunk
 from tests.shared.store.stage import LAPSED_S, LEASE_S, WINDOW_CHUNKS, Stage, sent
 
@@ -188,3 +188,69 @@ def test_a_slice_is_known_by_its_number(stage: Stage) -> None:
     for no, slice_id in enumerate(stage.plan(stage.started(), slice_count=3)):
         with stage.database.transaction() as connection:
             assert slices.number_of(connection, slice_id) == no
+
+
+def test_what_follows_a_position_is_the_next_slice_and_its_claimants_own(stage: Stage) -> None:
+    stage.declare()
+    run_id = stage.started()
+    (slice_id,) = stage.plan(run_id)
+    claimed, token = stage.claim_slice(slice_id)
+    following, messages = stage.publish_and_continue(claimed, token, [4, 3])
+    assert len(sent(messages, TaskName.UPLOAD_CHUNK)) == 2
+    run = stage.run(run_id)
+    assert (run.state, run.slices_published, run.slices_total) == (RunState.EXTRACTING, 1, 2)
+    assert following.position == {"result": str(run_id), "row": 1}
+    with stage.database.transaction() as connection:
+        assert slices.renew(connection, following.id, token, LEASE_S, rows_read=1, bytes_spooled=1)
+        assert slices.claim(connection, following.id, fresh_token(), LEASE_S) is None
+    stage.publish(following, token, [2])
+    run = stage.run(run_id)
+    assert (run.state, run.ledger.extracted, run.slices_published) == (RunState.UPLOADING, 9, 2)
+
+
+def test_the_rest_of_a_dead_claimants_result_is_read_where_it_begins(stage: Stage) -> None:
+    stage.declare()
+    run_id = stage.started()
+    (slice_id,) = stage.plan(run_id)
+    claimed, token = stage.claim_slice(slice_id)
+    following, _ = stage.publish_and_continue(claimed, token, [4], lease_s=LAPSED_S)
+    with stage.database.transaction() as connection:
+        (death,) = lost.free_dead(connection)
+    assert death.id == following.id
+    again, fresh = stage.claim_slice(following.id)
+    assert again == following
+    with pytest.raises(ClaimLost):
+        stage.publish(following, token, [2])
+    stage.publish(again, fresh, [2])
+    assert stage.run(run_id).ledger.extracted == 6
+
+
+def test_a_stopped_runs_slice_is_neither_published_nor_continued(stage: Stage) -> None:
+    stage.declare()
+    run_id = stage.started()
+    (slice_id,) = stage.plan(run_id)
+    claimed, token = stage.claim_slice(slice_id)
+    with stage.database.transaction() as connection:
+        moves.cancel(connection, run_id)
+    with pytest.raises(ClaimLost):
+        stage.publish_and_continue(claimed, token, [4])
+    assert len(stage.rows("SELECT * FROM slices")) == 1
+
+
+def test_where_a_slice_begins_is_told_by_its_claimant_only(stage: Stage) -> None:
+    stage.declare()
+    (slice_id,) = stage.plan(stage.started())
+    _, token = stage.claim_slice(slice_id)
+    begin: Position = {"result": "r", "row": 0}
+    with pytest.raises(ClaimLost), stage.database.transaction() as connection:
+        slices.begin_at(connection, slice_id, fresh_token(), begin)
+    with stage.database.transaction() as connection:
+        slices.begin_at(connection, slice_id, token, begin)
+        slices.put_off(connection, slice_id, token, 0, "again")
+    again, token = stage.claim_slice(slice_id)
+    assert again.position == begin
+    with stage.database.transaction() as connection:
+        slices.begin_at(connection, slice_id, token, None)
+        slices.put_off(connection, slice_id, token, 0, "anew")
+    assert stage.claim_slice(slice_id)[0].position is None
+    assert stage.rows("SELECT position IS NULL AS is_null FROM slices")[0].is_null
