@@ -6,30 +6,19 @@ open session to the peak, at a quarter of the rows and at all of them: where it 
 only.
 """
 
-import os
 import tempfile
-import time
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.catalog import Connection
-from shared.run import Window
-from shared.settings import Settings
-from shared.sql import windowed
+from tests.standins.reading import read_apart
 from tests.standins.standin import Standin
 from tests.standins.starting import standins_in
-from worker.warehouses.base import Label
-from worker.warehouses.registry import open_warehouse
 
 WAREHOUSES: Final = ("duckdb", "redshift", "snowflake", "bigquery", "databricks")
 _ROWS: Final = 1_000_000
-_BATCH_ROWS: Final = 10_000
 
 
 def measure() -> dict[str, Any]:
@@ -45,16 +34,14 @@ def _one(standin: Standin) -> dict[str, Any]:
     found = {}
     for rows in (_ROWS // 4, _ROWS):
         standin.load("bench_users", users(rows))
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-            reading = apart.submit(_read, standin.connection().model_dump_json(), dict(standin.variables()))
-            found[rows] = reading.result()
-    fewer, all_rows = found[_ROWS // 4], found[_ROWS]
+        found[rows] = read_apart(standin, "SELECT * FROM bench_users")
+    fewer, whole = found[_ROWS // 4], found[_ROWS]
     return {
-        "rows": all_rows["rows"],
-        "rows_per_s": round(all_rows["rows"] / all_rows["took_s"]),
-        "peak_mib": round(all_rows["peak_mib"]),
-        "growth_mib": round(all_rows["growth_mib"]),
-        "growth_mib_at_a_quarter": round(fewer["growth_mib"]),
+        "rows": whole.rows,
+        "rows_per_s": round(whole.rows / whole.took_s),
+        "peak_mib": round(whole.peak_mib),
+        "growth_mib": round(whole.growth_mib),
+        "growth_mib_at_a_quarter": round(fewer.growth_mib),
     }
 
 
@@ -81,24 +68,3 @@ def users(rows: int) -> pa.Table:
 def _modulo(numbers: pa.Array, divisor: int) -> pa.Array:
     whole = pc.multiply(pc.divide(numbers, divisor), divisor)
     return pc.subtract(numbers, whole).cast(pa.string())
-
-
-def _read(connection: str, variables: Mapping[str, str]) -> dict[str, float]:
-    os.environ.update(variables)
-    pa.set_cpu_count(1)
-    declared = Connection.model_validate_json(connection)
-    with open_warehouse(declared, Settings(), label=Label("run bench")) as warehouse:
-        query = windowed("SELECT * FROM bench_users", dialect=warehouse.dialect, iterator=None, window=Window())
-        warehouse.describe(query)
-        before = _peak_mib()
-        began = time.perf_counter()
-        with warehouse.stream(query, batch_rows=_BATCH_ROWS) as stream:
-            rows = sum(batch.num_rows for batch in stream)
-        took_s = time.perf_counter() - began
-    return {"rows": rows, "took_s": took_s, "peak_mib": _peak_mib(), "growth_mib": _peak_mib() - before}
-
-
-def _peak_mib() -> float:
-    # Not getrusage: a child's begins with what its parent held.
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
