@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from shared.catalog import Environment, NullPolicy
+from shared.columns import warehouse_type
 from shared.errors import MappingRefused
 from shared.mapping.destinations import ENVIRONMENT, RESERVED, Destination, ValueType, destination_of
 from shared.mapping.meanings import why_not
@@ -33,7 +34,7 @@ def compile_user_mapping(
     columns = [field for field in schema if iterator is None or field.name.lower() != iterator.lower()]
     destinations = [destination_of(field.name) for field in columns]
     reasons = [
-        f"column {_shown(field.name)} ({field.type}): {reason}"
+        f"column {_shown(field.name)} ({warehouse_type(field)}): {reason}"
         for field, destination in zip(columns, destinations, strict=True)
         if (reason := _why_refused(field, destination))
     ]
@@ -75,7 +76,7 @@ def _shared_destinations(columns: list[Any], destinations: list[Destination]) ->
     for field, destination in zip(columns, destinations, strict=True):
         claims[destination].append(field)
     return [
-        f"columns {', '.join(f'{_shown(field.name)} ({field.type})' for field in fields)} all go to "
+        f"columns {', '.join(f'{_shown(field.name)} ({warehouse_type(field)})' for field in fields)} all go to "
         f"{_shown(str(destination))}; select one of them, or rename the others with AS"
         for destination, fields in claims.items()
         if len(fields) > 1
