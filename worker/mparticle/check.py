@@ -174,9 +174,7 @@ def _long_entries(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Findin
     long = _with_long_entries(column, checks.entry_max_chars)
     if long is not None:
         limit = f"longer than {checks.entry_max_chars} characters, a list attribute's limit"
-        yield Finding(
-            RejectCode.LIST_ENTRY_TOO_LONG, f"column {leaf.column!r}: an entry {limit}", column.rows(long)
-        )
+        yield Finding(RejectCode.LIST_ENTRY_TOO_LONG, f"column {leaf.column!r}: an entry {limit}", column.rows(long))
 
 
 def _with_long_entries(column: Column, max_chars: int) -> Mask | None:

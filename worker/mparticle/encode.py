@@ -133,8 +133,8 @@ def _blocks(rows: Any, first_row: int) -> Iterator[tuple[int, Any]]:
 def _combined(rows: Any) -> Any:
     try:
         return rows.combine_chunks()
-    except pa.ArrowNotImplementedError:
-        return rows  # Arrow 26 cannot join runs of extension types.
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return rows  # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL.
 
 
 def _field_texts(leaf: Leaf, column: Column) -> Texts:

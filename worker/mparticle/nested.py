@@ -13,7 +13,7 @@ from pyarrow import types
 from shared.mapping.meanings import is_compound, is_json
 from worker.mparticle.assemble import Placed, Put, Say, Texts, lay_out, place
 from worker.mparticle.buffers import offsets, texts
-from worker.mparticle.columns import Column, plain, unlisted
+from worker.mparticle.columns import plain, unlisted
 from worker.mparticle.escape import quoted
 from worker.mparticle.semistructured import compact
 from worker.mparticle.values import json_texts, runs

@@ -20,11 +20,11 @@ from worker.mparticle.columns import Column, Sizes
 NO_JSON: Final = "\0"
 """Stands in other JSON for what cannot be parsed. No JSON holds this character, only its escape."""
 
-_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _BLANKS: Final = b" \t\n\r"
-_BETWEEN: Final = re.compile(rb"(" + _STRING + rb")|[ \t\n\r]+", re.DOTALL)
-_ENTRIES: Final = re.compile(_STRING + rb"|[^ \t\n\r,\[\]]+", re.DOTALL)
-_BEYOND_JSON: Final = re.compile(rb"(" + _STRING + rb")|[+-]?\b(?:undefined|nan|inf(?:inity)?)\b", re.DOTALL | re.I)
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_BETWEEN: Final = re.compile(rb"(?s)(" + _STRING + rb")|[ \t\n\r]+")
+_ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
+_BEYOND_JSON: Final = re.compile(rb"(?si)(" + _STRING + rb")|[+-]?\b(?:undefined|nan|inf(?:inity)?)\b")
 _COMPOUND: Final = frozenset({dict, list})
 
 _Value = tuple[bytes | None, int, int, int]

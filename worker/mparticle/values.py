@@ -96,13 +96,13 @@ def _decimal_texts(values: Any) -> tuple[Any, Index | None]:
 
 
 def _long_decimal_texts(values: Any) -> Any:
-    texts = values.cast(pa.string())
+    written = without_nulls(values.cast(pa.string()))
     # Arrow writes small numbers, and zero with many decimal places, with an exponent: 0E-38.
-    short = pc.fill_null(pc.match_substring(texts, "E"), False)
-    if pc.any(short).as_py():
-        digits = [format(Decimal(text), "f") for text in texts.filter(short).to_pylist()]
-        texts = pc.replace_with_mask(texts, short, pa.array(digits, pa.string()))
-    return without_nulls(texts)
+    raised = pc.match_substring(written, b"E")
+    if pc.any(raised).as_py():
+        digits = [format(Decimal(text.decode()), "f").encode() for text in written.filter(raised).to_pylist()]
+        written = pc.replace_with_mask(written, raised, pa.array(digits, pa.binary()))
+    return written
 
 
 def _is_short(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> bool:

@@ -401,6 +401,20 @@ STRINGS: list[tuple[Build, st.SearchStrategy[Any]]] = [
 ]
 
 
+def shared(build: Build, strategy: st.SearchStrategy[Any]) -> tuple[Build, st.SearchStrategy[Any]]:
+    """Put values of any type into a dictionary that also holds a NULL, one nobody uses, and some twice."""
+
+    def build_shared(values: list[Any]) -> Any:
+        held = [None, *values[:1], *values]
+        codes = [
+            0 if value is None and number % 2 else number + len(held) - len(values)
+            for number, value in enumerate(values)
+        ]
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int16()), build(held))
+
+    return build_shared, strategy
+
+
 def runs(build: Build, strategy: st.SearchStrategy[Any]) -> tuple[Build, st.SearchStrategy[Any]]:
     """Let some values last for up to three rows."""
 
@@ -447,8 +461,9 @@ JSONS: list[tuple[Build, st.SearchStrategy[Any]]] = [
     *((typed(pa.json_(kind)), JSON_TEXT) for kind in (pa.string(), pa.large_string(), pa.string_view())),
     (typed(pa.json_()), ANY_JSON),
     (typed(pa.json_()), st.sampled_from(["null", '["a", null]', "7"])),
-    runs(typed(pa.json_()), ANY_JSON),
+    shared(typed(pa.json_()), ANY_JSON),
 ]
+RUNS.append(runs(typed(pa.json_()), ANY_JSON))
 SCALARS = [
     *NUMBERS,
     *INSTANTS,
@@ -485,7 +500,12 @@ def lists(build: Build, strategy: st.SearchStrategy[Any], layout: str) -> tuple[
     return build_lists, st.lists(st.one_of(st.none(), strategy), max_size=5)
 
 
-PLAIN_LISTS = [lists(*scalar, layout) for scalar in SCALARS for layout in ("plain", "large", "view")]
+PLAIN_LISTS = [
+    lists(*scalar, layout)
+    for scalar in SCALARS
+    for layout in ("plain", "large", "view")
+    if layout != "view" or scalar not in RUNS  # Arrow 26 cannot flatten a list view of runs of extension types.
+]
 FIXED = (typed(pa.list_(pa.string(), 2)), st.lists(st.one_of(st.none(), TEXT), min_size=2, max_size=2))
 NUMBER = st.one_of(st.none(), st.integers(-9, 9))
 NESTED: list[tuple[Build, st.SearchStrategy[Any]]] = [
@@ -528,23 +548,18 @@ NESTED: list[tuple[Build, st.SearchStrategy[Any]]] = [
 ]
 
 
-def shared(build: Build, strategy: st.SearchStrategy[Any]) -> tuple[Build, st.SearchStrategy[Any]]:
-    """Put values of any type into a dictionary that also holds a NULL, one nobody uses, and some twice."""
-
-    def build_shared(values: list[Any]) -> Any:
-        held = [None, *values[:1], *values]
-        codes = [
-            0 if value is None and number % 2 else number + len(held) - len(values)
-            for number, value in enumerate(values)
-        ]
-        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int16()), build(held))
-
-    return build_shared, strategy
-
-
 SHARED = [
     shared(*kind)
-    for kind in (*NUMBERS[:1], *NUMBERS[8:9], *INSTANTS[:1], *STRINGS[2:3], *JSONS, *RUNS[:1], *PLAIN_LISTS[:1], *NESTED)
+    for kind in (
+        *NUMBERS[:1],
+        *NUMBERS[8:9],
+        *INSTANTS[:1],
+        *STRINGS[2:3],
+        *JSONS,
+        *RUNS[:1],
+        *PLAIN_LISTS[:1],
+        *NESTED,
+    )
 ]
 FAMILIES = [NUMBERS, INSTANTS, STRINGS, JSONS, RUNS, SCALARS, PLAIN_LISTS, [FIXED], NESTED, SHARED]
 TEXT_IDENTITIES = [
