@@ -163,7 +163,7 @@ def unwrapped(scalar: Any) -> Any:
 
 def unwrapped_type(kind: Any) -> Any:
     wrapped = pa.types.is_run_end_encoded(kind) or pa.types.is_dictionary(kind)
-    return kind.value_type if wrapped else kind
+    return unwrapped_type(kind.value_type) if wrapped else kind
 
 
 def is_json(kind: Any) -> bool:
