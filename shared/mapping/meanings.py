@@ -3,7 +3,8 @@
 What the types become:
 
 ================================  ==================================================================================
-integers, floats, decimals        JSON numbers; decimals with their exact digits; NaN and infinities count as NULL
+integers, floats, decimals        JSON numbers; decimals with their exact digits, none left out and without an
+                                  exponent; NaN and infinities count as NULL
 booleans                          ``true`` and ``false``
 strings, ``arrow.uuid``           JSON strings
 dates, times                      ISO 8601 text
