@@ -204,6 +204,7 @@ class RejectCode(StrEnum):
     NO_IDENTITY = "no_identity"
     INVALID_UUID = "invalid_uuid"
     INVALID_INTEGER = "invalid_integer"
+    INVALID_JSON = "invalid_json"
     VALUE_TOO_LONG = "value_too_long"
     LIST_TOO_LONG = "list_too_long"
     LIST_ENTRY_TOO_LONG = "list_entry_too_long"

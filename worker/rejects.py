@@ -11,12 +11,29 @@ ROW: Final = "warehouse_sync_row"
 CODE: Final = "warehouse_sync_code"
 REASON: Final = "warehouse_sync_reason"
 
+_PLAIN: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
 
 def reject_table(rows: pa.Table, rejects: Sequence[Reject]) -> pa.Table:
     """Give the rejected rows of a chunk: their own columns, then position in the chunk, code and reason."""
-    kept = rows.take(pa.array([reject.row for reject in rejects], pa.int64()))
+    positions = pa.array([reject.row for reject in rejects], pa.int64())
+    kept = [_taken(column, positions) for column in rows.columns]
+    fields = [field.with_type(column.type) for field, column in zip(rows.schema, kept, strict=True)]
     return (
-        kept.append_column(ROW, pa.array([reject.row for reject in rejects], pa.int64()))
+        pa.Table.from_arrays(kept, schema=pa.schema(fields, rows.schema.metadata))
+        .append_column(ROW, positions)
         .append_column(CODE, pa.array([reject.code.value for reject in rejects], pa.string()))
         .append_column(REASON, pa.array([reject.reason for reject in rejects], pa.string()))
     )
+
+
+def _taken(column: pa.ChunkedArray, positions: pa.Array) -> pa.ChunkedArray:
+    plain = _PLAIN.get(column.type)
+    if plain is not None:
+        column = column.cast(plain)
+    try:
+        return column.take(positions)
+    except pa.ArrowNotImplementedError:
+        # Arrow 26 cannot take from views, nor from runs.
+        pieces = [column.slice(row, 1).chunk(0) for row in positions.to_pylist()]
+        return pa.chunked_array(pieces, column.type)

@@ -35,7 +35,7 @@ def compile_user_mapping(
     meanings = [meaning_of(field) for field in columns]
     destinations = [destination for destination, _ in meanings]
     reasons = [
-        f"column {_shown(field.name)} ({_typed(field)}): {reason}"
+        f"column {_shown(field.name)} ({warehouse_type(field)}): {reason}"
         for field, (_, reason) in zip(columns, meanings, strict=True)
         if reason
     ]
@@ -83,7 +83,7 @@ def _shared_destinations(columns: list[Any], destinations: list[Destination]) ->
     for field, destination in zip(columns, destinations, strict=True):
         claims[destination].append(field)
     return [
-        f"columns {', '.join(f'{_shown(field.name)} ({_typed(field)})' for field in fields)} all go to "
+        f"columns {', '.join(f'{_shown(field.name)} ({warehouse_type(field)})' for field in fields)} all go to "
         f"{_shown(str(destination))}; select one of them, or rename the others with AS"
         for destination, fields in claims.items()
         if len(fields) > 1

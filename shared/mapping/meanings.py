@@ -3,19 +3,25 @@
 What the types become:
 
 ================================  ==================================================================================
-integers, floats, decimals        JSON numbers; decimals with their exact digits; NaN and infinities count as NULL
+integers, floats, decimals        JSON numbers; decimals with their exact digits, none left out and without an
+                                  exponent; NaN and infinities count as NULL
 booleans                          ``true`` and ``false``
-strings, ``arrow.uuid``, JSON     JSON strings
+strings, ``arrow.uuid``           JSON strings
 dates, times                      ISO 8601 text
 timestamps                        ISO 8601 text; with a zone in UTC, ending in ``Z``; 0, 3, 6 or 9 sub-second digits
 lists of the above                lists; NULL entries are left out
 structs, maps, other lists        their JSON text, as a string; NULL inside stays ``null``
 dictionary, run-end encoded       what their values become
 NULL                              always NULL
+``arrow.json``                    what the JSON value is: a string, a number with its digits as they are written, a
+                                  boolean; ``null`` is NULL; an array of those is a list; an object, and an array
+                                  that holds an array or an object, is its JSON text, as a string
+lists of ``arrow.json``           what a JSON array of the same values becomes
 ================================  ==================================================================================
 
 Years outside 1 to 9999 and times outside a day have no ISO form and count as NULL, like NaN. Binary values, durations,
-intervals and unions have no meaning.
+intervals and unions have no meaning. Inside of JSON text, JSON stands as it is and not as a string. JSON is no
+identity, because ``"7"``, ``7`` and ``7.0`` would be three.
 """
 
 from typing import Any
@@ -38,7 +44,7 @@ def why_not(value: ValueType, arrow_type: Any) -> str | None:
 
 
 def unwrapped(arrow_type: Any) -> Any:
-    """Give the type of the values themselves: without dictionary, run-end encoding or extension."""
+    """Give the type of the values themselves: without dictionary, run-end encoding or extension, but for JSON."""
     if types.is_dictionary(arrow_type) or types.is_run_end_encoded(arrow_type):
         return unwrapped(arrow_type.value_type)
     if isinstance(arrow_type, pa.BaseExtensionType):
@@ -47,9 +53,16 @@ def unwrapped(arrow_type: Any) -> Any:
                 return pa.string()
             case "arrow.bool8":
                 return pa.bool_()
+            case "arrow.json":
+                return arrow_type
             case _:
                 return unwrapped(arrow_type.storage_type)
     return arrow_type
+
+
+def is_json(arrow_type: Any) -> bool:
+    """Whether values are JSON text that stands for what it says."""
+    return isinstance(arrow_type, pa.BaseExtensionType) and arrow_type.extension_name == "arrow.json"
 
 
 def is_text(arrow_type: Any) -> bool:
@@ -77,6 +90,8 @@ def _why_no_identity(value: ValueType, arrow_type: Any) -> str | None:
     plain = unwrapped(arrow_type)
     if is_text(plain) or types.is_null(plain):
         return None
+    if is_json(plain):
+        return 'JSON is ambiguous as an identity, "7" or 7; extract it as text in SQL, without quotes'
     if value is ValueType.UUID:
         return "a UUID is expected; cast the column to text in SQL"
     if types.is_integer(plain):
@@ -105,7 +120,7 @@ def _why_no_compound(plain: Any) -> str | None:
     if is_list(plain):
         return _why_no_attribute(plain.value_type)
     if types.is_map(plain):
-        if is_compound(unwrapped(plain.key_type)):
+        if is_compound(unwrapped(plain.key_type)) or is_json(unwrapped(plain.key_type)):
             return "a map's keys must be text, numbers, dates or booleans; convert the column to JSON text in SQL"
         return _why_no_attribute(plain.key_type) or _why_no_attribute(plain.item_type)
     names = [field.name for field in plain]

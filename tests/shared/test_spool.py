@@ -14,12 +14,15 @@ import pytest
 from pyarrow import fs
 
 from shared.blobs import Bucket, Folder, open_blobs
+from shared.columns import JSON, column, warehouse_type
 from shared.errors import ChunkCorrupt, DeclarationInvalid, SpoolUnavailable, SpoolUnwritable
 from shared.run import ChunkId, RunId, Token
 from shared.spool import Spool, SpooledFile
 
 RUN, TOKEN = RunId(uuid4()), Token(uuid4())
-TABLE = pa.table({"id": [1, 2, None], "email": ["a@example.com", None, "ü"], "list": [["x"], [], None]})
+TABLE = pa.table({"id": [1, 2, None], "email": ["a@example.com", None, "ü"], "list": [["x"], [], None]}).append_column(
+    column("json", JSON, "VARIANT"), pa.array(['["x"]', "null", None], JSON)
+)
 
 
 class ObjectStore:
@@ -78,6 +81,14 @@ def test_a_chunk_without_rows_or_with_several_record_batches_is_kept(spool: Spoo
     for table in (TABLE.slice(0, 0), pa.concat_tables([TABLE, TABLE.slice(1)])):
         file = spool.write_chunk(table, run_id=RUN, slice_no=0, token=TOKEN, chunk_id=ChunkId(uuid4()))
         assert spool.read_chunk(file.path, file.checksum).equals(table)
+
+
+def test_a_chunk_keeps_what_its_warehouse_calls_a_type(spool: Spool) -> None:
+    file = written(spool)
+    schema = spool.read_chunk(file.path, file.checksum).schema
+    assert schema.equals(TABLE.schema, check_metadata=True)
+    assert schema.field("json").type == JSON
+    assert warehouse_type(schema.field("json")) == "VARIANT"
 
 
 def test_rejects_are_read_as_they_were_written(spool: Spool) -> None:

@@ -6,11 +6,12 @@ found here. The rules, in the order in which a row that breaks several is blamed
 1. it has no identity;
 2. an identity that must be a UUID is none;
 3. the mpid is no 64-bit integer;
-4. a text attribute is too long;
-5. a list attribute has too many entries;
-6. an entry of a list is too long;
-7. it has too many attributes;
-8. its batch is too large.
+4. what should be JSON is none;
+5. a text attribute is too long;
+6. a list attribute has too many entries;
+7. an entry of a list is too long;
+8. it has too many attributes;
+9. its batch is too large.
 
 Within a rule, the first column of the query is blamed. Lengths of text are characters, not bytes.
 """
@@ -83,7 +84,7 @@ def find(plan: MappingPlan, columns: Sequence[Column], checks: Checks) -> list[F
     """Check rows by their columns, which are those of the plan's leaves.
 
     Returns:
-        What breaks a rule, in the order of the rules; a rule that no row breaks is not in it. Rule 8 is judged by the
+        What breaks a rule, in the order of the rules; a rule that no row breaks is not in it. Rule 9 is judged by the
         finished text, except that a single value can be too large for any batch.
     """
     return [finding for finding in _findings(plan, columns, checks) if finding.rows.any()]
@@ -116,10 +117,11 @@ def too_large(rows: npt.NDArray[np.int64], checks: Checks) -> tuple[Reject, ...]
 def _findings(plan: MappingPlan, columns: Sequence[Column], checks: Checks) -> Iterator[Finding]:
     leaves = list(zip(plan.leaves, columns, strict=True))
     attributes = [(leaf, column) for leaf, column in leaves if leaf.value is ValueType.ATTRIBUTE]
-    lists = [(leaf, column) for leaf, column in attributes if column.entries is not None]
+    lists = [(leaf, column) for leaf, column in attributes if column.entries is not None or column.sizes is not None]
     yield from _without_identity(leaves)
     yield from _unfit(leaves, ValueType.UUID, RejectCode.INVALID_UUID, "not a UUID of 8-4-4-4-12 hexadecimal digits")
     yield from _unfit(leaves, ValueType.INT64, RejectCode.INVALID_INTEGER, "not a 64-bit integer")
+    yield from _unfit(leaves, ValueType.ATTRIBUTE, RejectCode.INVALID_JSON, "not JSON")
     for leaf, column in attributes:
         yield from _long_values(leaf, column, checks)
     for leaf, column in lists:
@@ -150,34 +152,44 @@ def _unfit(leaves: Sequence[tuple[Leaf, Column]], value: ValueType, code: Reject
 
 
 def _long_values(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
-    if not types.is_string(column.values.type):
-        return
-    long = _longer(column.values, checks.value_max_chars)
+    long: Mask | None = None
+    if column.sizes is not None:
+        long = column.sizes.chars > checks.value_max_chars
+    elif types.is_string(column.values.type):
+        long = _longer(column.values, checks.value_max_chars)
     if long is not None:
         reason = f"column {leaf.column!r}: longer than {checks.value_max_chars} characters, a text attribute's limit"
         yield Finding(RejectCode.VALUE_TOO_LONG, reason, column.rows(long))
 
 
 def _long_lists(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
-    long = np.diff(_bounds(column)) > checks.list_max_entries
+    entries = np.diff(_bounds(column)) if column.sizes is None else column.sizes.entries
+    long = entries > checks.list_max_entries
     if long.any():
         reason = f"column {leaf.column!r}: more than {checks.list_max_entries} entries, a list attribute's limit"
         yield Finding(RejectCode.LIST_TOO_LONG, reason, column.rows(long))
 
 
 def _long_entries(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
+    long = _with_long_entries(column, checks.entry_max_chars)
+    if long is not None:
+        limit = f"longer than {checks.entry_max_chars} characters, a list attribute's limit"
+        yield Finding(RejectCode.LIST_ENTRY_TOO_LONG, f"column {leaf.column!r}: an entry {limit}", column.rows(long))
+
+
+def _with_long_entries(column: Column, max_chars: int) -> Mask | None:
+    """Give which lists have an entry that is longer; None if none has."""
+    if column.sizes is not None:
+        return column.sizes.entry_chars > max_chars
     entries = column.entries
     if entries is None or not types.is_string(entries.values.type):
-        return
-    long = _longer(entries.values, checks.entry_max_chars)
+        return None
+    long = _longer(entries.values, max_chars)
     if long is None:
-        return
+        return None
     bounds = _bounds(column)
     before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(entries.rows(long))])
-    reason = (
-        f"column {leaf.column!r}: an entry longer than {checks.entry_max_chars} characters, a list attribute's limit"
-    )
-    yield Finding(RejectCode.LIST_ENTRY_TOO_LONG, reason, column.rows(before[bounds[1:]] > before[bounds[:-1]]))
+    return before[bounds[1:]] > before[bounds[:-1]]
 
 
 def _many_attributes(plan: MappingPlan, attributes: Sequence[tuple[Leaf, Column]], checks: Checks) -> Iterator[Finding]:

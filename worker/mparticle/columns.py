@@ -1,7 +1,7 @@
 """Columns as the encoder and the checks read them: the many layouts of Arrow brought down to a few.
 
 A warehouse's driver decides whether strings come large, as views, in a dictionary or in an extension type. Here they
-all become the same; a dictionary's values stay apart from the rows, so that each is looked at once.
+all become the same; the values of a dictionary or of runs stay apart from the rows, so that each is looked at once.
 """
 
 from dataclasses import dataclass, replace
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from shared.columns import JSON
 from shared.mapping.meanings import is_list, is_text
-from worker.mparticle.buffers import Index, Mask, both, numbers, offsets, texts, validity
+from worker.mparticle.buffers import Index, Mask, both, numbers, offsets, positions, texts, validity
 
 _FIRST_DAY: Final = -719_162
 _LAST_DAY: Final = 2_932_896
@@ -27,12 +28,28 @@ _UUID_DIGITS: Final = np.delete(np.arange(_UUID_CHARS), [8, 13, 18, 23])
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large values of mixed kinds are; each number is 0 where it does not apply.
+
+    Attributes:
+        chars: Characters of a value that is text.
+        entries: Entries of a value that is a list.
+        entry_chars: Characters of the longest text in such a list.
+    """
+
+    chars: Index
+    entries: Index
+    entry_chars: Index
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column: row i holds value ``codes[i]``, or value i.
 
     ``present`` says which rows hold a value at all; what the others point to is arbitrary. ``unfit`` says which of the
     present ones cannot become what their field accepts. Values that are lists have their entries in ``entries``, NULL
-    ones left out, and value i has those from ``bounds[i]`` up to ``bounds[i + 1]``.
+    ones left out, and value i has those from ``bounds[i]`` up to ``bounds[i + 1]``. Values of type binary are JSON as
+    it will be written, of whatever kind each one is, and ``sizes`` says what the checks ask of them.
     """
 
     values: Any
@@ -41,6 +58,7 @@ class Column:
     unfit: Mask | None = None
     entries: "Column | None" = None
     bounds: Index | None = None
+    sizes: Sizes | None = None
 
     def __len__(self) -> int:
         """Give the number of rows."""
@@ -55,14 +73,14 @@ class Column:
 def plain(array: Any) -> Column:
     """Bring an array of any type that has a meaning down to a plain one.
 
-    The values are then of type null, bool, integer, float, decimal, date, time, timestamp, string, list, map or
+    The values are then of type null, bool, integer, float, decimal, date, time, timestamp, string, JSON, list, map or
     struct. Numbers that JSON cannot write and dates that ISO 8601 cannot count as absent.
     """
     arrow_type = array.type
     if types.is_dictionary(arrow_type):
         return _from_dictionary(array)
     if types.is_run_end_encoded(arrow_type):
-        return plain(pc.run_end_decode(array))
+        return _from_runs(array)
     if isinstance(arrow_type, pa.BaseExtensionType):
         return _from_extension(array)
     if is_text(arrow_type):
@@ -98,15 +116,30 @@ def unlisted(array: Any) -> tuple[Index, Any]:
 def _from_dictionary(array: Any) -> Column:
     if len(array.dictionary) > len(array):
         # A slice keeps the whole dictionary; looking at all of it would cost more than sharing values saves.
-        return plain(array.dictionary_decode())
+        try:
+            return plain(array.dictionary_decode())
+        except pa.ArrowNotImplementedError:
+            pass  # Arrow 26 cannot take from string views.
     if not len(array.dictionary):
         return plain(pa.nulls(len(array), array.type.value_type))
-    inner = plain(array.dictionary)
     codes = numbers(pc.fill_null(array.indices, 0)).astype(np.int32)
+    return _spread(plain(array.dictionary), codes, validity(array))
+
+
+def _from_runs(array: Any) -> Column:
+    # Not pc.run_end_decode: Arrow 26 has none for string views and extension types.
+    first, count = array.find_physical_offset(), array.find_physical_length()
+    ends = np.clip(numbers(array.run_ends)[first : first + count].astype(np.int64) - array.offset, 0, len(array))
+    codes = np.repeat(positions(count), np.diff(ends, prepend=0))
+    return _spread(plain(array.values.slice(first, count)), codes, None)
+
+
+def _spread(inner: Column, codes: Index, valid: Mask | None) -> Column:
+    """Give the rows that hold the rows of another column, row i the one at ``codes[i]``."""
     return replace(
         inner,
         codes=codes if inner.codes is None else inner.codes[codes],
-        present=both(validity(array), None if inner.present is None else inner.present[codes]),
+        present=both(valid, None if inner.present is None else inner.present[codes]),
     )
 
 
@@ -116,6 +149,9 @@ def _from_extension(array: Any) -> Column:
             return _from_uuids(array.storage)
         case "arrow.bool8":
             return plain(pc.not_equal(array.storage, 0))
+        case "arrow.json":
+            strings = array.storage.cast(pa.string())
+            return Column(pa.ExtensionArray.from_storage(JSON, strings), present=validity(strings))
         case _:
             return plain(array.storage)
 

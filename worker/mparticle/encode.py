@@ -124,11 +124,17 @@ class Encoder:
 
 
 def _blocks(rows: Any, first_row: int) -> Iterator[tuple[int, Any]]:
-    batches = [rows] if isinstance(rows, pa.RecordBatch) else rows.combine_chunks().to_batches()
-    for batch in batches:
+    for batch in [rows] if isinstance(rows, pa.RecordBatch) else _combined(rows).to_batches():
         for start in range(0, batch.num_rows, _BLOCK_ROWS):
             yield first_row + start, batch.slice(start, _BLOCK_ROWS)
         first_row += batch.num_rows
+
+
+def _combined(rows: Any) -> Any:
+    try:
+        return rows.combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return rows  # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL.
 
 
 def _field_texts(leaf: Leaf, column: Column) -> Texts:

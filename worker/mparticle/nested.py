@@ -1,7 +1,7 @@
 """Structs, maps and lists of them as their JSON text.
 
 A user attribute holds no object, so such a value is sent as a string of JSON. Nothing is left out of it: a NULL inside
-is ``null``.
+is ``null``. JSON inside stands as it is.
 """
 
 from dataclasses import replace
@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-from shared.mapping.meanings import is_compound
+from shared.mapping.meanings import is_compound, is_json
 from worker.mparticle.assemble import Placed, Put, Say, Texts, lay_out, place
 from worker.mparticle.buffers import offsets, texts
-from worker.mparticle.columns import Column, plain, unlisted
+from worker.mparticle.columns import plain, unlisted
 from worker.mparticle.escape import quoted
+from worker.mparticle.semistructured import compact
 from worker.mparticle.values import json_texts, runs
 
 
@@ -22,7 +23,8 @@ def documents(array: Any) -> Any:
     """Write every value of a struct, map or list array as JSON; what stands for a NULL value is arbitrary.
 
     Returns:
-        A string array of the same length.
+        A string array of the same length. ``semistructured.NO_JSON`` is in those texts, and only in those, in which
+        something was to be JSON and is none.
     """
     if types.is_struct(array.type):
         placed = _objects(array)
@@ -67,14 +69,9 @@ def _maps(array: Any) -> Placed:
 def _child(array: Any) -> Texts:
     column = plain(array)
     if is_compound(column.values.type):
-        return json_documents(column)
-    return json_texts(column)
-
-
-def json_documents(column: Column) -> Texts:
-    """Write a column of structs, maps or lists as JSON, as it stands inside other JSON."""
-    pool = documents(column.values).cast(pa.binary())
-    return Texts(pool, column.codes, column.present)
+        pool = documents(column.values).cast(pa.binary())
+        return Texts(pool, column.codes, column.present)
+    return json_texts(compact(column) if is_json(column.values.type) else column)
 
 
 def _parts(number: int, column: Texts) -> list[Say | Put]:

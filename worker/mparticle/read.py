@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from shared.mapping.destinations import ValueType
-from shared.mapping.meanings import is_compound
+from shared.mapping.meanings import is_compound, is_json
 from worker.mparticle.buffers import Bytes, Mask, characters, lengths, numbers, offsets, without_nulls
 from worker.mparticle.columns import Column, plain
 from worker.mparticle.nested import documents
+from worker.mparticle.semistructured import NO_JSON, values_of
 
 _UUID_CHARS: Final = 36
 _HYPHENS: Final = [8, 13, 18, 23]
@@ -43,9 +44,15 @@ def read(value: ValueType, array: Any) -> Column:
 
 def _attribute(column: Column) -> Column:
     inner = column if column.entries is None else column.entries
+    if is_json(column.values.type):
+        return values_of(column)
+    if is_json(inner.values.type):
+        return values_of(Column(documents(column.values), column.codes, column.present))
     if not is_compound(inner.values.type):
         return column
-    return Column(documents(column.values), column.codes, column.present)
+    written = documents(column.values)
+    broken = pc.match_substring(written, NO_JSON).to_numpy(zero_copy_only=False)
+    return Column(written, column.codes, column.present, column.rows(broken) if broken.any() else None)
 
 
 def _identity(column: Column) -> Column:

@@ -2,15 +2,17 @@
 
 Strings stand for themselves but for what must be escaped. Integers and floats are written by orjson, a whole column at
 once: several times faster than Arrow's cast, and always JSON. Decimals of up to 18 digits and everything that tells
-time are put together from tables of digits; only longer decimals are left to Arrow.
+time are put together from tables of digits; only other decimals are left to Arrow.
 """
 
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
@@ -46,6 +48,8 @@ def json_texts(column: Column) -> Texts:
         pool, index = pa.array([b"false", b"true"]), truth(values).astype(np.int32)
     elif types.is_decimal(arrow_type):
         pool, index = _decimal_texts(values)
+    elif types.is_binary(arrow_type):
+        pool = values
     elif types.is_temporal(arrow_type):
         pool, index = iso_texts(values)
         zoned = types.is_timestamp(arrow_type) and arrow_type.tz is not None
@@ -88,7 +92,17 @@ def _decimal_texts(values: Any) -> tuple[Any, Index | None]:
         low, high = halves[values.offset : values.offset + len(values)].T
         if arrow_type.precision <= _INT64_DIGITS or _is_short(low, high):
             return decimal_texts(low, arrow_type.scale)
-    return without_nulls(values.cast(pa.string())), None
+    return _long_decimal_texts(values), None
+
+
+def _long_decimal_texts(values: Any) -> Any:
+    written = without_nulls(values.cast(pa.string()))
+    # Arrow writes small numbers, and zero with many decimal places, with an exponent: 0E-38.
+    raised = pc.match_substring(written, b"E")
+    if pc.any(raised).as_py():
+        digits = [format(Decimal(text.decode()), "f").encode() for text in written.filter(raised).to_pylist()]
+        written = pc.replace_with_mask(written, raised, pa.array(digits, pa.binary()))
+    return written
 
 
 def _is_short(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> bool:

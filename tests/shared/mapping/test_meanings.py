@@ -3,6 +3,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from shared.columns import JSON
 from shared.mapping.destinations import ValueType
 from shared.mapping.meanings import why_not
 
@@ -71,3 +72,15 @@ def test_identities_are_text_or_whole_numbers(value: ValueType) -> None:
 def test_uuids_are_text() -> None:
     assert all(why_not(ValueType.UUID, arrow_type) is None for arrow_type in TEXTS)
     assert all("SQL" in (why_not(ValueType.UUID, arrow_type) or "") for arrow_type in INTEGERS)
+
+
+@pytest.mark.parametrize("value", [ValueType.STRING, ValueType.UUID, ValueType.INT64])
+@pytest.mark.parametrize("wrapped", [JSON, pa.dictionary(pa.int8(), JSON), pa.run_end_encoded(pa.int32(), JSON)])
+def test_json_identifies_nobody(value: ValueType, wrapped: Any) -> None:
+    assert "extract it as text in SQL" in (why_not(value, wrapped) or "")
+
+
+def test_json_may_be_inside_of_anything_but_a_maps_keys() -> None:
+    for arrow_type in (pa.list_(JSON), pa.struct([("a", JSON)]), pa.map_(pa.string(), JSON)):
+        assert why_not(ValueType.ATTRIBUTE, arrow_type) is None
+    assert "keys" in (why_not(ValueType.ATTRIBUTE, pa.map_(JSON, pa.string())) or "")

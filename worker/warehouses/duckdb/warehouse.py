@@ -1,10 +1,11 @@
 """DuckDB, embedded: a database file, a folder of Parquet and CSV files, or both, read-only.
 
 Arrow types are DuckDB's own, fixed for the whole result: integers as they are, HUGEINT ``decimal128(38, 0)``, DECIMAL
-``decimal128``, VARCHAR, UUID and JSON ``string``, BLOB ``binary``, DATE ``date32``, TIME ``time64``, TIMESTAMP in its
-own unit without a zone, TIMESTAMP WITH TIME ZONE ``timestamp[us, UTC]``, LIST, ARRAY, STRUCT and MAP as such. What
-Arrow would lose or garble arrives as DuckDB's text: ENUM, BIT, BIGNUM, UHUGEINT, INTERVAL, UNION, VARIANT, GEOMETRY and
-TIME WITH TIME ZONE; inside of another type these are refused. 'infinity' arrives as its unit's outermost count.
+``decimal128``, VARCHAR and UUID ``string``, JSON and VARIANT ``arrow.json``, BLOB ``binary``, DATE ``date32``, TIME
+``time64``, TIMESTAMP in its own unit without a zone, TIMESTAMP WITH TIME ZONE ``timestamp[us, UTC]``, LIST, ARRAY,
+STRUCT and MAP as such, JSON inside of them included. What Arrow would lose or garble arrives as DuckDB's text: ENUM,
+BIT, BIGNUM, UHUGEINT, INTERVAL, UNION, GEOMETRY and TIME WITH TIME ZONE; inside of another type these and VARIANT are
+refused. 'infinity' arrives as its unit's outermost count.
 
 Memory: a result streams, ``memory_limit_mib`` bounds what the query holds, the rest spills. Measured with 192 MiB, two
 threads and batches of 10,000 rows, as growth of the process's memory: scan of 2M rows x 10 columns 86 MiB; three tables
@@ -20,6 +21,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from shared.columns import column
 from shared.errors import ModelInvalid, SyncError
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import Position
@@ -28,12 +30,9 @@ from worker.warehouses.base import Label
 from worker.warehouses.duckdb.errors import query_failed
 from worker.warehouses.duckdb.files import RootedSql, root_files
 from worker.warehouses.duckdb.instance import Instance, acquire, release, resolve
+from worker.warehouses.duckdb.kinds import arrow_type, replacement, word
 from worker.warehouses.watch import Watch
 
-_AS_TEXT: Final = frozenset(
-    {"enum", "bit", "bignum", "uhugeint", "interval", "union", "variant", "geometry", "time with time zone"}
-)
-_NESTED: Final = frozenset({"list", "array", "struct", "map", "tuple"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INTERRUPT_EVERY_S: Final = 0.05
 
@@ -154,7 +153,10 @@ class _Run:
             )
             self._relation = self._without_loss(relation)
             with self._relation.limit(0).to_arrow_reader(1) as nothing:
-                self._schema = nothing.schema
+                self._schema = pa.schema(
+                    column(field.name, arrow_type(field.type, kind), word(kind))
+                    for field, kind in zip(nothing.schema, relation.types, strict=True)
+                )
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Start the query and give its rows."""
@@ -178,21 +180,19 @@ class _Run:
     def _next(self) -> pa.RecordBatch | None:
         with self._translated():
             try:
-                return self._reader.read_next_batch()
+                batch = self._reader.read_next_batch()
             except StopIteration:
                 return None
+            # DuckDB has no word for JSON in Arrow; the cast copies nothing.
+            columns = [
+                values if values.type == field.type else values.cast(field.type)
+                for values, field in zip(batch.columns, self._schema, strict=True)
+            ]
+            return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _without_loss(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-        casts = []
-        for name, kind in zip(relation.columns, relation.types, strict=True):
-            quoted = '"' + name.replace('"', '""') + '"'
-            if kind.id in _AS_TEXT:
-                casts.append(f"CAST({quoted} AS VARCHAR) AS {quoted}")
-            elif _holds_lossy(kind):
-                raise ModelInvalid(
-                    f"{self._label}: column {name!r} is {kind}, which cannot be read without loss; cast it in the data "
-                    "model, e.g. to JSON or VARCHAR, inside as well as outside"
-                )
+        columns = zip(relation.columns, relation.types, strict=True)
+        casts = list(filter(None, (replacement(name, kind, label=self._label) for name, kind in columns)))
         return relation.project(f"* REPLACE ({', '.join(casts)})") if casts else relation
 
     @contextmanager
@@ -213,9 +213,3 @@ class _Run:
             rooted=self._rooted,
             memory_limit_mib=self._memory_limit_mib,
         )
-
-
-def _holds_lossy(kind: Any) -> bool:
-    if kind.id not in _NESTED:
-        return kind.id in _AS_TEXT
-    return any(_holds_lossy(child) for name, child in kind.children if name != "size")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.catalog import Connection, ServiceProvider
+from shared.columns import JSON, warehouse_type
 from shared.errors import DeclarationInvalid, ModelInvalid, WarehouseBusy, WarehouseUnreachable
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import Window
@@ -279,6 +280,67 @@ def test_sums_and_uuids_and_json_arrive_exactly(database: Path) -> None:
         "struct": {"a": [1, None]},
         "map": [("k", 1)],
     }
+
+
+SEMISTRUCTURED = """
+    SELECT '{"a": 1.50}'::JSON AS json, ['"x"'::JSON, NULL] AS list, ['1'::JSON]::JSON[1] AS array,
+        {'j': 'null'::JSON, 'n': 1} AS struct, MAP {'k': '[1]'::JSON} AS map, [1.50, 2]::VARIANT AS variant,
+        '{"a": 1}'::VARCHAR AS text, ROW(1, 'true'::JSON) AS tuple, [['1'::JSON]] AS lists
+"""
+
+
+def test_json_arrives_as_json_inside_of_other_types_too(database: Path) -> None:
+    with opened(database.parent, database=database) as warehouse:
+        schema = warehouse.describe(columns_query(SEMISTRUCTURED, "duckdb"))
+        assert rows(warehouse, SEMISTRUCTURED) == [
+            {
+                "json": '{"a": 1.50}',
+                "list": ['"x"', None],
+                "array": ["1"],
+                "struct": {"j": "null", "n": 1},
+                "map": [("k", "[1]")],
+                "variant": "[1.50,2.00]",
+                "text": '{"a": 1}',
+                "tuple": {"element1": 1, "element2": "true"},
+                "lists": [["1"]],
+            }
+        ]
+    assert {field.name: field.type for field in schema} == {
+        "json": JSON,
+        "list": pa.list_(JSON),
+        "array": pa.list_(JSON, 1),
+        "struct": pa.struct([("j", JSON), ("n", pa.int32())]),
+        "map": pa.map_(pa.string(), JSON),
+        "variant": JSON,
+        "text": pa.string(),
+        "tuple": pa.struct([("element1", pa.int32()), ("element2", JSON)]),
+        "lists": pa.list_(pa.list_(JSON)),
+    }
+
+
+def test_columns_know_duckdbs_words_for_their_types_in_every_schema(database: Path) -> None:
+    model = (
+        "SELECT id, name, now() AS at, 1.5::DECIMAL(18, 3) AS d, 'a'::ENUM('a', 'b') AS e, '[]'::JSON AS j, NULL AS n, "
+        "[1::UTINYINT] AS l FROM demo.attr"
+    )
+    words = [
+        "BIGINT",
+        "VARCHAR",
+        "TIMESTAMP WITH TIME ZONE",
+        "DECIMAL(18,3)",
+        "ENUM",
+        "JSON",
+        "NULL",
+        "UTINYINT[]",
+        "UUID",
+    ]
+    query = windowed(model, dialect="duckdb", iterator=None, window=Window())
+    with opened(database.parent, database=database) as warehouse, warehouse.stream(query, batch_rows=400) as stream:
+        assert [warehouse_type(field) for field in warehouse.describe(columns_query(model, "duckdb"))] == words
+        assert [warehouse_type(field) for field in stream.schema] == words
+        batches = list(stream)
+    assert len(batches) == 3
+    assert all(batch.schema.equals(stream.schema, check_metadata=True) for batch in batches)
 
 
 def test_no_columns_is_no_model(database: Path) -> None:
