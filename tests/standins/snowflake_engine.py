@@ -1,4 +1,4 @@
-"""Queries of the Snowflake stand-in: run by fakesnow in threads of their own, ended early, and failing as Snowflake does.
+"""Queries of the Snowflake stand-in: run by fakesnow in threads of their own, cancelled, and failing like Snowflake's.
 
 fakesnow translates the SQL and DuckDB runs it; what goes wrong is put into the words and codes of Snowflake, as far as
 a driver reads them.
@@ -90,10 +90,7 @@ class Engine:
         """Fill in the columns of a query's result, or its failure; nothing runs."""
         cursor = self._fakesnow.connect(DATABASE, SCHEMA).cursor()
         try:
-            found = cursor._describe_only(query.sql)
-            if found is None:
-                raise NotImplementedError("only SELECT can be described")
-            query.columns = wire.describe(found, zoned_type)
+            query.columns = wire.describe(cursor._describe_only(query.sql) or (), zoned_type)
         except Exception as error:  # noqa: BLE001 - whatever the engine cannot do is a failure of the query
             query.failure = _failure(error, query.sql)
 

@@ -223,7 +223,7 @@ async def look(_: Request) -> Response:
 
 
 async def change(request: Request) -> Response:
-    """Change settings; what is not named is as at the start. Addresses of chunks given so far are forgotten on request."""
+    """Change settings: what is not named is as at the start. Chunks or sessions are forgotten on request."""
     asked = json.loads(await request.body())
     if asked.pop("forget_chunks", False):
         standin.chunks.clear()
@@ -333,7 +333,8 @@ def _session(request: Request) -> Session:
 
 
 def _token(request: Request) -> str:
-    return request.headers.get("Authorization", "").removeprefix('Snowflake Token="').removesuffix('"')
+    header: str = request.headers.get("Authorization", "")
+    return header.removeprefix('Snowflake Token="').removesuffix('"')
 
 
 async def _json(request: Request) -> Any:
@@ -378,4 +379,4 @@ if __name__ == "__main__":
     PORT: Final = int(sys.argv[1])
     PASSWORD: Final = os.environ["STANDIN_PASSWORD"]
     PUBLIC_KEY: Final[Any] = load_pem_public_key(os.environ["STANDIN_PUBLIC_KEY"].encode())
-    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="info", access_log=True)
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)
