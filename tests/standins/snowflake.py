@@ -36,7 +36,6 @@ from tests.standins.standin import Sizes
 ROOT: Final = Path(__file__).resolve().parents[2]
 PASSPHRASE: Final = "pass phrase"
 _READY_S: Final = 120
-_INTEGER: Final = pa.decimal128(38, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,12 @@ class SnowflakeStandin:
         "WHERE HASH(SEQ8()) = 3"
     )
     is_continuable: Final = True
-    tells_where_rows_fail: Final = False
-    arrives_as: Final = {"small": _INTEGER, "big": _INTEGER, "tags": JSON}
+    locates_failures: Final = False
+    held_otherwise: Final = {
+        "small": (pa.decimal128(38, 0), [-(2**15), 2**15 - 1, None]),
+        "big": (pa.decimal128(38, 0), [-(2**63), 2**63 - 1, None]),
+        "tags": (JSON, ["[]", '["a",null]', None]),
+    }
 
     def __init__(self, url: str, password: str, keys: Keys) -> None:
         self.url = url

@@ -84,7 +84,10 @@ class Engine:
         """Make a table, replacing one of that name."""
         with self._fakesnow.duck_conn.cursor() as cursor:
             cursor.register("loaded", table)
-            cursor.execute(f'CREATE OR REPLACE TABLE {DATABASE}.{SCHEMA}."{name}" AS FROM loaded')
+            lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
+            changed = ", ".join(f'to_json("{column}") AS "{column}"' for column in lists)
+            selected = f"SELECT * REPLACE ({changed})" if lists else "SELECT *"
+            cursor.execute(f'CREATE OR REPLACE TABLE {DATABASE}.{SCHEMA}."{name}" AS {selected} FROM loaded')
 
     def describe(self, query: Query, zoned_type: str) -> None:
         """Fill in the columns of a query's result, or its failure; nothing runs."""
@@ -102,7 +105,8 @@ class Engine:
             cursor = connection.cursor()
             cursor.execute(query.sql, binding_params=_values(query.bindings), server=True)
             query.columns = wire.describe(cursor._describe_last_sql(), zoned_type)
-            query.parts = wire.parts(cursor._arrow_table, query.columns, rows=part_rows)
+            indent = int(query.parameters.get("JSON_INDENT", 2))
+            query.parts = wire.parts(cursor._arrow_table, query.columns, rows=part_rows, indent=indent)
             query.rows = sum(part.rows for part in query.parts)
             query.status = "SUCCESS"
         except Exception as error:  # noqa: BLE001 - whatever the engine cannot do is a failure of the query

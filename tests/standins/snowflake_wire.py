@@ -64,10 +64,10 @@ def describe(columns: Sequence[tuple[Any, ...]], zoned_type: str) -> list[dict[s
     return [_described(str(column[0]), str(column[1]), zoned_type) for column in columns]
 
 
-def parts(table: pa.Table, columns: Sequence[Mapping[str, Any]], *, rows: int) -> list[Part]:
+def parts(table: pa.Table, columns: Sequence[Mapping[str, Any]], *, rows: int, indent: int) -> list[Part]:
     """Cut a result into parts of at most ``rows`` rows; there is always a first one, though it may be empty."""
     starts = range(0, max(table.num_rows, 1), rows)
-    return [_part(table.slice(start, rows), columns) for start in starts]
+    return [_part(table.slice(start, rows), columns, indent) for start in starts]
 
 
 def _described(name: str, duckdb_type: str, zoned_type: str) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def _described(name: str, duckdb_type: str, zoned_type: str) -> dict[str, Any]:
     raise NotImplementedError(f"the stand-in has no Snowflake type for {duckdb_type}")
 
 
-def _part(table: pa.Table, columns: Sequence[Mapping[str, Any]]) -> Part:
-    arrays = [_on_the_wire(table.column(at).combine_chunks(), column) for at, column in enumerate(columns)]
+def _part(table: pa.Table, columns: Sequence[Mapping[str, Any]], indent: int) -> Part:
+    arrays = [_on_the_wire(table.column(at).combine_chunks(), column, indent) for at, column in enumerate(columns)]
     fields = [
         pa.field(str(column["name"]), array.type, metadata=_metadata(column, array))
         for column, array in zip(columns, arrays, strict=True)
@@ -126,7 +126,7 @@ def _metadata(column: Mapping[str, Any], array: Any) -> dict[str, str]:
     return known
 
 
-def _on_the_wire(chunked: Any, column: Mapping[str, Any]) -> Any:
+def _on_the_wire(chunked: Any, column: Mapping[str, Any], indent: int) -> Any:
     array = pa.concat_arrays(chunked.chunks) if isinstance(chunked, pa.ChunkedArray) else chunked
     scale = int(column["scale"] or 0)
     match column["type"]:
@@ -141,14 +141,17 @@ def _on_the_wire(chunked: Any, column: Mapping[str, Any]) -> Any:
         case "text":
             return array.cast(pa.string())
         case "variant":
-            return pa.array([_pretty(text) for text in array.to_pylist()], pa.string())
+            return pa.array([_laid_out(text, indent) for text in array.to_pylist()], pa.string())
         case _:
             return array
 
 
-def _pretty(text: str | None) -> str | None:
-    """Show JSON with line ends and indents, as Snowflake does."""
-    return None if text is None else json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+def _laid_out(text: str | None, indent: int) -> str | None:
+    """Show JSON over several lines, as Snowflake does unless it is told not to."""
+    if text is None:
+        return None
+    separators = None if indent else (",", ":")
+    return json.dumps(json.loads(text), indent=indent or None, separators=separators, ensure_ascii=False)
 
 
 def _unscaled(array: Any, scale: int) -> Any:
