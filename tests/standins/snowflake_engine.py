@@ -178,6 +178,8 @@ def _failure(error: Exception, sql: str) -> Failure:
         return Failure("002140", "42601", f"{compiling}\nUnknown function {function[1].upper()}")
     if (value := re.search(r"Could not convert string '(.*)' to", told)) is not None:
         return Failure("100038", "22018", f"Numeric value '{value[1]}' is not recognized")
+    if (value := re.search(r"Could not cast value (\S+) to", told)) is not None:
+        return Failure("100039", "22003", f"Numeric value '{value[1]}' is out of representable range")
     if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in told:
         return CANCELLED
     return Failure("002043", "02000", f"{compiling}\n{told}")

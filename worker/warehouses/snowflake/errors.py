@@ -42,7 +42,7 @@ _CLIENT_TIMED_OUT: Final = "HYT00"
 
 _COMPILATION: Final = "SQL compilation error"
 _ACCESS: Final = "SQL access control error"
-_PLACE: Final = re.compile(r"(?:error )?line (?P<line>\d+) at position (?P<position>\d+)")
+_PLACE: Final = re.compile(r"(?:(?<=: )error )?line (?P<line>\d+) at position (?P<position>\d+)")
 _STATUS: Final = re.compile(r"(?:last|error) status:? (?P<status>\d{3})")
 _NO_SUCH_PLACE: Final = ("failed to lookup address", "Connection refused", "certificate", "corrupt message")
 """Words of the client about an address where Snowflake is not."""

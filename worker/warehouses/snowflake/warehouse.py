@@ -29,7 +29,7 @@ from worker.warehouses.snowflake.wire import announced
 from worker.warehouses.watch import Watch
 
 _FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 2.0
+_LONGEST_PAUSE_S: Final = 1.0
 _INTERRUPT_EVERY_S: Final = 1.0
 _NOW: Final = Query("SELECT CURRENT_TIMESTAMP() AS now")
 
