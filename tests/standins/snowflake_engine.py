@@ -91,7 +91,7 @@ class Engine:
 
     def describe(self, query: Query, zoned_type: str) -> None:
         """Fill in the columns of a query's result, or its failure; nothing runs."""
-        cursor = self._fakesnow.connect(DATABASE, SCHEMA).cursor()
+        cursor = self._connected().cursor()
         try:
             query.columns = wire.describe(cursor._describe_only(query.sql) or (), zoned_type)
         except Exception as error:  # noqa: BLE001 - whatever the engine cannot do is a failure of the query
@@ -99,7 +99,7 @@ class Engine:
 
     def run(self, query: Query, *, timeout_s: float, zoned_type: str, part_rows: int) -> None:
         """Run a query to its end, whatever that is."""
-        connection = self._fakesnow.connect(DATABASE, SCHEMA)
+        connection = self._connected()
         threading.Thread(target=_end_in_time, args=(query, connection._duck_conn.interrupt, timeout_s)).start()
         try:
             cursor = connection.cursor()
@@ -115,6 +115,12 @@ class Engine:
         finally:
             query.done.set()
             connection.close()
+
+    def _connected(self) -> Any:
+        connection = self._fakesnow.connect(DATABASE, SCHEMA)
+        # It takes every $name for a session variable, although it may be a name in quotes.
+        connection.variables.inline_variables = lambda sql: sql
+        return connection
 
 
 def _end_in_time(query: Query, interrupt: Callable[[], None], timeout_s: float) -> None:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Context
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 _ONE_INTEGER_UP_TO: Final = 7
 """The highest scale of a timestamp that travels as one integer."""
 _UTC_OFFSET: Final = 1440
+_EXACT: Final = Context(prec=76)
 _UNITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _PLAIN: Final = {
@@ -88,6 +90,8 @@ def _described(name: str, duckdb_type: str, zoned_type: str) -> dict[str, Any]:
     if (vector := re.fullmatch(r"(FLOAT|INTEGER)\[(\d+)\]", duckdb_type)) is not None:
         element = {"name": "", "type": "real" if vector[1] == "FLOAT" else "fixed", "nullable": False}
         return column | {"type": "vector", "vectorDimension": int(vector[2]), "fields": [element]}
+    if duckdb_type.endswith("[]"):
+        return column | {"type": "array"}
     if "INT" in duckdb_type:
         # INT, BIGINT, SMALLINT and so on are Snowflake's names for one type.
         return column | {"type": "fixed", "precision": 38, "scale": 0}
@@ -141,23 +145,25 @@ def _on_the_wire(chunked: Any, column: Mapping[str, Any], indent: int) -> Any:
         case "text":
             return array.cast(pa.string())
         case "variant":
-            return pa.array([_laid_out(text, indent) for text in array.to_pylist()], pa.string())
+            values = [None if text is None else json.loads(text) for text in array.to_pylist()]
+            return pa.array([_laid_out(value, indent) for value in values], pa.string())
+        case "array":
+            return pa.array([_laid_out(value, indent) for value in array.to_pylist()], pa.string())
         case _:
             return array
 
 
-def _laid_out(text: str | None, indent: int) -> str | None:
+def _laid_out(value: Any, indent: int) -> str | None:
     """Show JSON over several lines, as Snowflake does unless it is told not to."""
-    if text is None:
+    if value is None:
         return None
-    separators = None if indent else (",", ":")
-    return json.dumps(json.loads(text), indent=indent or None, separators=separators, ensure_ascii=False)
+    return json.dumps(value, indent=indent or None, separators=None if indent else (",", ":"), ensure_ascii=False)
 
 
 def _unscaled(array: Any, scale: int) -> Any:
     if not pa.types.is_decimal(array.type):
         return array.cast(pa.decimal128(38, 0))
-    digits = [None if value is None else int(value.scaleb(scale)) for value in array.to_pylist()]
+    digits = [None if value is None else int(value.scaleb(scale, _EXACT)) for value in array.to_pylist()]
     return pa.array(digits, pa.decimal128(38, 0))
 
 
