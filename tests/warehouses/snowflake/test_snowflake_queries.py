@@ -141,6 +141,27 @@ def test_a_vector_is_a_list(snowflake: Any, opened: Any) -> None:
         assert [row["V"] for row in rows(warehouse, all_of("SELECT v FROM vectors"))] == [[0.5, 1.5], None]
 
 
+def test_the_client_itself_reads_the_same_values(snowflake: Any, opened: Any) -> None:
+    moments = [datetime(1969, 12, 31, 23, 59, 59, 7, UTC), datetime(2026, 3, 1, tzinfo=UTC), None]
+    columns = {
+        "N": pa.array([-1, 2**40, None]),
+        "PRICE": pa.array([Decimal("-0.01"), Decimal("7.5"), None], pa.decimal128(12, 2)),
+        "LONG": pa.array([Decimal(10**30), Decimal(-1), None], pa.decimal128(38, 0)),
+        "LOCAL": pa.array(moments, pa.timestamp("us", "UTC")).cast(pa.timestamp("us")),
+        "LOCAL_NS": pa.array(moments, pa.timestamp("us", "UTC")).cast(pa.timestamp("ns")),
+        "INSTANT": pa.array(moments, pa.timestamp("us", "UTC")),
+        "OPENS": pa.array([0, 86_399_999_999, None], pa.time64("us")),
+    }
+    snowflake.load("mixed", pa.table(columns))
+    with opened() as warehouse, warehouse.stream(all_of("SELECT * FROM mixed"), batch_rows=10) as stream:
+        ours = pa.Table.from_batches(list(stream))
+        query_id = stream.position["query_id"]
+        (part,) = warehouse._connection.cursor().query_result(query_id).get_result_batches()
+        theirs = part.to_arrow(number_to_decimal=True)
+    for name in columns:
+        assert theirs.column(name).cast(ours.column(name).type).equals(ours.column(name)), name
+
+
 @pytest.mark.parametrize("part_rows", [1, 7, 1000])
 def test_rows_are_the_same_in_parts_of_any_size(snowflake: Any, opened: Any, part_rows: int) -> None:
     snowflake.change(part_rows=part_rows)

@@ -72,7 +72,7 @@ class Result:
         return cursor
 
     def _download(self, part: Any) -> list[pa.RecordBatch]:
-        # Not `to_arrow`, which converts with loss (`wire`); this is what it converts. Both are tested together.
+        # Not the public `to_arrow`, which converts with loss (see `wire`); this is what it would convert.
         pointer = part._fetch_arrow_stream_ptr(self._connection)  # noqa: SLF001 - see above
         with pa.RecordBatchReader._import_from_c(pointer) as reader:  # noqa: SLF001 - the way into Arrow for C streams
             batches = list(reader)

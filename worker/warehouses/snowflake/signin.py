@@ -137,8 +137,8 @@ def _session_parameters(query_timeout_s: float, label: Label) -> dict[str, Any]:
     return {
         "TIMEZONE": "UTC",
         "STATEMENT_TIMEOUT_IN_SECONDS": max(1, math.ceil(query_timeout_s)),
-        # A worker that died does not come back for its query.
-        "ABORT_DETACHED_QUERY": True,
+        # Nobody waits for a query's answer while it runs; an account may take that for a lost connection.
+        "ABORT_DETACHED_QUERY": False,
         # An account may cut results off after some rows, silently.
         "ROWS_PER_RESULTSET": 0,
         "CLIENT_RESULT_CHUNK_SIZE": _CHUNK_MIB,
