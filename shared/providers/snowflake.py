@@ -5,6 +5,7 @@ Source: mParticle, Warehouse Sync API v2, connection ``config`` of Snowflake; ``
 
 import re
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -12,10 +13,15 @@ from shared.fields import Declared, Name, SecretReference
 from shared.providers.endpoint import Endpoint, host_of
 
 _DOMAIN: Final = ".snowflakecomputing.com"
+_DOMAIN_IN_CHINA: Final = ".snowflakecomputing.cn"
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def _account(text: str) -> str:
+    if text.endswith(_DOMAIN_IN_CHINA):
+        raise ValueError(
+            f"expected what stands before {_DOMAIN_IN_CHINA}; name the whole address, https://{text}, as `endpoint`"
+        )
     account = text.removesuffix(_DOMAIN)
     if not _ACCOUNT.fullmatch(account):
         raise ValueError(
@@ -29,6 +35,12 @@ def _region(text: str) -> str:
     if not _ACCOUNT.fullmatch(text):
         raise ValueError("expected a region like us-east-1 or us-central1.gcp")
     return text
+
+
+def _endpoint(address: str) -> str:
+    if urlsplit(address).path.strip("/"):
+        raise ValueError("expected an address without a path, like https://abc.privatelink.snowflakecomputing.com")
+    return address.rstrip("/")
 
 
 class SnowflakeConfig(Declared):
@@ -53,7 +65,7 @@ class SnowflakeConfig(Declared):
     storage_integration: Name | None = Field(None, description="mParticle's; kept, and not used by a direct reader")
     aws_iam_user_arn: Name | None = Field(None, description="the same")
     aws_external_id: Name | None = Field(None, description="the same")
-    endpoint: Endpoint | None = Field(
+    endpoint: Annotated[Endpoint, AfterValidator(_endpoint)] | None = Field(
         None, description="instead of the account's own address: private link, test server"
     )
 

@@ -23,6 +23,8 @@ class Subject:
         self.failing = standin.failing
         self.endless = standin.endless
         self.sizes = standin.sizes
+        self.held_otherwise = getattr(standin, "held_otherwise", {})
+        self.locates_failures = getattr(standin, "locates_failures", True)
 
     def opened(self, *, query_timeout_s: float = 60) -> AbstractContextManager[Warehouse]:
         return self._opened(query_timeout_s)

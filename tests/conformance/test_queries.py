@@ -65,7 +65,8 @@ def test_an_empty_result_has_a_schema_and_no_rows(subject: Any, warehouse: Wareh
 def test_counting_counts(subject: Any, warehouse: Warehouse) -> None:
     query = count_query(subject.numbers(4321), dialect=warehouse.dialect, iterator=None, window=Window())
     with warehouse.stream(query, batch_rows=10) as stream:
-        assert [row for batch in stream for row in batch.to_pylist()] == [{"row_count": 4321}]
+        rows = [row for batch in stream for row in batch.to_pylist()]
+    assert [{name.lower(): value for name, value in row.items()} for row in rows] == [{"row_count": 4321}]
 
 
 def test_the_clock_is_the_warehouses_in_utc(warehouse: Warehouse) -> None:
@@ -95,7 +96,7 @@ def test_sql_that_the_warehouse_refuses_is_told_in_its_own_words(warehouse: Ware
     ):
         with pytest.raises(ModelInvalid) as refused:
             ask()
-        assert named in str(refused.value)
+        assert named in str(refused.value).lower()  # Some warehouses know names in upper case only.
         assert "run 7" in str(refused.value)
 
 
@@ -104,7 +105,7 @@ def test_a_failing_row_tells_its_place_and_never_its_value(subject: Any, warehou
     query = all_of(subject.failing(at=at, count=300_000, secret=VALUE), warehouse)
     with pytest.raises(ModelInvalid) as failed:
         ids(warehouse, query)
-    assert "line 2" in str(failed.value)
+    assert "line 2" in str(failed.value) or not subject.locates_failures
     assert VALUE not in "".join(traceback.format_exception(failed.value))
 
 

@@ -21,7 +21,12 @@ class Sizes:
 
 
 class Standin(Protocol):
-    """A running server that a vendor's unmodified client talks to, or an embedded warehouse."""
+    """A running server that a vendor's unmodified client talks to, or an embedded warehouse.
+
+    One that differs from the others says so, in attributes that these need not have: ``held_otherwise``, which columns
+    of ``test_types`` arrive in another type or as other values, and these; ``locates_failures``, false where a row that
+    fails is not told with its place in the query.
+    """
 
     name: str
     sizes: Sizes
