@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -111,7 +110,7 @@ class RedshiftStandin:
         """Give the application names of our sessions."""
         with self.administer() as session:
             found = session.execute(
-                "SELECT application_name FROM pg_stat_activity "  # type: ignore[arg-type]
+                "SELECT application_name FROM pg_stat_activity "
                 f"WHERE application_name LIKE 'warehouse-sync%' AND {condition}"
             )
             return [str(name) for (name,) in found]

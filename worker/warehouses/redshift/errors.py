@@ -36,8 +36,9 @@ _NO_SUCH_DATABASE: Final = "3D000"
 _RIGHTS: Final = "42501"
 _READ_ONLY: Final = "25006"
 _CANCELLED: Final = "57014"
-_ABOUT_THE_QUERY: Final = ("42", "0A", "3D", "3F", "08P01", "54", "34")
+_ABOUT_THE_QUERY: Final = ("42", "0A", "3D", "3F", "54")
 """Classes that arise while a query is analysed: their words name columns, tables and functions."""
+_PARAMETERS: Final = "08P01"
 _BUSY: Final = ("08", "40", "53", "55", "57", "58")
 """Connections, conflicts, resources, locks, operators and the system: over some time later."""
 _INTERNAL: Final = "XX"
@@ -64,43 +65,29 @@ class _Told:
     position: int | None
     numbers: str
 
+    @property
+    def is_internal(self) -> bool:
+        return self.state.startswith(_INTERNAL)
+
     def is_of(self, states: tuple[str, ...]) -> bool:
         return self.state.startswith(states)
 
 
 def sign_in_failed(error: Exception, *, label: Label, connection_id: str, config: RedshiftConfig) -> SyncError:
-    """Translate an error of signing in or of preparing a session."""
+    """Translate an error of signing in, or of a session's own questions."""
     who = f"{label}: connection {connection_id!r}"
     told = _read(error)
-    if told is not None:
-        if told.is_of(_REFUSED_SIGN_IN):
-            return CredentialsRefused(
-                f"{who}: Redshift refuses the sign-in of {config.user!r}: {told.words}; correct user, password or tls"
-            )
-        if told.state == _NO_SUCH_DATABASE:
-            return WarehouseUnreachable(f"{who}: {told.words}; correct `database`")
-        if told.state == _RIGHTS:
-            return RightsMissing(f"{who}: {told.words}")
-        return WarehouseBusy(f"{who}: Redshift lets nobody in now ({told.state}): {told.words}")
-    place = f"{config.host}:{config.port}"
-    match _cause(error):
-        case ssl.SSLCertVerificationError() as cause:
-            return WarehouseUnreachable(
-                f"{who}: the certificate of {place} is not trusted: {cause.verify_message or cause.reason}; correct "
-                "`host` (tls: verify-ca does not ask for the host's name), or add the issuer to the certificates that "
-                "this worker trusts (SSL_CERT_FILE)"
-            )
-        case ssl.SSLError() as cause:
-            return WarehouseUnreachable(f"{who}: {place} does not speak TLS as expected ({cause.reason}); check `port`")
-        case socket.gaierror() as cause if cause.errno != socket.EAI_AGAIN:
-            return WarehouseUnreachable(f"{who}: there is no host {config.host}; correct `host`")
-        case redshift_connector.InterfaceError() as cause if "refuses SSL" in str(cause):
-            return WarehouseUnreachable(f"{who}: {place} offers no TLS; correct host and port, or declare tls: off")
-        case cause:
-            return WarehouseBusy(
-                f"{who}: {place} does not answer ({_kind(cause)}); it is tried again. If it stays so, resume the "
-                "cluster, correct host and port, or let this worker in (security group, public access)"
-            )
+    if told is None:
+        return _not_reached(_cause(error), who, config)
+    if told.is_of(_REFUSED_SIGN_IN):
+        return CredentialsRefused(
+            f"{who}: Redshift refuses the sign-in of {config.user!r}: {told.words}; correct user, password or tls"
+        )
+    if told.state == _NO_SUCH_DATABASE:
+        return WarehouseUnreachable(f"{who}: {told.words}; correct `database`")
+    if told.state == _RIGHTS:
+        return RightsMissing(f"{who}: {told.words}")
+    return WarehouseBusy(f"{who}: Redshift lets nobody in now (SQLSTATE {told.state}): {told.words}")
 
 
 def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, is_reading: bool) -> SyncError:
@@ -116,20 +103,59 @@ def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, i
     told = _read(error)
     if told is None:
         return WarehouseBusy(f"{label}: the connection to Redshift broke off ({_kind(_cause(error))})")
-    place = _place(told.position, query, prefix)
+    if told.state == _CANCELLED:
+        return _cancelled(told, label)
+    if told.state == _PARAMETERS:
+        return ModelInvalid(f"{label}: the data model's SQL holds a parameter such as $1, and may not: {told.words}")
+    if told.is_of(_BUSY) or _BUSY_WORDS.search(told.words if told.is_internal else ""):
+        return WarehouseBusy(f"{label}: Redshift broke off the query (SQLSTATE {told.state}{told.numbers})")
+    return _refused(told, _place(told.position, query, prefix), label, is_reading=is_reading)
+
+
+def is_fetch_too_large(error: Exception) -> bool:
+    """Whether a FETCH asked for more rows than a cluster of one node gives at once."""
+    told = _read(error)
+    return told is not None and _FETCH_TOO_LARGE.search(told.words) is not None
+
+
+def _not_reached(cause: BaseException, who: str, config: RedshiftConfig) -> SyncError:
+    place = f"{config.host}:{config.port}"
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return WarehouseUnreachable(
+                f"{who}: the certificate of {place} is not trusted: {cause.verify_message or cause.reason}; correct "
+                "`host` (tls: verify-ca does not ask for the host's name), or add the issuer to the certificates that "
+                "this worker trusts (SSL_CERT_FILE)"
+            )
+        case ssl.SSLError():
+            return WarehouseUnreachable(f"{who}: {place} does not speak TLS as expected ({cause.reason}); check `port`")
+        case socket.gaierror() if cause.errno != socket.EAI_AGAIN:
+            return WarehouseUnreachable(f"{who}: there is no host {config.host}; correct `host`")
+        case redshift_connector.InterfaceError() if "refuses SSL" in str(cause):
+            return WarehouseUnreachable(f"{who}: {place} offers no TLS; correct host and port, or declare tls: off")
+        case _:
+            return WarehouseBusy(
+                f"{who}: {place} does not answer ({_kind(cause)}); it is tried again. If it stays so, resume the "
+                "cluster, correct host and port, or let this worker in (security group, public access)"
+            )
+
+
+def _cancelled(told: _Told, label: Label) -> SyncError:
+    if _TIMEOUT_WORDS.search(told.words):
+        return QueryTimedOut(
+            f"{label}: Redshift ended the query at a time limit of its own; raise the statement_timeout of the user or "
+            "the queue, or make the query read less"
+        )
+    return WarehouseBusy(f"{label}: somebody cancelled the query in Redshift, a person or a rule of its queue")
+
+
+def _refused(told: _Told, place: str, label: Label, *, is_reading: bool) -> SyncError:
     if told.state == _RIGHTS:
         return RightsMissing(
-            f"{label}: Redshift refuses{place}: {told.words}; grant it, e.g. GRANT SELECT ON ... TO ..."
+            f"{label}: Redshift refuses to show{place}: {told.words}; grant it, e.g. GRANT SELECT ON ... TO ..."
         )
     if told.state == _READ_ONLY:
         return ModelInvalid(f"{label}: the data model's SQL may only read: {told.words}")
-    if told.state == _CANCELLED:
-        if _TIMEOUT_WORDS.search(told.words):
-            return QueryTimedOut(
-                f"{label}: Redshift ended the query at a time limit of its own; raise the statement_timeout of the "
-                "user or the queue, or make the query read less"
-            )
-        return WarehouseBusy(f"{label}: somebody cancelled the query in Redshift, a person or a rule of its queue")
     if told.is_of(_ABOUT_THE_QUERY) and not is_reading:
         return ModelInvalid(f"{label}: Redshift refuses the data model's SQL{place}: {told.words}")
     if _CURSOR_TOO_LARGE.search(told.words):
@@ -137,18 +163,10 @@ def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, i
             f"{label}: the result is larger than a cursor of this cluster may hold{told.numbers}; make the query read "
             "less (an incremental pipeline reads windows), or use larger nodes"
         )
-    if told.is_of(_BUSY) or (told.is_of((_INTERNAL,)) and _BUSY_WORDS.search(told.words)):
-        return WarehouseBusy(f"{label}: Redshift broke off the query (SQLSTATE {told.state}{told.numbers})")
     return ModelInvalid(
         f"{label}: the data model's SQL fails{place} with SQLSTATE {told.state}{told.numbers}. Redshift's words are not "
         "shown, as they may quote a row; make the SQL bear such rows, or run it in Redshift to read them"
     )
-
-
-def is_fetch_too_large(error: Exception) -> bool:
-    """Whether a FETCH asked for more rows than a cluster of one node gives at once."""
-    told = _read(error)
-    return told is not None and _FETCH_TOO_LARGE.search(told.words) is not None
 
 
 def _read(error: Exception) -> _Told | None:

@@ -12,9 +12,9 @@ from shared.errors import ModelInvalid
 from shared.sql import Bound, Query
 from worker.warehouses.base import Label, Position
 from worker.warehouses.conform import conform
+from worker.warehouses.redshift.columns import Column, column_of
 from worker.warehouses.redshift.errors import CLIENT_ERRORS, is_fetch_too_large, query_failed
 from worker.warehouses.redshift.session import Session
-from worker.warehouses.redshift.types import Column, column_of
 from worker.warehouses.watch import Watch
 
 _DESCRIBE: Final = "SELECT * FROM (\n"

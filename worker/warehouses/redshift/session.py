@@ -2,7 +2,7 @@
 
 The client (redshift-connector 2.2) is told to speak its plainest protocol, in which Redshift answers like the
 PostgreSQL it descends from, and to hand dates, times, timestamps and numbers over as they came: its own conversions
-clamp years it cannot say, shift dates before 1582 and lose microseconds. ``types`` makes Arrow of them.
+clamp years it cannot say, shift dates before 1582 and lose microseconds. ``columns`` makes Arrow of them.
 """
 
 import re
@@ -18,8 +18,8 @@ from redshift_connector.utils.oids import RedshiftOID
 
 from shared.providers.redshift import RedshiftConfig
 from worker.warehouses.base import Label
+from worker.warehouses.redshift.columns import RECEIVED, Described
 from worker.warehouses.redshift.errors import CLIENT_ERRORS
-from worker.warehouses.redshift.types import RECEIVED, Described
 
 _KEEPALIVE_IDLE_S: Final = 30
 _KEEPALIVE_INTERVAL_S: Final = 10
@@ -122,7 +122,7 @@ class Session:
             self._client.close()
 
 
-class _Client(redshift_connector.Connection):
+class _Client(redshift_connector.Connection):  # type: ignore[misc]
     """The vendor's connection, which also closes its socket when signing in fails."""
 
     def __init__(self, sign_in: SignIn) -> None:
