@@ -34,6 +34,7 @@ DATABASE: Final = "mp"
 Tls = Literal["verify-full", "verify-ca", "off"]
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
+_OUR_SESSIONS: Final = "FROM pg_stat_activity WHERE application_name LIKE 'warehouse-sync%'"
 _WHAT_REDSHIFT_HAS: Final = """
 CREATE FUNCTION getdate() RETURNS timestamp LANGUAGE sql AS
   $$ SELECT date_trunc('second', clock_timestamp() AT TIME ZONE 'UTC') $$;
@@ -109,11 +110,13 @@ class RedshiftStandin:
     def sessions(self, condition: str = "true") -> list[str]:
         """Give the application names of our sessions."""
         with self.administer() as session:
-            found = session.execute(
-                "SELECT application_name FROM pg_stat_activity "
-                f"WHERE application_name LIKE 'warehouse-sync%' AND {condition}"
-            )
+            found = session.execute(sql.SQL(f"SELECT application_name {_OUR_SESSIONS} AND {condition}"))
             return [str(name) for (name,) in found]
+
+    def end_sessions(self) -> None:
+        """End our sessions, whatever they do."""
+        with self.administer() as session:
+            session.execute(sql.SQL(f"SELECT pg_terminate_backend(pid) {_OUR_SESSIONS}"))
 
     @contextmanager
     def administer(self) -> Iterator[psycopg.Connection]:

@@ -70,6 +70,8 @@ class _Connection(BaseRequestHandler):
     def handle(self) -> None:
         faults = self.server.faults
         with suppress(OSError, EOFError), socket.create_connection((HOST, self.server.upstream_port)) as upstream:
+            for end in (self.request, upstream):  # What is handed on in pieces must not wait for being acknowledged.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             size = self._read(4)
             startup = size + self._read(struct.unpack("!i", size)[0] - 4)
             if faults.is_silent:

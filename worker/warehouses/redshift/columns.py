@@ -95,11 +95,9 @@ def column_of(described: Described, *, label: Label) -> Column:
         word, arrow_type, to_arrow = _PLAIN[oid]
         return Column(column(name, arrow_type, word), to_arrow)
     word, cure = _REFUSED.get(
-        oid, (f"of a type that is not read (OID {oid})", "cast it, e.g. to VARCHAR (a HLLSKETCH: HLL_CARDINALITY(...))")
+        oid, (f"of a type with the OID {oid}", "cast it to VARCHAR (HLL_CARDINALITY of a sketch)")
     )
-    raise ModelInvalid(
-        f"{label}: column {name!r} is {word}, which cannot be read without loss; {cure} in the data model"
-    )
+    raise ModelInvalid(f"{label}: column {name!r} is {word}, which is not read; {cure} in the data model")
 
 
 def _numeric(name: str, modifier: int, label: Label) -> Column:

@@ -164,7 +164,7 @@ def _refused(told: _Told, place: str, label: Label, *, is_reading: bool) -> Sync
             "less (an incremental pipeline reads windows), or use larger nodes"
         )
     return ModelInvalid(
-        f"{label}: the data model's SQL fails{place} with SQLSTATE {told.state}{told.numbers}. Redshift's words are not "
+        f"{label}: the data model's SQL fails{place} (SQLSTATE {told.state}{told.numbers}). Redshift's words are not "
         "shown, as they may quote a row; make the SQL bear such rows, or run it in Redshift to read them"
     )
 

@@ -88,14 +88,13 @@ class Session:
         Integers are sent as a column of the type ``integers`` has them where they fit, else as BIGINT, and not, as the
         client would, in the smallest type that holds them.
         """
-        oid, end = _INTEGERS.get(integers, (RedshiftOID.BIGINT, 2**63))
-        fits = all(-end <= value < end for value in values if isinstance(value, int))
-        self._client.py_types[int] = self._client.py_types[oid if fits else RedshiftOID.BIGINT]
-        self._cursor.execute(Verbatim(statement), list(values) or None, merge_socket_read=True)
+        self._run(statement, values, integers=integers)
 
     def rows(self, statement: str) -> tuple[list[Any], ...]:
-        """Run one statement and give all of its rows."""
-        self.execute(statement)
+        """Run one statement that gives rows, and give them all."""
+        # Fewer, larger reads. Not for others: after a ROLLBACK the client closes what it prepared in the middle of
+        # reading the answer, and waits for ever for what it has read already.
+        self._run(statement, are_reads_merged=True)
         rows: tuple[list[Any], ...] = self._cursor.fetchall()
         return rows
 
@@ -120,6 +119,14 @@ class Session:
         """Sign out, which also ends a transaction and its cursor; repeating it is fine."""
         with suppress(*CLIENT_ERRORS):
             self._client.close()
+
+    def _run(
+        self, statement: str, values: Sequence[object] = (), *, integers: str = "", are_reads_merged: bool = False
+    ) -> None:
+        oid, end = _INTEGERS.get(integers, (RedshiftOID.BIGINT, 2**63))
+        fits = all(-end <= value < end for value in values if isinstance(value, int))
+        self._client.py_types[int] = self._client.py_types[oid if fits else RedshiftOID.BIGINT]
+        self._cursor.execute(Verbatim(statement), list(values) or None, merge_socket_read=are_reads_merged)
 
 
 class _Client(redshift_connector.Connection):  # type: ignore[misc]

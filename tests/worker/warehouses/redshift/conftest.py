@@ -49,6 +49,7 @@ def warehouse(opened: Opened) -> Iterator[Warehouse]:
 def wire(redshift: RedshiftStandin) -> Iterator[Wire]:
     with wire_to(redshift.port) as wire:
         yield wire
+    redshift.end_sessions()  # A server does not notice by itself that a connection was cut.
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redshift_connector
 
 from sandbox.ports import free_port
 from shared.errors import CredentialsRefused, SyncError, WarehouseBusy, WarehouseUnreachable
@@ -49,9 +50,7 @@ def test_a_closed_port_may_open_again(opened: Callable[..., Any]) -> None:
     assert f"127.0.0.1:{port} does not answer (ConnectionRefusedError" in refusal(opened, WarehouseBusy, port=port)
 
 
-def test_a_silent_server_is_given_up(
-    opened: Callable[..., Any], wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_is_given_up(opened: Callable[..., Any], wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redshift_warehouse, "_SIGN_IN_TIMEOUT_S", 1)
     wire.faults.is_silent = True
     assert "does not answer (TimeoutError" in refusal(opened, WarehouseBusy, port=wire.port)
@@ -77,8 +76,6 @@ def test_the_servers_own_words_say_why_nobody_gets_in(
     ("number", "kind"), [(socket.EAI_NONAME, WarehouseUnreachable), (socket.EAI_AGAIN, WarehouseBusy)]
 )
 def test_an_unknown_host_is_unreachable_and_a_dumb_name_server_is_busy(number: int, kind: type[SyncError]) -> None:
-    import redshift_connector
-
     error = redshift_connector.InterfaceError("communication error", socket.gaierror(number, "whatever"))
     config = RedshiftConfig(host="no.such.host", database="d", user="u", password="env:P")
     failure = sign_in_failed(error, label=Label("run 7"), connection_id="c", config=config)
