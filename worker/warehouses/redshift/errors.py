@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import redshift_connector
+from scramp import ScramException  # type: ignore[import-untyped]
 
 from shared.errors import (
     CredentialsRefused,
@@ -28,7 +29,15 @@ from shared.providers.redshift import RedshiftConfig
 from shared.sql import Query
 from worker.warehouses.base import Label
 
-CLIENT_ERRORS: Final = (redshift_connector.Error, OSError, struct.error, ValueError, LookupError, AttributeError)
+CLIENT_ERRORS: Final = (
+    redshift_connector.Error,
+    ScramException,
+    OSError,
+    struct.error,
+    ValueError,
+    LookupError,
+    AttributeError,
+)
 """What the client raises; the last four where a message breaks off in its middle, or the socket is closed under it."""
 
 _REFUSED_SIGN_IN: Final = ("28",)
@@ -100,6 +109,8 @@ def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, i
         prefix: what the statement holds before the query's text.
         is_reading: whether rows were being read, so that words may quote them.
     """
+    if isinstance(error, UnicodeDecodeError):
+        return ModelInvalid(f"{label}: a row holds text that is not UTF-8; repair it, or leave it out of the model")
     told = _read(error)
     if told is None:
         return WarehouseBusy(f"{label}: the connection to Redshift broke off ({_kind(_cause(error))})")

@@ -59,7 +59,7 @@ class Run:
         self._has_failed = False
         self._is_reading = False
         self._columns: list[Column] = []
-        session.wait_as_long_as_it_takes()
+        session.answer_within(None)
         self._watch = Watch(self._interrupt, label=label, timeout_s=timeout_s, interrupt_every_s=_INTERRUPT_EVERY_S)
 
     @property

@@ -38,7 +38,7 @@ _INTEGERS: Final = {
 class SignIn:
     """How to sign in, and what the warehouse's history of sessions and queries shows.
 
-    ``timeout_s`` bounds each step of signing in, and each answer to statements that only take a moment.
+    ``timeout_s`` bounds each step of signing in.
     """
 
     config: RedshiftConfig
@@ -105,9 +105,9 @@ class Session:
             for column in self._cursor.ps["row_desc"]
         ]
 
-    def wait_as_long_as_it_takes(self) -> None:
-        """Let statements take their time from now on: whoever watches them breaks the session off."""
-        self._client._usock.settimeout(None)  # noqa: SLF001 - see the module's docstring
+    def answer_within(self, seconds: float | None) -> None:
+        """Say how long to wait for each answer from now on; None: whoever watches will break the session off."""
+        self._client._usock.settimeout(seconds)  # noqa: SLF001 - see the module's docstring
 
     def break_off(self) -> None:
         """Cut the connection: whoever waits for an answer stops waiting. Repeating it is fine."""

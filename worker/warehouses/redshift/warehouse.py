@@ -22,6 +22,8 @@ from worker.warehouses.redshift.run import Run
 from worker.warehouses.redshift.session import Session, SignIn
 
 _SIGN_IN_TIMEOUT_S: Final = 20
+_ANSWER_TIMEOUT_S: Final = 60
+"""For questions that only take the leader node a moment."""
 _GRACE_S: Final = 10
 """How much later than us the warehouse ends a query by itself: it does so only where this process no longer can."""
 _SERVER_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -122,6 +124,7 @@ class RedshiftWarehouse:
     @contextmanager
     def _asking(self) -> Iterator[Session]:
         session = self._taken()
+        session.answer_within(_ANSWER_TIMEOUT_S)
         is_clean = False
         try:
             yield session

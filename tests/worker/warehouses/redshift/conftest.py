@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,8 +18,7 @@ Opened = Callable[..., AbstractContextManager[Warehouse]]
 
 @pytest.fixture
 def redshift(standins: Standins, monkeypatch: pytest.MonkeyPatch) -> RedshiftStandin:
-    standin = standins["redshift"]
-    assert isinstance(standin, RedshiftStandin)
+    standin = cast("RedshiftStandin", standins["redshift"])
     for name, value in standin.variables().items():
         monkeypatch.setenv(name, value)
     return standin

@@ -13,8 +13,9 @@ from shared.run import Window
 from shared.sql import Query, columns_query, windowed
 from tests.standins.redshift import RedshiftStandin
 from tests.standins.redshift_wire import Wire
-from worker.warehouses.base import Warehouse
+from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.redshift import run as redshift_run
+from worker.warehouses.redshift.errors import query_failed
 
 VALUE = "alice@example.com"
 DETAIL = """
@@ -37,9 +38,11 @@ def wired(wire: Wire, opened: Callable[..., Any]) -> Iterator[Warehouse]:
 
 
 def test_a_table_that_may_not_be_read_is_a_missing_right(warehouse: Warehouse, rows: Callable[..., Any]) -> None:
-    for ask in (lambda m: rows(warehouse, m), lambda m: warehouse.describe(columns_query(m, "redshift"))):
-        with pytest.raises(RightsMissing, match=r"permission denied for table pg_authid.*GRANT SELECT"):
-            ask("SELECT rolname FROM pg_authid")
+    model = "SELECT rolname FROM pg_authid"
+    with pytest.raises(RightsMissing, match=r"permission denied for table pg_authid.*GRANT SELECT"):
+        warehouse.describe(columns_query(model, "redshift"))
+    with pytest.raises(RightsMissing, match="pg_authid"):
+        rows(warehouse, model)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,6 @@ def test_no_error_quotes_a_row(warehouse: Warehouse, rows: Callable[..., Any], m
     ],
 )
 def test_what_redshift_says_becomes_what_to_do(
-    redshift: RedshiftStandin,
     wired: Warehouse,
     wire: Wire,
     rows: Callable[..., Any],
@@ -106,9 +108,16 @@ def test_what_redshift_says_becomes_what_to_do(
 ) -> None:
     wire.faults.statements[statement] = fields
     with pytest.raises(kind, match=words) as failed:
-        rows(wired, redshift.numbers(5))
+        rows(wired, "SELECT 1 AS id")
     assert VALUE not in "".join(traceback.format_exception(failed.value))
-    assert len(rows(wired, redshift.numbers(5))) == 5
+    assert rows(wired, "SELECT 1 AS id") == [{"id": 1}]
+
+
+def test_text_that_is_no_text_is_the_models_to_repair() -> None:
+    error = UnicodeDecodeError("utf-8", VALUE.encode(), 0, 1, "invalid start byte")
+    failure = query_failed(error, label=Label("run 7"), query=Query("SELECT 1"), prefix="", is_reading=True)
+    assert isinstance(failure, ModelInvalid)
+    assert VALUE not in str(failure)
 
 
 @pytest.mark.parametrize("cut_after_bytes", [3000, 50_000, 50_001, 50_003, 50_007])

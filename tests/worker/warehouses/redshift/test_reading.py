@@ -23,7 +23,6 @@ from tests.standins.redshift_wire import Wire
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.redshift import warehouse as redshift_warehouse
 from worker.warehouses.redshift.session import _shown
-from worker.warehouses.registry import open_warehouse
 
 LOW, HIGH = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
 EXAMPLE = """
@@ -271,10 +270,8 @@ def test_the_client_logs_nothing(
 
 def test_reading_needs_no_more_memory_for_more_rows(redshift: RedshiftStandin, warehouse: Warehouse) -> None:
     query = windowed(redshift.numbers(60_000), dialect="redshift", iterator=None, window=Window())
-    sizes = []
     with warehouse.stream(query, batch_rows=5000) as stream:
-        for _ in stream:
-            sizes.append(pa.total_allocated_bytes())
+        sizes = [pa.total_allocated_bytes() for _ in stream]
     assert max(sizes) < 2 * sizes[0] + 2**20
 
 

@@ -31,7 +31,7 @@ def test_a_wrong_password_is_told_without_showing_it(
     opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PASSWORD, "a-wrong-secret")
-    with pytest.raises(CredentialsRefused, match="'subject'.*'warehouse_sync'") as refused, opened():
+    with pytest.raises(CredentialsRefused, match=r"'subject'.*'warehouse_sync'") as refused, opened():
         pass
     assert "a-wrong-secret" not in "".join(traceback.format_exception(refused.value))
     assert "run 7" in str(refused.value)

@@ -11,8 +11,8 @@ from redshift_connector.utils.oids import RedshiftOID as Oid
 
 from shared.columns import JSON, warehouse_type
 from shared.errors import ModelInvalid
-from shared.mapping.meanings import why_not
 from shared.mapping.destinations import ValueType
+from shared.mapping.meanings import why_not
 from shared.run import Window
 from shared.sql import columns_query, windowed
 from tests.standins.redshift import RedshiftStandin
