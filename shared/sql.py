@@ -23,10 +23,10 @@ _PARAMETER: Final[Mapping[str, str]] = {
     "duckdb": "${name}",
     "snowflake": "?",
     "bigquery": "@{name}",
-    "redshift": "?",
+    "redshift": "${number}",
     "databricks": ":{name}",
 }
-"""How a dialect's client writes a bound parameter; a dialect that is not here is not connected."""
+"""How a bound parameter is written, by name or by its number from 1; a dialect that is not here is not connected."""
 
 _WRITES: Final = (
     exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter, exp.Into,
@@ -161,7 +161,8 @@ def _inside(window: Window, iterator: Iterator | None, dialect: str) -> tuple[st
         if iterator is None:
             raise ValueError("a window with bounds needs an iterator")
         parameters[name] = Bound(bound_value(instant, iterator.type, iterator.zone), iterator.warehouse_type)
-        conditions.append(f"{_column(iterator, dialect)} {operator} {_PARAMETER[dialect].format(name=name)}")
+        parameter = _PARAMETER[dialect].format(name=name, number=len(parameters))
+        conditions.append(f"{_column(iterator, dialect)} {operator} {parameter}")
     if iterator is None or not conditions:
         return "", {}
     condition = " AND ".join(conditions)

@@ -90,11 +90,5 @@ def _shared_destinations(columns: list[Any], destinations: list[Destination]) ->
     ]
 
 
-def _typed(field: Any) -> str:
-    """Name a column's type as the warehouse does, and as Arrow does where that is another word."""
-    word = warehouse_type(field)
-    return word if word == str(field.type) else f"{word}, read as {field.type}"
-
-
 def _shown(name: str) -> str:
     return repr(name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…")

@@ -12,7 +12,10 @@ from shared.fields import Declared, Name, SecretReference
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _ROLE: Final = re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+")
-_DOMAINS: Final = (".redshift.amazonaws.com", ".redshift-serverless.amazonaws.com", ".amazonaws.com.cn")
+_DOMAINS: Final = tuple(
+    f".{service}.amazonaws.com{country}" for service in ("redshift", "redshift-serverless") for country in ("", ".cn")
+)
+"""Redshift's own, and not all of AWS's: there, anybody's machine has a name."""
 
 
 def _host(text: str) -> str:
@@ -36,16 +39,17 @@ class RedshiftConfig(Declared):
     host: Annotated[str, AfterValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65535)] = 5439
     database: Name
-    user: Name
+    user: Annotated[Name, Field(description="one that may only read what the data models name")]
     password: SecretReference
     aws_iam_role_arn: Annotated[str, AfterValidator(_role)] | None = Field(
         None, description="mParticle's, for UNLOAD; kept, and not used by a direct reader"
     )
     tls: Literal["verify-full", "verify-ca", "off"] = Field(
-        "verify-full", description="off shows everything to everybody on the way"
+        "verify-full",
+        description="verify-ca does not ask for the host's name; off shows rows and password to everybody on the way",
     )
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The host, unless it is the vendor's own."""
-        return () if self.host.endswith(_DOMAINS) else (self.host,)
+        return () if self.host.lower().endswith(_DOMAINS) else (self.host,)

@@ -1,5 +1,6 @@
 """One suite, every warehouse: the stand-ins that ``--warehouses`` names, each started once a session."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -7,7 +8,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.standins.continuable import Continuable, ContinuableStandin
-from tests.standins.standin import Standin
+from tests.standins.standin import Differences, Standin
 from tests.standins.starting import Standins
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
@@ -23,8 +24,9 @@ class Subject:
         self.failing = standin.failing
         self.endless = standin.endless
         self.sizes = standin.sizes
-        self.held_otherwise = getattr(standin, "held_otherwise", {})
-        self.locates_failures = getattr(standin, "locates_failures", True)
+        differences = _differences(standin.name)
+        self.held_otherwise = differences.held_otherwise
+        self.locates_failures = differences.locates_failures
 
     def opened(self, *, query_timeout_s: float = 60) -> AbstractContextManager[Warehouse]:
         return self._opened(query_timeout_s)
@@ -40,6 +42,26 @@ class Subject:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
         metafunc.parametrize("subject", metafunc.config.getoption("--warehouses").split(","), indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a warehouse lacks by its nature; its stand-in's ``DIFFERENCES`` says why."""
+    left_out = [item for item in items if _is_lacking(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_lacking(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if "subject" not in parameters:
+        return False
+    lacks = _differences(str(parameters["subject"])).lacks
+    return any(name in lacks for name in (item.name.partition("[")[0], *map(str, parameters.values())))
+
+
+def _differences(name: str) -> Differences:
+    found: Differences = importlib.import_module(f"tests.standins.{name}").DIFFERENCES
+    return found
 
 
 @pytest.fixture

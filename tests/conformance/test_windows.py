@@ -84,9 +84,9 @@ def test_a_window_holds_its_low_and_not_its_high(subject: Any, kind: str) -> Non
         assert read(warehouse, kind, Window(HIGH, HIGH)) == []
 
 
-def test_a_nanosecond_before_the_high_is_inside(subject: Any) -> None:
-    high_ns = int(HIGH.timestamp()) * 10**9
-    load(subject, list(pa.array([high_ns - 1, high_ns, high_ns + 1], pa.timestamp("ns"))), "nanoseconds")
+def test_the_smallest_step_before_the_high_is_inside(subject: Any) -> None:
+    high_ns, tick_ns = int(HIGH.timestamp()) * 10**9, subject.sizes.tick_ns
+    load(subject, list(pa.array([high_ns - tick_ns, high_ns, high_ns + tick_ns], pa.timestamp("ns"))), "nanoseconds")
     with subject.opened() as warehouse:
         assert read(warehouse, "nanoseconds", Window(LOW, HIGH)) == [0]
         assert read(warehouse, "nanoseconds", Window(low=HIGH)) == [1, 2]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import pyarrow as pa
@@ -16,7 +17,10 @@ from shared.errors import ResultExpired
 from shared.run import Position
 from shared.sql import Query
 from tests.standins.duckdb import DuckDbStandin
+from tests.standins.standin import Differences
 from worker.warehouses.base import RecordStream, Warehouse
+
+DIFFERENCES: Final = Differences()
 
 
 class ContinuableStandin(DuckDbStandin):

@@ -4,13 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import pyarrow as pa
 
 from shared.catalog import Connection, ServiceProvider
 from shared.providers.duckdb import DuckDbConfig
-from tests.standins.standin import Sizes
+from tests.standins.standin import Differences, Sizes
+
+DIFFERENCES: Final = Differences()
 
 
 class DuckDbStandin:

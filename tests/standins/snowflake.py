@@ -31,8 +31,16 @@ from shared.catalog import Connection, ServiceProvider
 from shared.columns import JSON
 from shared.providers.snowflake import SnowflakeConfig
 from tests.standins.environments import python_of
-from tests.standins.standin import Sizes
+from tests.standins.standin import Differences, Sizes
 
+DIFFERENCES: Final = Differences(
+    held_otherwise={
+        "small": (pa.decimal128(38, 0), [-(2**15), 2**15 - 1, None]),
+        "big": (pa.decimal128(38, 0), [-(2**63), 2**63 - 1, None]),
+        "tags": (JSON, ["[]", '["a",null]', None]),
+    },
+    locates_failures=False,
+)
 ROOT: Final = Path(__file__).resolve().parents[2]
 PASSPHRASE: Final = "pass phrase"
 _READY_S: Final = 120
@@ -65,12 +73,6 @@ class SnowflakeStandin:
         "WHERE HASH(SEQ8()) = 3"
     )
     is_continuable: Final = True
-    locates_failures: Final = False
-    held_otherwise: Final = {
-        "small": (pa.decimal128(38, 0), [-(2**15), 2**15 - 1, None]),
-        "big": (pa.decimal128(38, 0), [-(2**63), 2**63 - 1, None]),
-        "tags": (JSON, ["[]", '["a",null]', None]),
-    }
 
     def __init__(self, url: str, password: str, keys: Keys) -> None:
         self.url = url

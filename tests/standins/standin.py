@@ -1,8 +1,8 @@
 """What a warehouse under test must offer: how to fill it and sign in, and the SQL that differs between dialects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -13,20 +13,31 @@ from shared.catalog import Connection
 class Sizes:
     """How many rows are many here: stand-ins that keep a whole result in memory cannot have as many as others.
 
-    ``unread``: far more than a test reads. ``lasting``: takes seconds to run or to read, at least.
+    ``unread``: far more than a test reads. ``lasting``: takes seconds to run or to read, at least. ``tick_ns``: how far
+    apart two timestamps are at least, in nanoseconds.
     """
 
     unread: int = 50_000_000
     lasting: int = 10**12
+    tick_ns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Where a warehouse is not like the others, and why; its module has one as ``DIFFERENCES``.
+
+    ``lacks``: tests of the suite, or values of their parameters, that have no meaning there. ``held_otherwise``:
+    columns of ``test_types`` that arrive in another type or as other values, and these. ``locates_failures``: whether a
+    row that fails is told with its place in the query.
+    """
+
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    held_otherwise: Mapping[str, tuple[Any, list[Any]]] = field(default_factory=dict)
+    locates_failures: bool = True
 
 
 class Standin(Protocol):
-    """A running server that a vendor's unmodified client talks to, or an embedded warehouse.
-
-    One that differs from the others says so, in attributes that these need not have: ``held_otherwise``, which columns
-    of ``test_types`` arrive in another type or as other values, and these; ``locates_failures``, false where a row that
-    fails is not told with its place in the query.
-    """
+    """A running server that a vendor's unmodified client talks to, or an embedded warehouse."""
 
     name: str
     sizes: Sizes

@@ -1,1 +1,1 @@
-"""Redshift, through its vendor's own client."""
+"""Redshift, through its vendor's own client and a server-side cursor."""

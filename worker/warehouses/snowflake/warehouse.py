@@ -17,8 +17,9 @@ from snowflake.connector.errors import Error
 
 from shared.errors import WarehouseBusy
 from shared.providers.snowflake import SnowflakeConfig
+from shared.run import Position
 from shared.sql import Query
-from worker.warehouses.base import Label, Position
+from worker.warehouses.base import Label
 from worker.warehouses.conform import conform
 from worker.warehouses.snowflake.binding import bind
 from worker.warehouses.snowflake.columns import schema_of

@@ -12,9 +12,9 @@ from shared.errors import (
     WarehouseBusy,
     WarehouseUnreachable,
 )
-from shared.run import Window
+from shared.run import Position, Window
 from shared.sql import windowed
-from worker.warehouses.base import Position, Warehouse
+from worker.warehouses.base import Warehouse
 from worker.warehouses.snowflake import signin
 
 VALUE = "alice@example.com"
