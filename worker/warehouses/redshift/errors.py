@@ -62,7 +62,7 @@ _CURSOR_TOO_LARGE: Final = re.compile(
     r"cursor.*(size|limit|maximum|exceed)|(size|limit|maximum|exceed).*cursor", re.IGNORECASE
 )
 _TIMEOUT_WORDS: Final = re.compile(r"statement timeout|timed out", re.IGNORECASE)
-_LOOK_UP: Final = re.compile(r"\b(code|query):\s*(\d+)")
+_LOOK_UP: Final = re.compile(r"^\s*(code|query):\s*(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,15 @@ class _Told:
     numbers: str
 
     @property
-    def is_internal(self) -> bool:
-        return self.state.startswith(_INTERNAL)
+    def unquoted(self) -> str:
+        """The words before the first that are quoted: what a row holds must not decide what an error means."""
+        return re.split("['\"]", self.words, maxsplit=1)[0]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether time is the cure."""
+        is_internal = self.state.startswith(_INTERNAL)
+        return self.is_of(_BUSY) or (is_internal and _BUSY_WORDS.search(self.unquoted) is not None)
 
     def is_of(self, states: tuple[str, ...]) -> bool:
         return self.state.startswith(states)
@@ -118,7 +125,7 @@ def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, i
         return _cancelled(told, label)
     if told.state == _PARAMETERS:
         return ModelInvalid(f"{label}: the data model's SQL holds a parameter such as $1, and may not: {told.words}")
-    if told.is_of(_BUSY) or _BUSY_WORDS.search(told.words if told.is_internal else ""):
+    if told.is_busy:
         return WarehouseBusy(f"{label}: Redshift broke off the query (SQLSTATE {told.state}{told.numbers})")
     return _refused(told, _place(told.position, query, prefix), label, is_reading=is_reading)
 
@@ -126,7 +133,7 @@ def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, i
 def is_fetch_too_large(error: Exception) -> bool:
     """Whether a FETCH asked for more rows than a cluster of one node gives at once."""
     told = _read(error)
-    return told is not None and _FETCH_TOO_LARGE.search(told.words) is not None
+    return told is not None and _FETCH_TOO_LARGE.search(told.unquoted) is not None
 
 
 def _not_reached(cause: BaseException, who: str, config: RedshiftConfig) -> SyncError:
@@ -169,7 +176,7 @@ def _refused(told: _Told, place: str, label: Label, *, is_reading: bool) -> Sync
         return ModelInvalid(f"{label}: the data model's SQL may only read: {told.words}")
     if told.is_of(_ABOUT_THE_QUERY) and not is_reading:
         return ModelInvalid(f"{label}: Redshift refuses the data model's SQL{place}: {told.words}")
-    if _CURSOR_TOO_LARGE.search(told.words):
+    if _CURSOR_TOO_LARGE.search(told.unquoted):
         return ModelInvalid(
             f"{label}: the result is larger than a cursor of this cluster may hold{told.numbers}; make the query read "
             "less (an incremental pipeline reads windows), or use larger nodes"

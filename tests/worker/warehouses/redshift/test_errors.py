@@ -90,6 +90,12 @@ def test_no_error_quotes_a_row(warehouse: Warehouse, rows: Callable[..., Any], m
         ("DECLARE", {"C": "XX000", "M": "abort query", "D": DETAIL}, WarehouseBusy, "code 1207, query 1234567"),
         ("FETCH", {"C": "XX000", "M": "Query cancelled by WLM abort action"}, WarehouseBusy, "XX000"),
         ("FETCH", {"C": "XX000", "M": f"Invalid digit, Value '{VALUE}'", "D": DETAIL}, ModelInvalid, "query 1234567"),
+        (
+            "FETCH",
+            {"C": "XX000", "M": "Invalid digit, Value 'connection aborted'"},
+            ModelInvalid,
+            "fails",
+        ),
         ("FETCH", {"C": "XX000", "M": "exceeded the maximum size of a cursor result set"}, ModelInvalid, "cursor"),
         ("FETCH", {"C": "42703", "M": f"column {VALUE} is missing"}, ModelInvalid, "not shown"),
         ("DECLARE", {"C": "0A000", "M": "not supported on Redshift tables"}, ModelInvalid, "on Redshift tables"),
@@ -142,7 +148,10 @@ def test_a_connection_that_breaks_while_describing_makes_the_warehouse_busy(wire
 def test_a_cluster_of_one_node_is_read_in_smaller_steps(
     redshift: RedshiftStandin, wired: Warehouse, wire: Wire, rows: Callable[..., Any]
 ) -> None:
-    words = "Fetch size 5000 exceeds the limit of 1000 for a single node configuration. Reduce the client fetch size"
+    words = (
+        "Fetch size 5000 exceeds the limit of 1000 for a single node configuration. "
+        "Reduce the client fetch/cache size or upgrade to a multi node installation."
+    )
     wire.faults.statements["FETCH FORWARD 5000"] = {"C": "XX000", "M": words}
     found = rows(wired, redshift.numbers(12_345), batch_rows=5000)
     assert [row["id"] for row in found] == list(range(12_345))
