@@ -120,7 +120,7 @@ class Begun:
         return work if self.lane is Lane.LIVE else f"{work}-backfill"
 
 
-def begin(people: People, seed: int, *, rows: int, query: str = QUERY, answer_after_s: float = 0.1) -> Begun:
+def begin(people: People, seed: int, *, rows: int, query: str = QUERY, answer_after_s: float = 0.2) -> Begun:
     """Trigger a run over so many people: for even seeds an initial sync, for odd ones a live run after it."""
     if seed % 2:
         people.declare_past_history(query=query)
