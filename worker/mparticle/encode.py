@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
+from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, MappingRefused
 from shared.mapping.destinations import ValueType
 from shared.mapping.meanings import why_not
@@ -85,10 +86,10 @@ class Encoder:
                     f"column {leaf.column!r}, which goes to {'.'.join(leaf.path)}, is in the rows {len(found)} times, "
                     f"expected once; their columns are {schema.names}. Has the data model's query changed?"
                 )
-            arrow_type = schema.field(found[0]).type
-            reason = why_not(leaf.value, arrow_type)
+            field = schema.field(found[0])
+            reason = why_not(leaf.value, field.type)
             if reason is not None:
-                raise MappingRefused(f"column {leaf.column!r} has become {arrow_type}: {reason}")
+                raise MappingRefused(f"column {leaf.column!r} has become {warehouse_type(field)}: {reason}")
         self._schema = schema
 
     def _block(self, block: Any, start: bytes, first_row: int) -> EncodedRows:

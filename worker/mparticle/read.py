@@ -50,9 +50,11 @@ def _attribute(column: Column) -> Column:
         return values_of(Column(documents(column.values), column.codes, column.present))
     if not is_compound(inner.values.type):
         return column
-    written = documents(column.values)
-    broken = pc.match_substring(written, NO_JSON).to_numpy(zero_copy_only=False)
-    return Column(written, column.codes, column.present, column.rows(broken) if broken.any() else None)
+    written = Column(documents(column.values), column.codes, column.present)
+    if (characters(written.values) != ord(NO_JSON)).all():
+        return written
+    broken = pc.match_substring(written.values, NO_JSON).to_numpy(zero_copy_only=False)
+    return replace(written, unfit=written.rows(broken))
 
 
 def _identity(column: Column) -> Column:

@@ -21,7 +21,8 @@ NO_JSON: Final = "\0"
 """Stands in other JSON for what cannot be parsed. No JSON holds this character, only its escape."""
 
 _BLANKS: Final = b" \t\n\r"
-_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"?'
+"""One that nothing ends goes on to the end: otherwise each of its quotes would be tried as a beginning."""
 _BETWEEN: Final = re.compile(rb"(?s)(" + _STRING + rb")|[ \t\n\r]+")
 _ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
 _BEYOND_JSON: Final = re.compile(rb"(?si)(" + _STRING + rb")|[+-]?\b(?:undefined|nan|inf(?:inity)?)\b")

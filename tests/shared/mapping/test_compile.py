@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from shared.catalog import Environment, NullPolicy
+from shared.columns import JSON, column
 from shared.errors import MappingRefused, PayloadUnknown
 from shared.mapping.compile import compile_user_mapping
 from shared.mapping.destinations import ValueType
@@ -98,6 +99,14 @@ def test_all_reasons_are_given_at_once_each_with_column_type_and_cure() -> None:
     ):
         assert part in message
     assert "n" * 100 not in message
+
+
+def test_a_refusal_speaks_of_types_as_the_warehouse_does() -> None:
+    schema = pa.schema([column("email", JSON, "VARIANT"), column("key", pa.binary(), "BYTES")])
+    with pytest.raises(MappingRefused) as caught:
+        compile_user_mapping(schema, environment=Environment.PRODUCTION, on_null=NullPolicy.OMIT, iterator=None)
+    assert "column 'email' (VARIANT): JSON is ambiguous as an identity" in str(caught.value)
+    assert "column 'key' (BYTES): bytes" in str(caught.value)
 
 
 def test_a_name_of_256_characters_is_an_attribute() -> None:

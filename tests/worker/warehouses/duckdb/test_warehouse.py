@@ -332,7 +332,6 @@ def test_columns_know_duckdbs_words_for_their_types_in_every_schema(database: Pa
         "JSON",
         "NULL",
         "UTINYINT[]",
-        "UUID",
     ]
     query = windowed(model, dialect="duckdb", iterator=None, window=Window())
     with opened(database.parent, database=database) as warehouse, warehouse.stream(query, batch_rows=400) as stream:
