@@ -1,5 +1,6 @@
 """One suite, every warehouse: the stand-ins that ``--warehouses`` names, each started once a session."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -22,6 +23,8 @@ class Subject:
         self.failing = standin.failing
         self.endless = standin.endless
         self.sizes = standin.sizes
+        self.held_otherwise = getattr(standin, "held_otherwise", {})
+        self.locates_failures = getattr(standin, "locates_failures", True)
 
     def opened(self, *, query_timeout_s: float = 60) -> AbstractContextManager[Warehouse]:
         return self._opened(query_timeout_s)
@@ -37,6 +40,21 @@ class Subject:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
         metafunc.parametrize("subject", metafunc.config.getoption("--warehouses").split(","), indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a warehouse has not at all; its stand-in's ``LACKS`` names it and says why."""
+    left_out = [item for item in items if _is_lacking(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_lacking(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if "subject" not in parameters:
+        return False
+    lacks = getattr(importlib.import_module(f"tests.standins.{parameters['subject']}"), "LACKS", {})
+    return any(name in lacks for name in (item.name.partition("[")[0], *map(str, parameters.values())))
 
 
 @pytest.fixture

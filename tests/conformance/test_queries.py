@@ -104,7 +104,7 @@ def test_a_failing_row_tells_its_place_and_never_its_value(subject: Any, warehou
     query = all_of(subject.failing(at=at, count=300_000, secret=VALUE), warehouse)
     with pytest.raises(ModelInvalid) as failed:
         ids(warehouse, query)
-    assert "line 2" in str(failed.value)
+    assert "line 2" in str(failed.value) or not subject.locates_failures
     assert VALUE not in "".join(traceback.format_exception(failed.value))
 
 

@@ -136,13 +136,14 @@ class Job:
 
     def dry(self) -> dict[str, Any]:
         _is_dry.set(True)
-        return self._handled()
+        looked: dict[str, Any] = self._handled()
+        return looked
 
     def _handled(self) -> Any:
         _cursor.set(self._own)
         caller = CallerIdentity(f"serviceAccount:{self.account.email}", is_authenticated=True)
         return asyncio.run(
-            routes._handle_query_job(  # noqa: SLF001 - bqemulator has no other way in
+            routes._handle_query_job(
                 self.project,
                 self.id,
                 self.config,
@@ -156,8 +157,8 @@ class Job:
     def _run(self) -> None:
         try:
             meta = self._handled()
-            routes._merge_executor_config(self.config, meta.configuration)  # noqa: SLF001 - as bqemulator's own route
-            self.resource = routes._build_job_response(self.project, self.id, meta, self.config)  # noqa: SLF001
+            routes._merge_executor_config(self.config, meta.configuration)
+            self.resource = routes._build_job_response(self.project, self.id, meta, self.config)
         except DomainError as error:
             self.stopped = self.stopped or {"reason": error.bq_reason, "message": error.message}
         if self.stopped is not None:
@@ -257,7 +258,6 @@ class Service:
         project, dataset, table = (request.path_params[name] for name in ("project", "dataset", "table"))
         cursor = _root(request.app.state.context.engine).cursor()
         cursor.execute("SET TimeZone = 'UTC'")
-        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted_schema(project, dataset)}")
         cursor.register("loaded", loaded)
         cursor.execute(f"CREATE OR REPLACE TABLE {quoted_table_ref(project, dataset, table)} AS FROM loaded")
         return JSONResponse({})
@@ -335,12 +335,11 @@ class Reading(grpc.GenericRpcHandler):  # type: ignore[misc]
             when = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
             words = f"there was an error operating on '{request.read_stream}': session expired at {when}"
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
+        assert found is not None  # abort raises
         schema = types.ArrowSchema(serialized_schema=found.schema.serialize().to_pybytes())
         for batch in found.slice(request.offset).to_batches(max_chunksize=_MESSAGE_ROWS):
             records = types.ArrowRecordBatch(serialized_record_batch=serialize_arrow_record_batch(batch))
-            response = types.ReadRowsResponse(
-                row_count=batch.num_rows, arrow_record_batch=records, arrow_schema=schema
-            )
+            response = types.ReadRowsResponse(row_count=batch.num_rows, arrow_record_batch=records, arrow_schema=schema)
             yield types.ReadRowsResponse.serialize(response)
 
     def _account(self, context: Any) -> Account:
@@ -348,7 +347,7 @@ class Reading(grpc.GenericRpcHandler):  # type: ignore[misc]
         account = self.accounts.of(str(sent.get("authorization", "")))
         if account is None:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request had invalid authentication credentials.")
-        assert account is not None  # abort raises  # noqa: S101
+        assert account is not None  # abort raises
         return account
 
 
@@ -368,6 +367,7 @@ def main() -> None:
     parser.add_argument("--rest-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--accounts", type=Path, required=True)
+    parser.add_argument("--dataset", required=True, help="PROJECT.DATASET, made empty")
     asked = parser.parse_args()
     duckdb_extensions.import_extension("spatial")
     known = json.loads(asked.accounts.read_text())
@@ -376,6 +376,7 @@ def main() -> None:
 
     def create_signed_in_app(context: Any) -> SignedIn:
         app = create_app(context)
+        context.engine.execute(f"CREATE SCHEMA {quoted_schema(*asked.dataset.split('.'))}")
         app.router.routes[:0] = Service(accounts).routes()
         return SignedIn(app, accounts)
 
@@ -384,7 +385,9 @@ def main() -> None:
     DuckDBEngine.fetch_arrow = _fetch
     Reading.accounts = accounts
     read_servicer.BigQueryReadHandler = Reading
-    bqemulator.server.run_forever(Settings(rest_port=asked.rest_port, grpc_port=asked.grpc_port, enable_format_extensions=False))
+    bqemulator.server.run_forever(
+        Settings(rest_port=asked.rest_port, grpc_port=asked.grpc_port, enable_format_extensions=False)
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,13 @@ class Sizes:
 
 
 class Standin(Protocol):
-    """A running server that a vendor's unmodified client talks to, or an embedded warehouse."""
+    """A running server that a vendor's unmodified client talks to, or an embedded warehouse.
+
+    One that differs from the others says so, in attributes that these need not have: ``held_otherwise``, which columns
+    of ``test_types`` arrive in another type or as other values, and these; ``locates_failures``, false where a row that
+    fails is not told with its place in the query; and, in its module, ``LACKS``: tests, or values of their parameters,
+    that have no meaning there, and why.
+    """
 
     name: str
     sizes: Sizes

@@ -32,13 +32,39 @@ from shared.sql import Query
 from worker.warehouses.base import Label
 
 _ABOUT_RIGHTS: Final = frozenset({"accessDenied", "billingNotEnabled", "blocked", "forbidden"})
-_ABOUT_SIZE: Final = frozenset({"resourcesExceeded", "responseTooLarge", "billingTierLimitExceeded"})
-_BUSY: Final = frozenset(
-    {
-        "quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded", "backendError", "internalError", "badGateway",
-        "jobBackendError", "jobInternalError", "tableUnavailable", "resourceInUse", "duplicate",
-    }
+_SENTENCES: Final[tuple[tuple[frozenset[str], type[SyncError], str], ...]] = (
+    (
+        frozenset({"authError", "required"}),
+        CredentialsRefused,
+        "BigQuery no longer accepts the sign-in of {account}; enable the account again, or create a new key",
+    ),
+    (
+        _ABOUT_RIGHTS,
+        RightsMissing,
+        "BigQuery does not let {account} do this: {words}; grant the right, or correct what is asked for",
+    ),
+    (
+        frozenset({"accessNotConfigured"}),
+        WarehouseUnreachable,
+        "BigQuery is not enabled in project {project!r}: {words}",
+    ),
+    (
+        frozenset({"resourcesExceeded", "responseTooLarge", "billingTierLimitExceeded"}),
+        ModelInvalid,
+        "the query is too large for BigQuery: {words}; make it read or return less",
+    ),
+    (
+        frozenset(
+            {
+                "quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded", "backendError", "internalError",
+                "badGateway", "jobBackendError", "jobInternalError", "tableUnavailable", "resourceInUse", "duplicate",
+            }
+        ),
+        WarehouseBusy,
+        "BigQuery cannot do this now ({reason}): {words}; it is tried again",
+    ),
 )  # fmt: skip
+"""What reasons mean, whose words never quote a row."""
 _BY_STATUS: Final[Mapping[int, str]] = {
     401: "authError", 403: "accessDenied", 404: "notFound", 409: "duplicate", 429: "rateLimitExceeded",
 }  # fmt: skip
@@ -114,30 +140,19 @@ def is_refusal(error: GoogleAPICallError) -> bool:
 def _translated(told: _Told, asked: Asked, *, job_id: str | None) -> SyncError:
     """Translate; ``job_id`` is None while nothing runs, and then all words are shown."""
     words, label, config = _clean(told.words), asked.label, asked.config
-    match told.reason:
-        case "authError" | "required":
-            return CredentialsRefused(
-                f"{label}: BigQuery no longer accepts the sign-in of {config.service_account_id}; enable the account, "
-                "or create a new key"
+    for reasons, kind, sentence in _SENTENCES:
+        if told.reason in reasons:
+            shown = sentence.format(
+                account=config.service_account_id, project=config.project_id, reason=told.reason, words=words
             )
-        case "timeout":
-            return _timed_out(asked)
-        case "stopped":
-            if "timed out" in words:
-                return _timed_out(asked)
-            return WarehouseBusy(f"{label}: somebody cancelled the query's job in BigQuery")
-        case "accessNotConfigured":
-            return WarehouseUnreachable(f"{label}: BigQuery is not enabled in project {config.project_id!r}: {words}")
+            return kind(f"{label}: {shown}")
+    match told.reason:
         case "notFound":
             return _not_found(words, asked)
-        case reason if reason in _ABOUT_RIGHTS:
-            return RightsMissing(f"{label}: {config.service_account_id} lacks a right: {words}; grant it, or bill")
-        case reason if reason in _ABOUT_SIZE:
-            return ModelInvalid(f"{label}: the query is too large for BigQuery: {words}; make it read or return less")
-        case reason if reason in _BUSY:
-            return WarehouseBusy(f"{label}: BigQuery cannot do this now ({reason}): {words}")
-    if job_id is None:
-        return ModelInvalid(f"{label}: BigQuery refuses the data model's SQL: {_placed(words, asked.query)}")
+        case "timeout" | "stopped":
+            return _stopped(words, asked)
+        case _ if job_id is None:
+            return ModelInvalid(f"{label}: BigQuery refuses the data model's SQL: {_placed(words, asked.query)}")
     place = _PLACE.search(words)
     return ModelInvalid(
         f"{label}: the data model's SQL fails on some row{f' {_placed(place[0], asked.query)}' if place else ''} "
@@ -155,7 +170,9 @@ def _not_found(words: str, asked: Asked) -> SyncError:
     return ModelInvalid(f"{asked.label}: BigQuery refuses the data model's SQL: {_placed(words, asked.query)}")
 
 
-def _timed_out(asked: Asked) -> QueryTimedOut:
+def _stopped(words: str, asked: Asked) -> SyncError:
+    if "cancel" in words and "timed out" not in words:
+        return WarehouseBusy(f"{asked.label}: somebody cancelled the query's job in BigQuery; it is tried again")
     return QueryTimedOut(
         f"{asked.label}: the query ran longer than {asked.timeout_s:g} s; make it read less, or raise "
         "WAREHOUSE_SYNC_QUERY_TIMEOUT_S"
@@ -170,7 +187,9 @@ def _unreachable(error: Exception, who: str, config: BigQueryConfig) -> SyncErro
         return WarehouseUnreachable(
             f"{who}: the host's certificate is not trusted; correct `endpoint`, or have the worker trust its authority"
         )
-    if config.hosts and any(words in text for words in _NO_SUCH_HOST):  # Google's own names are right, so that is this machine's resolver.
+    if config.hosts and any(
+        words in text for words in _NO_SUCH_HOST
+    ):  # Google's own names are right, so that is this machine's resolver.
         return WarehouseUnreachable(f"{who}: there is no host {' or '.join(config.hosts)}; correct `endpoint`")
     return WarehouseBusy(f"{who}: the connection to BigQuery broke or could not be made ({kind}); it is tried again")
 

@@ -10,7 +10,7 @@ Source: BigQuery Storage API reference, ``CreateReadSessionRequest``, ``ReadRows
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 from google.api_core.retry import Retry
@@ -43,8 +43,7 @@ class StoredRows:
         self.place: Mapping[str, str] = {"stream": stream}
         self._client = client
         self._stream = stream
-        self._reading: object = None
-        self._is_cancelled = False
+        self._reading: Any = None
 
     @classmethod
     def of(cls, client: BigQueryReadClient, table: bigquery.TableReference, *, project: str) -> "StoredRows":
@@ -69,11 +68,9 @@ class StoredRows:
 
     def read(self, offset: int) -> Iterator[pa.RecordBatch]:
         """Give the rows; the client connects again where a connection ends."""
-        if not self._stream or self._is_cancelled:
+        if not self._stream:
             return
         reading = self._reading = self._client.read_rows(self._stream, offset, retry=RETRY, timeout=None)
-        if self._is_cancelled:
-            reading.cancel()
         schema = None
         for message in reading:
             if schema is None:
@@ -81,10 +78,9 @@ class StoredRows:
             yield pa.ipc.read_record_batch(pa.py_buffer(message.arrow_record_batch.serialized_record_batch), schema)
 
     def cancel(self) -> None:
-        """End the call."""
-        self._is_cancelled = True
-        if (reading := self._reading) is not None:
-            reading.cancel()  # type: ignore[attr-defined]
+        """End the call, if it has begun: whoever cancels asks again until the reader is done."""
+        if self._reading is not None:
+            self._reading.cancel()
 
 
 class ListedRows:

@@ -25,8 +25,8 @@ from worker.warehouses.base import Label, Position, RecordStream
 from worker.warehouses.bigquery.errors import Asked, is_refusal, query_failed, query_refused, reading_failed
 from worker.warehouses.bigquery.jobs import job_config, new_job_id
 from worker.warehouses.bigquery.rows import REQUEST_S, RETRY, ListedRows, Rows, StoredRows
+from worker.warehouses.bigquery.schema import schema_of
 from worker.warehouses.bigquery.signin import Clients, sign_in
-from worker.warehouses.bigquery.types import schema_of
 from worker.warehouses.conform import conform
 from worker.warehouses.watch import Watch
 
