@@ -16,7 +16,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -312,14 +312,14 @@ class Reading(grpc.GenericRpcHandler):  # type: ignore[misc]
             case _:
                 return None
 
-    def _create(self, asked: bytes, context: Any) -> bytes:
+    async def _create(self, asked: bytes, context: Any) -> bytes:
         request = types.CreateReadSessionRequest.deserialize(asked)
-        if "storage" not in self._account(context).may:
+        if "storage" not in (await self._account(context)).may:
             right = f"the user does not have 'bigquery.readsessions.create' permission for '{request.parent}'"
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, f"request failed: {right}")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"request failed: {right}")
         found = JOB_RESULTS.get(request.read_session.table.rpartition("/")[2].removeprefix("anon"))
         if found is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"Not found: Table {request.read_session.table}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"Not found: Table {request.read_session.table}")
         name = f"{request.parent}/locations/us/sessions/{secrets.token_hex(8)}"
         self.sessions[name] = found
         streams = [types.ReadStream(name=f"{name}/streams/0")] if found.num_rows else []
@@ -327,14 +327,14 @@ class Reading(grpc.GenericRpcHandler):  # type: ignore[misc]
         session = types.ReadSession(name=name, table=request.read_session.table, streams=streams, arrow_schema=schema)
         return bytes(types.ReadSession.serialize(session))
 
-    def _read(self, asked: bytes, context: Any) -> Iterator[bytes]:
+    async def _read(self, asked: bytes, context: Any) -> AsyncIterator[bytes]:
         request = types.ReadRowsRequest.deserialize(asked)
-        self._account(context)
+        await self._account(context)
         found = self.sessions.get(request.read_stream.rpartition("/streams/")[0])
         if found is None:
             when = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
             words = f"there was an error operating on '{request.read_stream}': session expired at {when}"
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
         assert found is not None  # abort raises
         schema = types.ArrowSchema(serialized_schema=found.schema.serialize().to_pybytes())
         for batch in found.slice(request.offset).to_batches(max_chunksize=_MESSAGE_ROWS):
@@ -342,11 +342,11 @@ class Reading(grpc.GenericRpcHandler):  # type: ignore[misc]
             response = types.ReadRowsResponse(row_count=batch.num_rows, arrow_record_batch=records, arrow_schema=schema)
             yield types.ReadRowsResponse.serialize(response)
 
-    def _account(self, context: Any) -> Account:
+    async def _account(self, context: Any) -> Account:
         sent = dict(context.invocation_metadata())
         account = self.accounts.of(str(sent.get("authorization", "")))
         if account is None:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request had invalid authentication credentials.")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request had invalid authentication credentials.")
         assert account is not None  # abort raises
         return account
 

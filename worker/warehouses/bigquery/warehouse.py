@@ -201,7 +201,7 @@ class _Run:
         if self._rows is not None:
             self._rows.cancel()
         if self._is_running:
-            with suppress(*_FAILURES):
+            with suppress(Exception):  # Whatever made the reader leave matters more.
                 self._cancel_job()
 
     def _fix_schema(self, fields: list[bigquery.SchemaField]) -> None:
