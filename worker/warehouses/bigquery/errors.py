@@ -185,14 +185,13 @@ def _unreachable(error: Exception, who: str, config: BigQueryConfig) -> SyncErro
     text, kind = str(cause), type(cause).__name__
     if isinstance(cause, requests.exceptions.SSLError) or "CERTIFICATE_VERIFY_FAILED" in text:
         return WarehouseUnreachable(
-            f"{who}: the host's certificate is not trusted; correct the endpoint, or have the worker trust its authority"
+            f"{who}: the host's certificate is not trusted; correct the endpoint, or have workers trust its authority"
         )
     if config.hosts and any(
         words in text for words in _NO_SUCH_HOST
     ):  # Google's own names are right, so that is this machine's resolver.
-        return WarehouseUnreachable(
-            f"{who}: there is no host {' or '.join(dict.fromkeys(config.hosts))}; correct the endpoint"
-        )
+        hosts = " or ".join(dict.fromkeys(config.hosts))
+        return WarehouseUnreachable(f"{who}: there is no host {hosts}; correct the endpoint")
     return WarehouseBusy(f"{who}: the connection to BigQuery broke or could not be made ({kind}); it is tried again")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 Answer = tuple[int, Any] | None
 """A status and a body, JSON unless it is text; None closes the connection instead."""
 
-DONE: Final[Mapping[str, Any]] = {
+DONE: Final[dict[str, Any]] = {
     "jobReference": {"projectId": "standin-project", "jobId": "a", "location": "US"},
     "configuration": {"query": {"query": "SELECT 1"}},
     "status": {"state": "DONE"},

@@ -20,11 +20,11 @@ from shared.errors import (
 from shared.sql import Bound, Query, columns_query
 from tests.worker.warehouses.bigquery.conftest import Opened
 from tests.worker.warehouses.bigquery.google import DONE, Answer, Google, failed_job, refusal
-from worker.warehouses.base import Warehouse
+from worker.warehouses.base import Position, Warehouse
 
 VALUE = "alice@example.com"
 QUERY = columns_query("SELECT id\nFROM users", "bigquery")
-POSITION = {"job_id": "a", "stream": "projects/p/locations/us/sessions/s/streams/0", "offset": 10}
+POSITION: Position = {"job_id": "a", "stream": "projects/p/locations/us/sessions/s/streams/0", "offset": 10}
 
 
 def describe(warehouse: Warehouse) -> object:
@@ -167,7 +167,7 @@ def test_nothing_that_is_logged_holds_a_parameter_or_a_secret(
     caplog.set_level(logging.INFO)
     google.answers["start"] = [failed_job("invalidQuery", f"Bad int64 value: {VALUE}")]
     bounds = {"low": Bound(datetime(2026, 3, 1, 1, 2, 3, tzinfo=UTC), "TIMESTAMP")}
-    query = Query(f"SELECT '{VALUE}' AS id WHERE CURRENT_TIMESTAMP() > @low", bounds)  # noqa: S608
+    query = Query(f"SELECT '{VALUE}' AS id WHERE CURRENT_TIMESTAMP() > @low", bounds)
     with (
         opened() as warehouse,
         pytest.raises(ModelInvalid) as failed,

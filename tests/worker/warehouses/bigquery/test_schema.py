@@ -1,5 +1,6 @@
 """Every type of BigQuery, as its API announces it."""
 
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from shared.columns import JSON, warehouse_type
 from shared.errors import ModelInvalid
 from worker.warehouses.base import Label
 from worker.warehouses.bigquery.schema import schema_of
+from worker.warehouses.conform import conform
 
 LABEL = Label("run 7")
 SCALARS = {
@@ -78,6 +80,45 @@ def test_a_declared_precision_changes_nothing() -> None:
 
 def test_every_column_may_be_null() -> None:
     assert only(SchemaField("x", "STRING", mode="REQUIRED")).nullable
+
+
+STORAGE_SENDS = {
+    "NUMERIC": pa.array([Decimal("-1E-9"), Decimal(f"{'9' * 29}.{'9' * 9}")], pa.decimal128(38, 9)),
+    "BIGNUMERIC": pa.array([Decimal("5.7E37"), None], pa.decimal256(76, 38)),
+    "GEOGRAPHY": pa.array(["POINT(1 2)", None]),
+    "JSON": pa.array(['{"a":1}', "null"]),
+    "INTERVAL": pa.array([(1, 2, 3), None], pa.month_day_nano_interval()),
+    "INT64": pa.array([2**63 - 1, None]),
+}
+"""As the Storage Read API sends them; JSON and GEOGRAPHY are told apart by metadata only."""
+
+
+@pytest.mark.parametrize("kind", STORAGE_SENDS)
+def test_what_the_storage_api_sends_is_in_the_announced_type(kind: str) -> None:
+    sent = STORAGE_SENDS[kind]
+    sql_type = {"ARROW:extension:name": f"google:sqlType:{kind.lower()}"}
+    message = pa.record_batch([sent], schema=pa.schema([pa.field("x", sent.type, metadata=sql_type)]))
+    schema = schema_of([SchemaField("x", kind)], LABEL)
+    (batch,) = conform(message, schema, batch_rows=10, label=LABEL)
+    assert batch.schema.equals(schema, check_metadata=True)
+    assert batch.column("x").to_pylist() == sent.to_pylist()
+
+
+NARROWER = {
+    "INT64": (pa.array([1, None], pa.int32()), [1, None]),
+    "NUMERIC": (pa.array([Decimal("0.5")], pa.decimal128(18, 3)), [Decimal("0.5")]),
+    "BIGNUMERIC": (pa.array([Decimal("0.5")], pa.decimal128(38, 8)), [Decimal("0.5")]),
+}
+
+
+@pytest.mark.parametrize("kind", NARROWER)
+def test_a_narrower_type_is_widened(kind: str) -> None:
+    sent, values = NARROWER[kind]
+    schema = schema_of([SchemaField("x", kind), SchemaField("y", kind, mode="REPEATED")], LABEL)
+    message = pa.record_batch([sent, pa.array([[value.as_py()] for value in sent], pa.list_(sent.type))], ["x", "y"])
+    (batch,) = conform(message, schema, batch_rows=10, label=LABEL)
+    assert batch.column("x").to_pylist() == values
+    assert batch.column("y").to_pylist() == [[value] for value in values]
 
 
 @pytest.mark.parametrize(
