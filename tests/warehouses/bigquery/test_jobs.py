@@ -19,7 +19,8 @@ WINDOW = Window(LOW, LOW + timedelta(days=1))
 
 
 def last_job(standin: BigQueryStandin) -> dict[str, Any]:
-    return standin.jobs()[-1]["configuration"]
+    configuration: dict[str, Any] = standin.jobs()[-1]["configuration"]
+    return configuration
 
 
 def test_a_job_tells_product_pipeline_and_run(opened: Opened, standin: BigQueryStandin) -> None:

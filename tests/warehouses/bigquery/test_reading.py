@@ -24,6 +24,7 @@ def ids(opened: Warehouse, query: Query = QUERY, position: Position | None = Non
 def begun(opened: Warehouse, batches: int) -> tuple[list[int], Position]:
     """Read some batches and leave."""
     read: list[int] = []
+    position: Position | None = None
     with opened.stream(QUERY, batch_rows=5000) as stream:
         for batch, _ in zip(stream, range(batches), strict=False):
             read += batch.column("id").to_pylist()

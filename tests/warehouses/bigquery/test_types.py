@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from shared.columns import JSON, warehouse_type
-from shared.errors import ModelInvalid
+from shared.errors import ModelInvalid, RightsMissing
 from shared.run import Window
 from shared.sql import columns_query, windowed
 from tests.warehouses.bigquery.conftest import Opened
@@ -91,8 +91,31 @@ def test_a_span_of_time_has_a_type_and_no_meaning(opened: Opened) -> None:
     assert len(values) == 1
 
 
-def test_a_range_arrives_as_its_ends(opened: Opened) -> None:
-    field, values = read(opened, "reader", "RANGE(DATE '2026-01-01', DATE '2026-02-01')")
+def test_a_span_of_time_cannot_be_listed(opened: Opened) -> None:
+    with pytest.raises(RightsMissing, match=r"'x' is INTERVAL.*bigquery\.readsessions\.create"):
+        read(opened, "slow-reader", "INTERVAL 1 DAY")
+
+
+@accounts
+def test_types_inside_of_others_arrive(opened: Opened, account: str) -> None:
+    members = (
+        "TIMESTAMP '2026-03-01 01:02:03.000004+00:00' AS at, TIME '01:02:03' AS opens, b'a' AS raw, JSON '{}' AS j"
+    )
+    field, values = read(opened, account, f"[STRUCT({members})]")
+    assert warehouse_type(field) == "ARRAY<STRUCT<at TIMESTAMP, opens TIME, raw BYTES, j JSON>>"
+    assert values == [[{"at": MOMENT, "opens": time(1, 2, 3), "raw": b"a", "j": "{}"}]]
+
+
+@accounts
+@pytest.mark.parametrize("text", ["0001-01-01 00:00:00+00:00", "9999-12-31 23:59:59.999999+00:00"])
+def test_the_first_and_the_last_moment_arrive(opened: Opened, account: str, text: str) -> None:
+    _, values = read(opened, account, f"TIMESTAMP '{text}'")
+    assert values == [datetime.fromisoformat(text)]
+
+
+@accounts
+def test_a_range_arrives_as_its_ends(opened: Opened, account: str) -> None:
+    field, values = read(opened, account, "RANGE(DATE '2026-01-01', DATE '2026-02-01')")
     assert field.type == pa.struct([("start", pa.date32()), ("end", pa.date32())])
     assert values == [{"start": date(2026, 1, 1), "end": date(2026, 2, 1)}]
 

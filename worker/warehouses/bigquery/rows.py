@@ -1,10 +1,11 @@
 """The rows of a finished job: its result is a table, which two interfaces of BigQuery can read.
 
-The Storage Read API sends Arrow and is about fifty times as fast. One stream is asked for: only inside of one stream
+The Storage Read API sends Arrow. Listing sends JSON and is many times slower: 16,000 rows of ten columns a second where
+the Storage API gave over a million, from a server on the same machine. One stream is asked for: only inside of one stream
 is the order of rows fixed, and so an offset in it means the same rows whenever it is read again. A stream can be read
 for 6 hours. A new session over the same table could be cut differently, so a result whose session is over is expired.
 
-Listing (REST, JSON) needs no further right. A row's number in the table is fixed, too.
+Listing needs no further right. A row's number in the table is fixed, too.
 
 Source: BigQuery Storage API reference, ``CreateReadSessionRequest``, ``ReadRowsRequest``, ``ReadSession.expire_time``.
 """

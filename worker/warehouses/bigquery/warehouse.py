@@ -17,7 +17,7 @@ from google.api_core.exceptions import Conflict, GoogleAPICallError, GoogleAPIEr
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
-from shared.errors import ModelInvalid, SyncError
+from shared.errors import ModelInvalid, RightsMissing, SyncError
 from shared.providers.bigquery import BigQueryConfig
 from shared.sql import Query
 from shared.telemetry import log
@@ -254,6 +254,13 @@ class _Run:
         return self._listed(table)
 
     def _listed(self, table: bigquery.Table) -> Rows:
+        asked = self._asked
+        for field in self._schema:
+            if "interval" in str(field.type):
+                raise RightsMissing(
+                    f"{asked.label}: column {field.name!r} is INTERVAL, which only the Storage API can send; grant "
+                    f"{_STORAGE_RIGHT} to {asked.config.service_account_id}, or convert it in the data model"
+                )
         return ListedRows(self._clients.rest, table, page_rows=self._batch_rows)
 
     def _at(self, rows: Rows, offset: int) -> Position:

@@ -104,7 +104,7 @@ def test_what_the_storage_api_sends_is_in_the_announced_type(kind: str) -> None:
     assert batch.column("x").to_pylist() == sent.to_pylist()
 
 
-NARROWER = {
+NARROWER: dict[str, tuple[Any, list[Any]]] = {
     "INT64": (pa.array([1, None], pa.int32()), [1, None]),
     "NUMERIC": (pa.array([Decimal("0.5")], pa.decimal128(18, 3)), [Decimal("0.5")]),
     "BIGNUMERIC": (pa.array([Decimal("0.5")], pa.decimal128(38, 8)), [Decimal("0.5")]),
