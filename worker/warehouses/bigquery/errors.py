@@ -116,6 +116,16 @@ def query_failed(told: Mapping[str, Any], asked: Asked, *, job_id: str) -> SyncE
     return _translated(read, asked, job_id=job_id)
 
 
+def waiting_failed(error: Exception, asked: Asked) -> SyncError:
+    """Translate an error of asking how far a job is; that it is unknown says nothing of its result."""
+    told = _told(error)
+    if told is None:
+        return _unreachable(error, str(asked.label), asked.config)
+    if told.reason == "notFound":
+        return WarehouseBusy(f"{asked.label}: BigQuery does not know the job that it was given; it is tried again")
+    return _translated(told, asked, job_id="")
+
+
 def reading_failed(error: Exception, asked: Asked) -> SyncError:
     """Translate an error of reading a job's result."""
     if isinstance(error, pa.ArrowException):

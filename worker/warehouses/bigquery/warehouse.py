@@ -22,7 +22,14 @@ from shared.providers.bigquery import BigQueryConfig
 from shared.sql import Query
 from shared.telemetry import log
 from worker.warehouses.base import Label, Position, RecordStream
-from worker.warehouses.bigquery.errors import Asked, is_refusal, query_failed, query_refused, reading_failed
+from worker.warehouses.bigquery.errors import (
+    Asked,
+    is_refusal,
+    query_failed,
+    query_refused,
+    reading_failed,
+    waiting_failed,
+)
 from worker.warehouses.bigquery.jobs import job_config, new_job_id
 from worker.warehouses.bigquery.rows import REQUEST_S, RETRY, ListedRows, Rows, StoredRows
 from worker.warehouses.bigquery.schema import schema_of
@@ -216,7 +223,7 @@ class _Run:
         while job.state != "DONE":
             self._stopping.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            with self._translated(reading_failed):
+            with self._translated(waiting_failed):
                 job.reload(retry=RETRY, timeout=REQUEST_S)
         self._is_running = False
         self._watch.raise_if_stopped()

@@ -51,6 +51,7 @@ class Google:
             "look": [(200, _LOOKED)],
         }
         self.asked: list[tuple[str, Any]] = []
+        self.agents: list[str] = []
 
     def answer(self, kind: str, body: Any) -> Answer:
         self.asked.append((kind, body))
@@ -65,6 +66,7 @@ class Google:
 def answering() -> Iterator[Google]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            google.agents.append(self.headers["User-Agent"])
             path = self.path.partition("?")[0]
             kind = "data" if path.endswith("/data") else "table" if "/tables/" in path else "job"
             self._give(google.answer(kind, None))
@@ -74,6 +76,7 @@ def answering() -> Iterator[Google]:
             if self.path.startswith("/token"):
                 self._give(google.answer("token", body.decode()))
                 return
+            google.agents.append(self.headers["User-Agent"])
             asked = json.loads(body or b"{}")
             is_dry = bool(asked.get("configuration", {}).get("dryRun"))
             kind = "cancel" if self.path.partition("?")[0].endswith("/cancel") else "look" if is_dry else "start"
