@@ -23,6 +23,7 @@ from tests.worker.warehouses.bigquery.google import DONE, Answer, Google, failed
 from worker.warehouses.base import Position, Warehouse
 
 VALUE = "alice@example.com"
+RUNNING = DONE | {"status": {"state": "RUNNING"}}
 QUERY = columns_query("SELECT id\nFROM users", "bigquery")
 POSITION: Position = {"job_id": "a", "stream": "projects/p/locations/us/sessions/s/streams/0", "offset": 10}
 
@@ -131,6 +132,19 @@ def test_the_cost_is_what_the_dry_run_says(opened: Opened) -> None:
         assert warehouse.scanned_bytes(QUERY) == 1234
 
 
+def test_every_request_names_the_product(google: Google, opened: Opened) -> None:
+    google.answers |= {"start": [(200, RUNNING)], "job": [failed_job("invalidQuery", VALUE)]}
+    failure(opened, read)
+    assert len(google.agents) == 3
+    assert all("warehouse-sync" in agent for agent in google.agents)
+
+
+def test_a_job_that_bigquery_does_not_know_is_tried_again(google: Google, opened: Opened) -> None:
+    google.answers |= {"start": [(200, RUNNING)], "cancel": [refusal(404, "notFound", "Not found: Job")]}
+    google.answers["job"] = [refusal(404, "notFound", "Not found: Job")]
+    assert type(failure(opened, read)) is WarehouseBusy
+
+
 def test_describing_runs_nothing(google: Google, opened: Opened) -> None:
     with opened() as warehouse:
         warehouse.describe(QUERY)
@@ -151,9 +165,8 @@ def test_a_result_that_is_gone_cannot_be_continued(google: Google, opened: Opene
 
 
 def test_a_job_that_is_still_running_when_its_stream_is_left_is_cancelled(google: Google, opened: Opened) -> None:
-    running = (200, DONE | {"status": {"state": "RUNNING"}})
     google.answers |= {
-        "start": [running],
+        "start": [(200, RUNNING)],
         "job": [refusal(400, "invalid", "unexpected")],
         "cancel": [(200, {"job": DONE})],
     }
