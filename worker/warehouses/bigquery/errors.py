@@ -141,10 +141,10 @@ def reading_failed(error: Exception, asked: Asked) -> SyncError:
     return _translated(told, asked, job_id="")
 
 
-def is_refusal(error: GoogleAPICallError) -> bool:
-    """Whether an error says that the account may not do this."""
+def missing_right(error: GoogleAPICallError) -> str | None:
+    """Give BigQuery's words, where an error says that the account may not do this."""
     told = _told(error)
-    return told is not None and told.reason in _ABOUT_RIGHTS
+    return _clean(told.words) if told is not None and told.reason in _ABOUT_RIGHTS else None
 
 
 def _translated(told: _Told, asked: Asked, *, job_id: str | None) -> SyncError:

@@ -24,7 +24,7 @@ from shared.telemetry import log
 from worker.warehouses.base import Label, Position, RecordStream
 from worker.warehouses.bigquery.errors import (
     Asked,
-    is_refusal,
+    missing_right,
     query_failed,
     query_refused,
     reading_failed,
@@ -250,9 +250,15 @@ class _Run:
                 try:
                     return StoredRows.of(self._clients.storage, table, project=self._asked.config.project_id)
                 except GoogleAPICallError as error:
-                    if not is_refusal(error):
+                    reason = missing_right(error)
+                    if reason is None:
                         raise
-                    _log.warning("bigquery_storage_refused", reads_by="tabledata.list", right=_STORAGE_RIGHT)
+                    _log.warning(
+                        "bigquery_storage_refused",
+                        reason=reason,
+                        consequence="the result is listed, which is many times slower",
+                        cure=f"grant {_STORAGE_RIGHT}",
+                    )
             return self._listed(bigquery.Table(table, self._fields))
 
     def _continued(self, position: Position, table: bigquery.Table) -> Rows:
