@@ -5,18 +5,20 @@ Source: mParticle, Warehouse Sync API, connection ``config`` of BigQuery; the en
 
 import json
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from shared.errors import DeclarationInvalid
-from shared.fields import Declared, SecretReference
-from shared.providers.endpoint import Endpoint, host_of
+from shared.fields import WEB_ADDRESS, Declared, SecretReference
+from shared.providers.endpoint import Endpoint, host_of, is_this_machine
 
 _PROJECT: Final = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _DATASET: Final = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _REGION: Final = re.compile(r"[A-Za-z]+(-[a-z0-9]+)*")
 _SERVICE_ACCOUNT: Final = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.gserviceaccount\.com")
+_TOKEN_HOSTS: Final = frozenset({"oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com"})
+_UNIVERSE: Final = "googleapis.com"
 
 
 def _project(text: str) -> str:
@@ -63,18 +65,21 @@ class BigQueryConfig(Declared):
         return tuple(host_of(address) for address in (self.endpoint, self.storage_endpoint) if address is not None)
 
 
-def read_key(connection_id: str, config: BigQueryConfig, key: str) -> dict[str, str]:
-    """Give the content of a service account's key file, if it is the declared account's.
+def read_key(connection_id: str, config: BigQueryConfig, key: str) -> dict[str, Any]:
+    """Give the content of a service account's key file, if it is the declared account's and signs in at Google.
+
+    The file itself says where its signed assertion is sent. Whoever receives one can sign in with it for an hour, so
+    that must be Google, or a host that the connection declares and this process therefore allows.
 
     Raises:
-        DeclarationInvalid: it is no such file, or another account's. What is inside is not repeated.
+        DeclarationInvalid: it is no such file, another account's, or leads elsewhere. What is inside is not repeated.
     """
     expected = (
         f"connection {connection_id!r}: service_account_key must hold the JSON key file of {config.service_account_id}"
     )
     try:
         content = json.loads(key)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DeclarationInvalid(f"{expected}; it is not JSON") from None
     if not isinstance(content, dict) or content.get("type") != "service_account":
         raise DeclarationInvalid(f'{expected}; it has no "type": "service_account"')
@@ -82,4 +87,21 @@ def read_key(connection_id: str, config: BigQueryConfig, key: str) -> dict[str, 
         raise DeclarationInvalid(
             f"{expected}; its client_email is another one's. Correct service_account_id, or the key"
         )
+    if content.get("universe_domain", _UNIVERSE) != _UNIVERSE:
+        raise DeclarationInvalid(f"{expected}; its universe_domain is not {_UNIVERSE}, and no other is supported")
+    if not _is_a_token_address(content.get("token_uri"), config):
+        allowed = ", ".join(sorted(_TOKEN_HOSTS.union(config.hosts)))
+        raise DeclarationInvalid(
+            f"{expected}; its token_uri must be an https address at one of {allowed}: whoever is sent the signed "
+            "assertion can sign in with it. Create a new key, or declare the endpoint"
+        )
     return content
+
+
+def _is_a_token_address(address: object, config: BigQueryConfig) -> bool:
+    if not isinstance(address, str) or not re.fullmatch(WEB_ADDRESS, address):
+        return False
+    host = host_of(address)
+    if host in config.hosts:
+        return address.startswith("https:") or is_this_machine(host)
+    return address.startswith("https:") and host in _TOKEN_HOSTS

@@ -1,1 +1,1 @@
-"""BigQuery, through its vendor's own client."""
+"""BigQuery: jobs over REST, rows over the Storage Read API."""
