@@ -48,7 +48,7 @@ _ANONYMOUS: Final = "_bqemu_anonymous"
 """The dataset that bqemulator says a query's result lies in; the table is ``anon`` and the job's id."""
 _AUDIENCE: Final = "https://oauth2.googleapis.com/token"
 """Whom Google's client addresses every assertion to, wherever the key file has it sent."""
-_MESSAGE_ROWS: Final = 16_384
+_MESSAGE_ROWS: Final = 4096
 _TABLE: Final = "/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}"
 
 
