@@ -172,7 +172,7 @@ def test_a_slice_that_outgrows_the_spool_says_how_much_it_needs(desk: Desk) -> N
 
 
 @pytest.mark.parametrize(
-    "limits", [{**LIMITS, "SPOOL_SOFT_BYTES": "1000", "SPOOL_HARD_BYTES": "4500"}], ids=["4500 bytes"]
+    "limits", [{**LIMITS, "SPOOL_SOFT_BYTES": "1000", "SPOOL_HARD_BYTES": "7000"}], ids=["7000 bytes"]
 )
 def test_a_slice_waits_while_another_run_fills_the_spool(desk: Desk) -> None:
     first = desk.trigger(desk.pipeline())
