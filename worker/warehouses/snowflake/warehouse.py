@@ -174,7 +174,7 @@ class _Run:
         start = self._position()
         with self._translated():
             self._wait()
-        rows = self._result.batches(self._row)
+        rows = self._result.batches(self._row, go_on=self._watch.raise_if_stopped)
         while (sent := self._next(rows)) is not None:
             for batch in conform(
                 announced(sent, self._schema, self._label),

@@ -1,3 +1,5 @@
+import threading
+import time
 import traceback
 from typing import Any
 
@@ -158,6 +160,20 @@ def test_no_more_than_one_part_is_downloaded_ahead(responder: Any) -> None:
         assert responder.count(CHUNK) <= 1
         list(rows)
     assert responder.count(CHUNK) == 2
+
+
+def test_a_download_that_stalls_can_be_cancelled(responder: Any) -> None:
+    over = threading.Event()
+    responder.answers[CHUNK] = lambda: (200 + over.wait(60), b"")
+    began = time.monotonic()
+    with responder.opened() as warehouse, warehouse.stream(QUERY, batch_rows=3) as stream:
+        canceller = threading.Timer(0.2, stream.cancel)
+        canceller.start()
+        with pytest.raises(WarehouseBusy, match="cancelled"):
+            list(stream)
+        canceller.join()
+        over.set()
+    assert time.monotonic() - began < 20
 
 
 def test_a_position_holds_no_address(responder: Any) -> None:
