@@ -92,8 +92,8 @@ class Responder:
         declared = SnowflakeConfig.model_validate({name: value for name, value in config.items() if value is not None})
         return Connection(id="subject", name="Subject", service_provider=ServiceProvider.SNOWFLAKE, config=declared)
 
-    def opened(self, **changes: Any) -> AbstractContextManager[Warehouse]:
-        limits = Settings(query_timeout_s=20)
+    def opened(self, *, query_timeout_s: float = 20, **changes: Any) -> AbstractContextManager[Warehouse]:
+        limits = Settings(query_timeout_s=query_timeout_s)
         return open_warehouse(self.connection(**changes), limits, label=Label("run 7", pipeline_id="users"))
 
 

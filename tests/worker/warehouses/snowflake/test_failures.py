@@ -108,6 +108,15 @@ def test_a_wire_that_breaks_at_any_step_is_repeated_later(responder: Any, path: 
     assert responder.count(path) <= 2 * signin._ATTEMPTS
 
 
+def test_describing_has_a_time_limit(responder: Any) -> None:
+    over = threading.Event()
+    responder.answers[ASKED] = lambda: (200 + over.wait(60), b"")
+    with responder.opened(query_timeout_s=1) as warehouse:
+        with pytest.raises(QueryTimedOut, match="longer than 1 s"):
+            warehouse.describe(QUERY)
+        over.set()
+
+
 def test_a_lost_answer_in_between_is_asked_for_again(responder: Any) -> None:
     steps = iter([(503, b""), (503, b"")])
     responder.answers[STATUS] = lambda: next(steps, ended("SUCCESS"))
