@@ -19,6 +19,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_ROWS_INLINE: Final = 1000
+"""Snowflake sends some hundred kB with its answer, and the rest as chunks."""
 _ONE_INTEGER_UP_TO: Final = 7
 """The highest scale of a timestamp that travels as one integer."""
 _UTC_OFFSET: Final = 1440
@@ -67,9 +69,11 @@ def describe(columns: Sequence[tuple[Any, ...]], zoned_type: str) -> list[dict[s
 
 
 def parts(table: pa.Table, columns: Sequence[Mapping[str, Any]], *, rows: int, indent: int) -> list[Part]:
-    """Cut a result into parts of at most ``rows`` rows; there is always a first one, though it may be empty."""
-    starts = range(0, max(table.num_rows, 1), rows)
-    return [_part(table.slice(start, rows), columns, indent) for start in starts]
+    """Cut a result into parts of at most ``rows`` rows; the first one is short and always there, though maybe empty."""
+    first = min(rows, _ROWS_INLINE)
+    ends = [first, *range(first + rows, table.num_rows + rows, rows)]
+    starts = [0, *ends[:-1]]
+    return [_part(table.slice(start, end - start), columns, indent) for start, end in zip(starts, ends, strict=True)]
 
 
 def _described(name: str, duckdb_type: str, zoned_type: str) -> dict[str, Any]:

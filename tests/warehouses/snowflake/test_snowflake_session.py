@@ -1,8 +1,12 @@
 """Who signs in, as whom, and what the server learns of it."""
 
 import json
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,31 +87,71 @@ def test_the_session_is_signed_out(snowflake: Any, opened: Any) -> None:
     assert not snowflake.look()["sessions"][-1]["open"]
 
 
-def test_a_worker_leaves_nothing_behind_and_asks_nobody_else(snowflake: Any, tmp_path: Path) -> None:
-    program = (
-        "from shared.settings import Settings\n"
-        "from tests.standins.snowflake import Keys, SnowflakeStandin\n"
-        "from worker.warehouses.base import Label\n"
-        "from worker.warehouses.registry import open_warehouse\n"
-        f"connection = SnowflakeStandin({snowflake.url!r}, '', Keys('', '', '')).connection()\n"
-        "with open_warehouse(connection, Settings(), label=Label('run 7')) as warehouse:\n"
-        "    print(warehouse.clock())\n"
-    )
-    environment = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
-    before = len(snowflake.look()["requests"])
+PROGRAM = """
+from shared.settings import Settings
+from tests.standins.snowflake import Keys, SnowflakeStandin
+from worker.warehouses.base import Label
+from worker.warehouses.registry import open_warehouse
+
+connection = SnowflakeStandin(URL, "", Keys("", "", "")).connection()
+with open_warehouse(connection, Settings(), label=Label("run 7")) as warehouse:
+    for _ in range(5):
+        warehouse.clock()
+"""
+
+
+class Proxy:
+    """Where requests by plain HTTP to anywhere but this machine end."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                peer, _ = self._socket.accept()
+                with peer:
+                    self.asked.append(peer.recv(2000).partition(b"\r\n")[0].decode())
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    proxy = Proxy()
+    yield proxy
+    proxy.close()
+
+
+def work(snowflake: Any, proxy: Proxy, home: Path, **variables: str) -> None:
+    """Have a worker's process sign in and ask for the time."""
+    own = {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    proxied = {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "NO_PROXY": "127.0.0.1"}
     ran = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment | dict(snowflake.variables()),
-        cwd=tmp_path,
+        [sys.executable, "-c", f"URL = {snowflake.url!r}{PROGRAM}"],
+        env={**own, **proxied, **snowflake.variables(), **variables},
+        cwd=home,
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
         stdin=subprocess.DEVNULL,
     )
-    assert ran.stdout.startswith("20")
-    assert ran.stderr == ""
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("", "", 0)
+
+
+def test_a_worker_leaves_nothing_behind_and_asks_nobody_else(snowflake: Any, proxy: Proxy, tmp_path: Path) -> None:
+    before = len(snowflake.look()["requests"])
+    work(snowflake, proxy, tmp_path)
     assert list(tmp_path.rglob("*")) == []
-    seen = snowflake.look()
-    assert not any("telemetry" in request for request in seen["requests"][before:])
-    assert "PLATFORM" not in seen["sessions"][-1]["login"]["CLIENT_ENVIRONMENT"]
+    assert proxy.asked == []
+    assert not any("telemetry" in request for request in snowflake.look()["requests"][before:])
+
+
+def test_the_client_would_ask_clouds_where_it_runs_if_it_were_let(snowflake: Any, proxy: Proxy, tmp_path: Path) -> None:
+    work(snowflake, proxy, tmp_path, SNOWFLAKE_DISABLE_PLATFORM_DETECTION="false")
+    assert any("169.254.169.254" in request for request in proxy.asked)

@@ -4,15 +4,17 @@ A result stays for a day; the addresses of its parts are valid for hours, hold a
 download fails, the parts are listed anew and reading goes on at the row where it stood.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Final
 
 import pyarrow as pa
 from snowflake.connector.errors import Error
 
 from shared.errors import WarehouseBusy
 from worker.warehouses.base import Label
+
+_LOOK_UP_EVERY_S: Final = 0.2
 
 
 class Result:
@@ -28,8 +30,12 @@ class Result:
         """Give the client's description of the columns."""
         return self._cursor().description
 
-    def batches(self, row: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, row: int, *, go_on: Callable[[], None]) -> Iterator[pa.RecordBatch]:
         """Give all that follows the first ``row`` rows, as it is on the wire.
+
+        Args:
+            row: How many rows are left out.
+            go_on: Called again and again while a download lasts; what it raises ends the reading.
 
         Raises:
             snowflake.connector.errors.Error: the result cannot be read, or no longer.
@@ -38,7 +44,7 @@ class Result:
         failed_at = -1
         while True:
             try:
-                for batch in self._listed(row):
+                for batch in self._listed(row, go_on):
                     row += len(batch)
                     yield batch
             except Error:
@@ -48,7 +54,7 @@ class Result:
             else:
                 return
 
-    def _listed(self, row: int) -> Iterator[pa.RecordBatch]:
+    def _listed(self, row: int, go_on: Callable[[], None]) -> Iterator[pa.RecordBatch]:
         parts = []
         for part in self._cursor().get_result_batches() or ():
             if row < part.rowcount:
@@ -59,7 +65,7 @@ class Result:
         try:
             ahead = [downloader.submit(self._download, part) for part, _ in parts[:1]]
             for place, (_, skipped) in enumerate(parts):
-                downloaded = ahead.pop().result()
+                downloaded = _awaited(ahead.pop(), go_on)
                 ahead += [downloader.submit(self._download, part) for part, _ in parts[place + 1 : place + 2]]
                 yield from _after(downloaded, skipped)
         finally:
@@ -79,6 +85,12 @@ class Result:
         if sum(len(batch) for batch in batches) != part.rowcount:
             raise WarehouseBusy(f"{self.label}: a part of the result arrived incomplete; it is read again")
         return batches
+
+
+def _awaited(download: Future[list[pa.RecordBatch]], go_on: Callable[[], None]) -> list[pa.RecordBatch]:
+    while not wait([download], _LOOK_UP_EVERY_S).done:
+        go_on()
+    return download.result()
 
 
 def _after(batches: list[pa.RecordBatch], skipped: int) -> Iterator[pa.RecordBatch]:

@@ -41,6 +41,8 @@ os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 _LOGIN_S: Final = 30
 _CONNECT_S: Final = 10
 _REQUEST_S: Final = 60
+_ATTEMPT_S: Final = 120
+"""Of one request, a download too; the only limit that submitting a query has."""
 _ATTEMPTS: Final = 4
 _LONGEST_PAUSE_MS: Final = 4000
 _LONGEST_TAG: Final = 2000
@@ -88,7 +90,8 @@ def sign_in(
             login_timeout=_LOGIN_S,
             connect_timeout=_CONNECT_S,
             request_timeout=_REQUEST_S,
-            # Of submitting and of describing; the query itself runs without a request being open.
+            retry_timeout=_ATTEMPT_S,
+            # Of describing; a query itself runs without a request being open.
             query_timeout=max(1, math.ceil(query_timeout_s)),
             retry_max_attempts=_ATTEMPTS,
             retry_backoff_cap_ms=_LONGEST_PAUSE_MS,

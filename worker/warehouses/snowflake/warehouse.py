@@ -1,8 +1,10 @@
 """Snowflake: a session per opening, a query by its id, its rows in parts.
 
 Queries are submitted without waiting; their state is asked for until they have run, so that a slow one holds no
-request open. ``columns`` says what becomes of Snowflake's types. Memory holds two parts of a result: the one that is
-read and the one after it, each up to some tens of MB.
+request open. ``columns`` says what becomes of Snowflake's types.
+
+Memory: two parts of a result, the one that is read and the one after it, each up to some tens of MB; measured as
+growth of the process's memory 60 to 80 MiB with parts of 9 MB, however many, and 190 MiB with parts of 45 MB.
 """
 
 import threading
@@ -173,7 +175,7 @@ class _Run:
         start = self._position()
         with self._translated():
             self._wait()
-        rows = self._result.batches(self._row)
+        rows = self._result.batches(self._row, go_on=self._watch.raise_if_stopped)
         while (sent := self._next(rows)) is not None:
             for batch in conform(
                 announced(sent, self._schema, self._label),

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -92,8 +92,8 @@ class Responder:
         declared = SnowflakeConfig.model_validate({name: value for name, value in config.items() if value is not None})
         return Connection(id="subject", name="Subject", service_provider=ServiceProvider.SNOWFLAKE, config=declared)
 
-    def opened(self, **changes: Any) -> AbstractContextManager[Warehouse]:
-        limits = Settings(query_timeout_s=20)
+    def opened(self, *, query_timeout_s: float = 20, **changes: Any) -> AbstractContextManager[Warehouse]:
+        limits = Settings(query_timeout_s=query_timeout_s)
         return open_warehouse(self.connection(**changes), limits, label=Label("run 7", pipeline_id="users"))
 
 
@@ -127,10 +127,11 @@ def responder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Responder]:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
                 return
             status, content = answer if isinstance(answer, tuple) else (200, json.dumps(answer).encode())
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # A client that gave up does not wait for it.
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
         def do_GET(self) -> None:
             self.do_POST()

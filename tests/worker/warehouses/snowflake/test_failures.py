@@ -1,3 +1,5 @@
+import threading
+import time
 import traceback
 from typing import Any
 
@@ -106,6 +108,15 @@ def test_a_wire_that_breaks_at_any_step_is_repeated_later(responder: Any, path: 
     assert responder.count(path) <= 2 * signin._ATTEMPTS
 
 
+def test_describing_has_a_time_limit(responder: Any) -> None:
+    over = threading.Event()
+    responder.answers[ASKED] = lambda: (200 + over.wait(60), b"")
+    with responder.opened(query_timeout_s=1) as warehouse:
+        with pytest.raises(QueryTimedOut, match="longer than 1 s"):
+            warehouse.describe(QUERY)
+        over.set()
+
+
 def test_a_lost_answer_in_between_is_asked_for_again(responder: Any) -> None:
     steps = iter([(503, b""), (503, b"")])
     responder.answers[STATUS] = lambda: next(steps, ended("SUCCESS"))
@@ -158,6 +169,20 @@ def test_no_more_than_one_part_is_downloaded_ahead(responder: Any) -> None:
         assert responder.count(CHUNK) <= 1
         list(rows)
     assert responder.count(CHUNK) == 2
+
+
+def test_a_download_that_stalls_can_be_cancelled(responder: Any) -> None:
+    over = threading.Event()
+    responder.answers[CHUNK] = lambda: (200 + over.wait(60), b"")
+    began = time.monotonic()
+    with responder.opened() as warehouse, warehouse.stream(QUERY, batch_rows=3) as stream:
+        canceller = threading.Timer(0.2, stream.cancel)
+        canceller.start()
+        with pytest.raises(WarehouseBusy, match="cancelled"):
+            list(stream)
+        canceller.join()
+        over.set()
+    assert time.monotonic() - began < 20
 
 
 def test_a_position_holds_no_address(responder: Any) -> None:
