@@ -1,6 +1,9 @@
 """Every warehouse through the whole path, by real workers and vendors' clients: plan, extract, upload, settle."""
 
+import os
 import random
+import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,14 +15,15 @@ from console.doctor import examine
 from shared import catalog
 from shared.catalog import IteratorType, Pipeline
 from shared.probe import ProbeKind, Question
-from shared.run import Ledger, Run, RunId, RunState
+from shared.run import WORKING, Ledger, Run, RunId, RunState
 from shared.store.tables import slices
 from tests.standins.standin import Standin
 from tests.standins.starting import Standins
-from tests.system.deployment import LIMITS, Deployment, deployed
+from tests.system.deployment import LIMITS, Claim, Deployment, deployed
 
 PLANTED = "planted.example"
 ROWS = 3000
+MANY = 20_000
 A_DAY = timedelta(days=1)
 
 
@@ -165,17 +169,16 @@ def test_a_cancelled_run_cancels_its_query(subject: Subject) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_extraction_repeats_nothing_and_loses_nothing(subject: Subject, seed: int) -> None:
     subject.id += f"-{seed}"
-    subject.load(20_000, changed_at=datetime.now(UTC).replace(tzinfo=None) - A_DAY)
+    subject.load(MANY, changed_at=datetime.now(UTC).replace(tzinfo=None) - A_DAY)
     subject.declare()
-    moment = random.Random(seed)
     run_id = subject.trigger()
     deployment = subject.deployment
-    claim = deployment.stopped_claimant(run_id, slices, moment, within_s=0.3)
+    pid = _stopped_reader(deployment, run_id, random.Random(seed))
     published = {row["no"] for row in deployment.slices(run_id) if row["state"] == "published"}
-    _kill(deployment, claim.pid)
+    _kill(deployment, pid)
     run = subject.settled(run_id)
-    assert run.ledger == Ledger(extracted=20_000, accepted=20_000)
-    assert len(subject.received()) == 20_000
+    assert run.ledger == Ledger(extracted=MANY, accepted=MANY)
+    assert len(subject.received()) == MANY
     found = deployment.slices(run_id)
     if subject.standin.is_continuable:
         results = {_result(row["position"]) for row in found}
@@ -190,6 +193,27 @@ def test_nothing_of_rows_or_secrets_is_logged(subject: Subject) -> None:
     for name, text in subject.deployment.logs().items():
         assert PLANTED not in text, name
         assert not any(secret in text for secret in secrets), name
+
+
+def _stopped_reader(deployment: Deployment, run_id: RunId, moment: random.Random) -> int:
+    """Stop a process that provably reads at a random moment; give its id. What is stopped gives nothing back."""
+
+    def reads() -> list[Claim]:
+        return [claim for claim in deployment.claims(run_id) if claim.table is slices]
+
+    deployment.until(reads, "the extraction begins")
+    time.sleep(moment.uniform(0, 0.1))  # The moment itself, not a wait for anything.
+
+    def stopped() -> int | None:
+        for claim in reads():
+            os.kill(claim.pid, signal.SIGSTOP)
+            if any(other.pid == claim.pid for other in reads()):
+                return claim.pid
+            os.kill(claim.pid, signal.SIGCONT)
+        assert deployment.run(run_id).state in WORKING, "the run was over before it was struck"
+        return None
+
+    return deployment.until(stopped, "a reader is stopped at work")
 
 
 def _kill(deployment: Deployment, pid: int) -> None:
