@@ -96,6 +96,7 @@ class DatabricksStandin:
                 access_token=self.token,
                 enable_telemetry=False,
                 use_cloud_fetch=False,
+                _retry_stop_after_attempts_count=1,
             )
         with self._session.cursor() as cursor:
             cursor.execute(statement)

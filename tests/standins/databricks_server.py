@@ -365,8 +365,10 @@ class Workspace:
         if response.results is None or metadata.schema is None:
             return response
         columns = self._columns_of(request.operationHandle, metadata)
-        found = response.results.columns or []
-        arrays = [arrow_column(column, kind) for column, kind in zip(found, columns.types, strict=True)]
+        if found := response.results.columns:
+            arrays = [arrow_column(column, kind) for column, kind in zip(found, columns.types, strict=True)]
+        else:  # Of a statement that returns none.
+            arrays = [pa.array([], field.type) for field in columns.schema]
         batch = pa.RecordBatch.from_arrays(arrays, schema=columns.schema)
         response.results.columns, response.results.rows = None, []
         response.results.arrowBatches = [

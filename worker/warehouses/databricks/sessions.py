@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from databricks import sql
+from databricks.sql.backend import thrift_backend
 from databricks.sql.exc import DatabaseError
 
 from shared.providers.databricks import DatabricksConfig
@@ -120,7 +121,8 @@ def _without_permit(record: logging.LogRecord) -> bool:
     return True
 
 
-# The client logs addresses with their permits and the server's words, which may quote a row. All that matters in them
-# comes back as an error and is told by us.
-logging.getLogger("databricks").setLevel(logging.CRITICAL)
+# The client logs addresses with their permits and the server's words, which may quote a row, and "unsafe" whole requests
+# and answers. All that matters in them comes back as an error and is told by us.
+for _name in ("databricks", thrift_backend.unsafe_logger.name):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").addFilter(_without_permit)
