@@ -121,7 +121,7 @@ def _without_permit(record: logging.LogRecord) -> bool:
     return True
 
 
-# The client logs addresses with their permits and the server's words, which may quote a row, and "unsafe" whole requests
+# The client logs addresses with their permits and the server's words, which may quote a row; as "unsafe", whole requests
 # and answers. All that matters in them comes back as an error and is told by us.
 for _name in ("databricks", thrift_backend.unsafe_logger.name):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
