@@ -54,10 +54,14 @@ class DatabricksStandin:
 
     def connection(self, **changed: Any) -> Connection:
         """Give the declaration; ``changed`` fields of its config replace the token's."""
-        declared = {"access_token": "env:WAREHOUSE_SYNC_SECRET_DATABRICKS_TOKEN"} | changed
-        config = DatabricksConfig(
-            server_hostname=LOOPBACK, http_path=PATH, schema_name="default", endpoint=self.address, **declared
-        )
+        declared: dict[str, Any] = {
+            "server_hostname": LOOPBACK,
+            "http_path": PATH,
+            "schema": "default",
+            "endpoint": self.address,
+            "access_token": "env:WAREHOUSE_SYNC_SECRET_DATABRICKS_TOKEN",
+        }
+        config = DatabricksConfig.model_validate(declared | changed)
         return Connection(id="subject", name="Subject", service_provider=ServiceProvider.DATABRICKS, config=config)
 
     def variables(self) -> Mapping[str, str]:
@@ -151,6 +155,7 @@ def _spark(home: Path, port: int, web_port: int) -> Program:
         "spark.ui.retainedStages": 20,
         "spark.ui.retainedTasks": 200,
         "spark.sql.ui.retainedExecutions": 20,
+        "spark.log.level": "WARN",
         "spark.sql.shuffle.partitions": 2,
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.timeType.enabled": "true",

@@ -11,7 +11,7 @@ from worker.warehouses.base import Label, Position
 from worker.warehouses.conform import conform
 from worker.warehouses.databricks.errors import CLIENT_ERRORS, query_failed
 from worker.warehouses.databricks.parameters import bound_parameters
-from worker.warehouses.databricks.schema import schema_of
+from worker.warehouses.databricks.schema import require_fields, schema_of
 from worker.warehouses.databricks.sessions import Sessions
 from worker.warehouses.watch import Watch
 
@@ -77,6 +77,7 @@ class Run:
         with self._translated():
             self._cursor.execute(self._query.text, self._parameters)
         while len(page := self._fetched()):
+            require_fields(page.schema, self._schema, self._label)
             yield from conform(
                 _with_void(page, self._schema), self._schema, batch_rows=self._batch_rows, label=self._label
             )

@@ -54,6 +54,32 @@ def schema_of(columns: Iterable[tuple[str, str]], label: Label) -> pa.Schema:
     return pa.schema([_field(name, type_name, label) for name, type_name in columns])
 
 
+def require_fields(sent: pa.Schema, announced: pa.Schema, label: Label) -> None:
+    """Raise unless structs have the fields that were announced: casting would fill others with NULL, and lose these.
+
+    Raises:
+        ModelInvalid: a column's have not; the sentence names it.
+    """
+    for field, wanted in zip(sent, announced, strict=True):
+        if not _has_fields(field.type, wanted.type):
+            raise ModelInvalid(
+                f"{label}: column {wanted.name!r} arrived as {field.type}, which is not what Databricks announced "
+                f"({wanted.type}); use to_json(...) in the data model"
+            )
+
+
+def _has_fields(sent: Any, wanted: Any) -> bool:
+    if pa.types.is_struct(wanted) and pa.types.is_struct(sent):
+        return [part.name for part in sent] == [part.name for part in wanted] and all(
+            _has_fields(one.type, other.type) for one, other in zip(sent, wanted, strict=True)
+        )
+    if pa.types.is_list(wanted) and pa.types.is_list(sent):
+        return _has_fields(sent.value_type, wanted.value_type)
+    if pa.types.is_map(wanted) and pa.types.is_map(sent):
+        return _has_fields(sent.key_type, wanted.key_type) and _has_fields(sent.item_type, wanted.item_type)
+    return True
+
+
 class _Unreadable(Exception):
     """Why a type cannot be read, as half a sentence."""
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from databricks import sql
 from databricks.sql.backend import thrift_backend
-from databricks.sql.exc import DatabaseError
+from databricks.sql.backend.reyden_warehouse_cache import extract_warehouse_id, is_known_reyden
+from databricks.sql.exc import DatabaseError, ReydenThriftUnsupportedError
 
 from shared.providers.databricks import DatabricksConfig
 from worker.warehouses.base import Label
@@ -89,10 +90,17 @@ class Sessions:
                 raise
         return self._connect(answer_within_s)  # Query tags are not enabled there; the user agent tells too.
 
+    def _require_thrift(self) -> None:
+        """Keep the client from the protocol that it speaks to real-time warehouses, if that is installed at all."""
+        warehouse_id = extract_warehouse_id(self._config.http_path)
+        if warehouse_id and is_known_reyden(self._config.server_hostname, warehouse_id):
+            raise ReydenThriftUnsupportedError
+
     def _connect(self, answer_within_s: float, **tags: Any) -> Any:
         config = self._config
         headers = self._headers
-        return sql.connect(
+        self._require_thrift()
+        connection = sql.connect(
             server_hostname=config.server_hostname,
             http_path=config.http_path,
             **({} if config.endpoint is None else {"_connection_uri": config.service_url}),
@@ -112,6 +120,10 @@ class Sessions:
             _retry_stop_after_attempts_duration=_ATTEMPTS_TAKE_S,
             **tags,
         )
+        if connection.session.use_kernel:
+            connection.close()
+            raise ReydenThriftUnsupportedError
+        return connection
 
 
 def _without_permit(record: logging.LogRecord) -> bool:
@@ -121,8 +133,8 @@ def _without_permit(record: logging.LogRecord) -> bool:
     return True
 
 
-# The client logs addresses with their permits and the server's words, which may quote a row; as "unsafe", whole requests
-# and answers. All that matters in them comes back as an error and is told by us.
+# The client logs addresses with their permits and the server's words, which may quote a row, and whole requests as
+# "unsafe". All that matters in them comes back as an error and is told by us.
 for _name in ("databricks", thrift_backend.unsafe_logger.name):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").addFilter(_without_permit)
