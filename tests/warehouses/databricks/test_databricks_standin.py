@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -12,18 +13,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from shared.catalog import Connection, IteratorType
 from shared.columns import JSON, warehouse_type
 from shared.errors import CredentialsRefused, ModelInvalid, WarehouseBusy, WarehouseUnreachable
 from shared.run import Window
 from shared.settings import Settings
 from shared.sql import Iterator as IteratorColumn
-from shared.sql import IteratorType, Query, columns_query, windowed
+from shared.sql import Query, columns_query, windowed
 from tests.standins.databricks import CLIENT_ID, DatabricksStandin
 from tests.standins.starting import Standins
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
-SECONDS = Settings(query_timeout_s=60)
 PRINCIPAL = {
     "access_token": None,
     "client_id": CLIENT_ID,
@@ -86,8 +87,12 @@ def standin(standins: Standins, monkeypatch: pytest.MonkeyPatch) -> DatabricksSt
 
 @pytest.fixture
 def warehouse(standin: DatabricksStandin) -> Iterator[Warehouse]:
-    with open_warehouse(standin.connection(), SECONDS, label=Label("run 7", pipeline_id="users")) as opened:
-        yield opened
+    with opened(standin.connection()) as found:
+        yield found
+
+
+def opened(connection: Connection) -> AbstractContextManager[Warehouse]:
+    return open_warehouse(connection, Settings(query_timeout_s=60), label=Label("run 7", pipeline_id="users"))
 
 
 def rows(warehouse: Warehouse, model: str) -> list[dict[str, Any]]:
@@ -148,7 +153,7 @@ def test_a_session_is_in_utc_and_in_the_declared_schema(warehouse: Warehouse) ->
 def test_a_schema_that_is_not_there_is_named(standin: DatabricksStandin) -> None:
     with (
         pytest.raises(WarehouseUnreachable, match="no_such_schema"),
-        open_warehouse(standin.connection(schema="no_such_schema"), SECONDS, label=Label("run 7")),
+        opened(standin.connection(schema="no_such_schema")),
     ):
         pass
 
@@ -157,7 +162,7 @@ def test_a_wrong_token_is_refused(standin: DatabricksStandin, monkeypatch: pytes
     monkeypatch.setenv("WAREHOUSE_SYNC_SECRET_DATABRICKS_TOKEN", "wrong")
     with (
         pytest.raises(CredentialsRefused, match="access_token"),
-        open_warehouse(standin.connection(), SECONDS, label=Label("run 7")),
+        opened(standin.connection()),
     ):
         pass
 
@@ -165,12 +170,12 @@ def test_a_wrong_token_is_refused(standin: DatabricksStandin, monkeypatch: pytes
 def test_a_service_principal_signs_in_and_a_wrong_secret_does_not(
     standin: DatabricksStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_warehouse(standin.connection(**PRINCIPAL), SECONDS, label=Label("run 7")) as warehouse:
+    with opened(standin.connection(**PRINCIPAL)) as warehouse:
         assert rows(warehouse, "SELECT 1 AS id") == [{"id": 1}]
     monkeypatch.setenv("WAREHOUSE_SYNC_SECRET_DATABRICKS_CLIENT", "wrong")
     with (
         pytest.raises(CredentialsRefused, match=CLIENT_ID),
-        open_warehouse(standin.connection(**PRINCIPAL), SECONDS, label=Label("run 7")),
+        opened(standin.connection(**PRINCIPAL)),
     ):
         pass
 

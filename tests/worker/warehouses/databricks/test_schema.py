@@ -125,6 +125,6 @@ def test_nested_values_of_another_shape_are_refused_without_showing_them(
     ],
 )
 def test_a_bound_is_bound_in_its_columns_type(bound: Bound, kind: str, text: str) -> None:
-    (parameter,) = bound_parameters({"window_low": bound}) or ()
+    (parameter,) = bound_parameters({"window_low": bound}) or [None]
     sent = parameter.as_tspark_param(named=True)
     assert (sent.name, sent.type, sent.value.stringValue) == ("window_low", kind, text)
