@@ -1,5 +1,6 @@
 """One query in a session of its own: described, executed, fetched page by page, cancelled through another session."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -67,8 +68,7 @@ class Run:
         self._session = self._sessions.open()
         with self._translated():
             self._cursor = self._session.cursor(arraysize=_PAGE_ROWS, buffer_size_bytes=_PAGE_BYTES)
-            # On the query's own first line, so that places in errors keep their lines.
-            self._cursor.execute(f"DESCRIBE QUERY {self._query.text}", self._parameters)
+            self._cursor.execute(_description_of(self._query))
             names, types, *_ = self._cursor.fetchall_arrow().columns
         self._schema = schema_of(zip(names.to_pylist(), types.to_pylist(), strict=True), self._label)
 
@@ -115,6 +115,18 @@ class Run:
             self._watch.raise_if_stopped()
             # Without its cause: the server's sentence may quote a row's values, and tracebacks end in logs.
             raise query_failed(error, label=self._label, query=self._query, host=self._sessions.host) from None
+
+
+def _description_of(query: Query) -> str:
+    """Give the statement that describes a query, on the query's own first line, so that places in errors keep theirs.
+
+    Its bounds are NULL: that Databricks takes parameters here is written nowhere, and no column depends on them. They
+    stand behind the model, on the last line.
+    """
+    model, end, condition = query.text.rpartition("\n")
+    for name in query.parameters:
+        condition = re.sub(rf":{name}\b", "NULL", condition)
+    return f"DESCRIBE QUERY {model}{end}{condition}"
 
 
 def _with_void(page: pa.Table, schema: pa.Schema) -> pa.Table:

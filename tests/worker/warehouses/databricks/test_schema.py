@@ -7,9 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from shared.catalog import IteratorType
 from shared.columns import JSON, warehouse_type
 from shared.errors import ModelInvalid
-from shared.sql import Bound, Query
+from shared.run import Window
+from shared.sql import Bound, Query, windowed
+from shared.sql import Iterator as IteratorColumn
 from tests.worker.warehouses.databricks.responder import Responder
 from worker.warehouses.base import Label
 from worker.warehouses.databricks.parameters import bound_parameters
@@ -128,3 +131,16 @@ def test_a_bound_is_bound_in_its_columns_type(bound: Bound, kind: str, text: str
     (parameter,) = bound_parameters({"window_low": bound}) or [None]
     sent = parameter.as_tspark_param(named=True)
     assert (sent.name, sent.type, sent.value.stringValue) == ("window_low", kind, text)
+
+
+def test_a_query_is_described_without_its_bounds_and_run_with_them(responder: Responder, opened: Any) -> None:
+    iterator = IteratorColumn("id", IteratorType.UNIXTIME_S, warehouse_type="bigint")
+    model = "SELECT id, doc:window_low AS x\nFROM people"
+    query = windowed(model, dialect="databricks", iterator=iterator, window=Window(low=INSTANT.replace(microsecond=0)))
+    with opened() as warehouse, warehouse.stream(query, batch_rows=10) as stream:
+        list(stream)
+    describing, running = responder.asked("ExecuteStatement")[-2:]
+    assert describing.statement == f"DESCRIBE QUERY SELECT * FROM (\n{model}\n) AS data_model WHERE `id` >= NULL"
+    assert not describing.parameters
+    assert running.statement == query.text
+    assert [parameter.name for parameter in running.parameters] == ["window_low"]
