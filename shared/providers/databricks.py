@@ -10,10 +10,10 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.fields import Declared, Name, SecretReference
-from shared.providers.endpoint import Endpoint, host_of
+from shared.providers.endpoint import Endpoint, host_of, is_this_machine
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_PATH: Final = re.compile(r"/?[A-Za-z0-9_./-]+")
+_PATH: Final = re.compile(r"/?[A-Za-z0-9_./-]+(\?o=[0-9]+)?")
 _DOMAINS: Final = (
     ".databricks.com",
     ".azuredatabricks.net",
@@ -60,7 +60,26 @@ class DatabricksConfig(Declared):
         return self
 
     @property
+    def host(self) -> str:
+        """The host that is signed in at."""
+        return self.server_hostname if self.endpoint is None else host_of(self.endpoint)
+
+    @property
+    def base_url(self) -> str:
+        """The address of the workspace's services, without a slash at its end."""
+        return f"https://{self.server_hostname}" if self.endpoint is None else self.endpoint.rstrip("/")
+
+    @property
+    def service_url(self) -> str:
+        """The address of the SQL warehouse."""
+        return f"{self.base_url}/{self.http_path.lstrip('/')}"
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether it is a test server's."""
+        return is_this_machine(self.host)
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """Hosts beyond the vendor's own that would be shown the secret."""
-        shown = (self.server_hostname,) if self.endpoint is None else (host_of(self.endpoint),)
-        return tuple(host for host in shown if not host.endswith(_DOMAINS))
+        return () if self.host.lower().endswith(_DOMAINS) else (self.host,)
