@@ -27,8 +27,9 @@ from sandbox.supervisor import Patience, Supervisor
 from shared.catalog import Connection, ServiceProvider
 from shared.providers.databricks import DatabricksConfig
 from tests.standins.environments import python_of
-from tests.standins.standin import Sizes
+from tests.standins.standin import Differences, Sizes
 
+DIFFERENCES: Final = Differences()
 JAVA: Final = 17
 CLIENT_ID: Final = "5f4dcc3b-5aa7-65d6-1d83-27deb882cf99"
 PATH: Final = "/sql/1.0/warehouses/standin"
@@ -40,7 +41,7 @@ PARTITION_ROWS: Final = 100_000
 class DatabricksStandin:
     name: Final = "databricks"
     # Each partition is an object of Spark's, so there cannot be too many.
-    sizes: Final = Sizes(unread=50_000_000, lasting=500_000_000)
+    sizes: Final = Sizes(unread=50_000_000, lasting=500_000_000, tick_ns=1000)
     endless: Final = "SELECT count(*) AS id FROM range(1000000000000) WHERE hash(id) = 3"
     is_continuable: Final = False
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from shared.run import Position
 from shared.sql import Query
-from worker.warehouses.base import Label, Position
+from worker.warehouses.base import Label
 from worker.warehouses.conform import conform
 from worker.warehouses.databricks.errors import CLIENT_ERRORS, query_failed
 from worker.warehouses.databricks.parameters import bound_parameters

@@ -16,8 +16,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from shared.providers.databricks import DatabricksConfig
+from shared.run import Position
 from shared.sql import Query
-from worker.warehouses.base import Label, Position
+from worker.warehouses.base import Label
 from worker.warehouses.databricks.errors import CLIENT_ERRORS
 from worker.warehouses.databricks.run import Run
 from worker.warehouses.databricks.sessions import Sessions
