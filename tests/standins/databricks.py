@@ -158,6 +158,9 @@ def _spark(home: Path, port: int, web_port: int) -> Program:
         "spark.sql.ui.retainedExecutions": 20,
         "spark.log.level": "WARN",
         "spark.sql.shuffle.partitions": 2,
+        # Tests ask many small queries: compiling each would take longer than running it.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.timeType.enabled": "true",
         "spark.sql.warehouse.dir": home / "tables",

@@ -38,6 +38,7 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 WAREHOUSE_PATH: Final = "/sql/1.0/warehouses/standin"
 CALL, REPLY = 1, 2
+CANCEL_TAKES_S: Final = 0.5
 BASIC: Final = "Basic " + base64.b64encode(b"standin:none").decode()
 
 INSTANT: Final = pa.timestamp("us", "Etc/UTC")
@@ -297,6 +298,8 @@ class Workspace:
         self.spark = spark
         self.sessions: list[dict[str, Any]] = []
         self._columns: dict[bytes, Columns] = {}
+        self._fetching: dict[bytes, threading.Event] = {}
+        self._ended: set[bytes] = set()
 
     def answer(self, name: str, request: Any, user_agent: str) -> Any:
         """Give the response to one request."""
@@ -357,7 +360,12 @@ class Workspace:
         metadata = self._GetResultSetMetadata(
             ttypes.TGetResultSetMetadataReq(operationHandle=request.operationHandle), user_agent
         )
-        response = self.spark.ask("FetchResults", request)
+        operation = request.operationHandle.operationId.guid
+        fetched = self._fetching[operation] = threading.Event()
+        try:
+            response = self.spark.ask("FetchResults", request)
+        finally:
+            fetched.set()
         if response.results is None or metadata.schema is None:
             return response
         columns = self._columns_of(request.operationHandle, metadata)
@@ -374,8 +382,21 @@ class Workspace:
         response.resultSetMetadata = metadata
         return response
 
+    def _CancelOperation(self, request: Any, user_agent: str) -> Any:  # noqa: N802 - Thrift's name
+        response = self.spark.ask("CancelOperation", request)
+        fetched = self._fetching.get(request.operationHandle.operationId.guid)
+        if fetched is not None and not fetched.wait(CANCEL_TAKES_S):
+            # Spark ends jobs that run, once: one that a fetch began a moment later runs on until its operation closes.
+            self._CloseOperation(ttypes.TCloseOperationReq(operationHandle=request.operationHandle), user_agent)
+        return response
+
     def _CloseOperation(self, request: Any, _: str) -> Any:  # noqa: N802 - Thrift's name
-        self._columns.pop(request.operationHandle.operationId.guid, None)
+        operation = request.operationHandle.operationId.guid
+        self._columns.pop(operation, None)
+        self._fetching.pop(operation, None)
+        if operation in self._ended:
+            return ttypes.TCloseOperationResp(status=ttypes.TStatus(statusCode=ttypes.TStatusCode.SUCCESS_STATUS))
+        self._ended.add(operation)
         return self.spark.ask("CloseOperation", request)
 
     def _columns_of(self, operation: Any, metadata: Any) -> Columns:
