@@ -9,7 +9,7 @@ import pytest
 
 from tests.standins.reading import read_apart
 
-FEWER, MORE = 40_000, 160_000
+FEWER, MORE = 80_000, 320_000
 FILLING = 500
 """Bytes of a row: all rows together are then a multiple of what is allowed."""
 SLACK_MIB = 40

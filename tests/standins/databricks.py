@@ -161,6 +161,8 @@ def _spark(home: Path, port: int, web_port: int) -> Program:
         # Tests ask many small queries: compiling each would take longer than running it.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        # Otherwise threads of their own begin jobs, and one begun just after its query was cancelled never ends.
+        "spark.sql.adaptive.enabled": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.timeType.enabled": "true",
         "spark.sql.warehouse.dir": home / "tables",

@@ -39,6 +39,8 @@ from thrift.transport.TTransport import TMemoryBuffer
 WAREHOUSE_PATH: Final = "/sql/1.0/warehouses/standin"
 CALL, REPLY = 1, 2
 CANCEL_TAKES_S: Final = 0.5
+FIRST_PAGE_ROW_BYTES: Final = 1000
+"""Of a result whose rows are not known yet."""
 BASIC: Final = "Basic " + base64.b64encode(b"standin:none").decode()
 
 INSTANT: Final = pa.timestamp("us", "Etc/UTC")
@@ -299,6 +301,7 @@ class Workspace:
         self.sessions: list[dict[str, Any]] = []
         self._columns: dict[bytes, Columns] = {}
         self._fetching: dict[bytes, threading.Event] = {}
+        self._row_bytes: dict[bytes, float] = {}
         self._ended: set[bytes] = set()
 
     def answer(self, name: str, request: Any, user_agent: str) -> Any:
@@ -362,6 +365,9 @@ class Workspace:
         )
         operation = request.operationHandle.operationId.guid
         fetched = self._fetching[operation] = threading.Event()
+        # Spark knows no limit in bytes, so it is asked for as many rows as will fit.
+        row_bytes = self._row_bytes.get(operation, FIRST_PAGE_ROW_BYTES)
+        request.maxRows = min(request.maxRows, max(1, int((request.maxBytes or sys.maxsize) / row_bytes)))
         try:
             response = self.spark.ask("FetchResults", request)
         finally:
@@ -374,6 +380,7 @@ class Workspace:
         else:  # Of a statement that returns none.
             arrays = [pa.array([], field.type) for field in columns.schema]
         batch = pa.RecordBatch.from_arrays(arrays, schema=columns.schema)
+        self._row_bytes[operation] = max(1, batch.nbytes / max(1, len(batch)))
         response.results.columns, response.results.rows = None, []
         response.results.arrowBatches = [
             ttypes.TSparkArrowBatch(batch=batch.serialize().to_pybytes(), rowCount=len(batch))
@@ -394,6 +401,7 @@ class Workspace:
         operation = request.operationHandle.operationId.guid
         self._columns.pop(operation, None)
         self._fetching.pop(operation, None)
+        self._row_bytes.pop(operation, None)
         if operation in self._ended:
             return ttypes.TCloseOperationResp(status=ttypes.TStatus(statusCode=ttypes.TStatusCode.SUCCESS_STATUS))
         self._ended.add(operation)
