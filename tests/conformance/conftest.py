@@ -27,6 +27,7 @@ class Subject:
         differences = _differences(standin.name)
         self.held_otherwise = differences.held_otherwise
         self.locates_failures = differences.locates_failures
+        self.keeps_mib = differences.keeps_mib
 
     def opened(self, *, query_timeout_s: float = 60) -> AbstractContextManager[Warehouse]:
         return self._opened(query_timeout_s)

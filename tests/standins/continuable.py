@@ -20,7 +20,7 @@ from tests.standins.duckdb import DuckDbStandin
 from tests.standins.standin import Differences
 from worker.warehouses.base import RecordStream, Warehouse
 
-DIFFERENCES: Final = Differences()
+DIFFERENCES: Final = Differences(keeps_mib=192)  # Pages of its file, up to the connection's memory limit.
 
 
 class ContinuableStandin(DuckDbStandin):

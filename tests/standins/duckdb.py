@@ -13,7 +13,7 @@ from shared.catalog import Connection, ServiceProvider
 from shared.providers.duckdb import DuckDbConfig
 from tests.standins.standin import Differences, Sizes
 
-DIFFERENCES: Final = Differences()
+DIFFERENCES: Final = Differences(keeps_mib=192)  # Pages of its file, up to the connection's memory limit.
 
 
 class DuckDbStandin:

@@ -28,12 +28,14 @@ class Differences:
 
     ``lacks``: tests of the suite, or values of their parameters, that have no meaning there. ``held_otherwise``:
     columns of ``test_types`` that arrive in another type or as other values, and these. ``locates_failures``: whether a
-    row that fails is told with its place in the query.
+    row that fails is told with its place in the query. ``keeps_mib``: what an engine in the reader's own process may
+    keep in memory of what it has read.
     """
 
     lacks: Mapping[str, str] = field(default_factory=dict)
     held_otherwise: Mapping[str, tuple[Any, list[Any]]] = field(default_factory=dict)
     locates_failures: bool = True
+    keeps_mib: int = 0
 
 
 class Standin(Protocol):
