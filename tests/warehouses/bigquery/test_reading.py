@@ -9,7 +9,7 @@ from tests.standins.bigquery import BigQueryStandin
 from tests.warehouses.bigquery.conftest import Opened
 from tests.warehouses.bigquery.proxy import breaking
 from worker.warehouses.base import Warehouse
-from worker.warehouses.bigquery import rows, warehouse
+from worker.warehouses.bigquery import rows, run
 
 ROWS = 100_000
 NUMBERS = "SELECT id, 'some text to fill the wire' AS text FROM UNNEST(GENERATE_ARRAY(0, 99999)) AS id"
@@ -68,7 +68,7 @@ def test_a_connection_that_breaks_is_mended_without_losing_or_repeating_a_row(
 def test_a_connection_that_stays_broken_is_tried_again_later(
     opened: Opened, standin: BigQueryStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (rows, warehouse):
+    for module in (rows, run):
         monkeypatch.setattr(module, "RETRY", rows.RETRY.with_timeout(0.5).with_delay(0.05))
     with (
         breaking(standin.storage_address, cuts=1000, after_bytes=20_000) as wire,

@@ -13,7 +13,7 @@ from shared.settings import Settings
 from tests.standins.bigquery import DATASET, PROJECT, email_of, key_of
 from tests.worker.warehouses.bigquery.google import Google, answering
 from worker.warehouses.base import Label, Warehouse
-from worker.warehouses.bigquery import rows, warehouse
+from worker.warehouses.bigquery import rows, run
 from worker.warehouses.registry import open_warehouse
 
 SECRET = "WAREHOUSE_SYNC_SECRET_KEY"
@@ -28,7 +28,7 @@ def private_key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture
 def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
-    for module in (rows, warehouse):
+    for module in (rows, run):
         monkeypatch.setattr(module, "RETRY", rows.RETRY.with_timeout(0.3).with_delay(0.01))
     with answering() as found:
         yield found
