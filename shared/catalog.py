@@ -211,6 +211,9 @@ class Pipeline(Declared):
     sync_mode: SyncMode
     schedule: OnDemand = OnDemand()
     on_null: NullPolicy = NullPolicy.OMIT
+    rename: dict[Name, Name] = Field(
+        default_factory=dict, description="columns that are mapped as if SQL had named them so; in whatever case"
+    )
 
 
 def declared_environment(pipeline: Pipeline, connection: Connection) -> Environment | None:

@@ -50,13 +50,14 @@ def columns(subject: Subject, warehouse: Warehouse) -> Answer:
         _mapping(subject, schema, iterator)
     except (ColumnMissing, IteratorInvalid, MappingRefused, DeclarationInvalid) as error:
         refused = str(error)
-    return Answer(columns=tuple(_column(field, iterator) for field in schema), refused=refused)
+    return Answer(columns=tuple(_column(subject, field, iterator) for field in schema), refused=refused)
 
 
 def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
     """Read some rows and show the batches that they become."""
     schema = draft.describe(subject.model, warehouse)
-    mapping = _mapping(subject, schema, draft.iterator_of(schema, subject.pipeline.sync_mode))
+    iterator = draft.iterator_of(schema, subject.pipeline.sync_mode)
+    mapping = _mapping(subject, schema, iterator)
     query = sql.preview_query(
         subject.model.sql_query, dialect=warehouse.dialect, iterator=None, window=Window(), rows=rows
     )
@@ -64,7 +65,7 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
         table = pa.Table.from_batches(stream, stream.schema)
     encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
     return Answer(
-        columns=tuple(_column(field, draft.iterator_of(schema, subject.pipeline.sync_mode)) for field in schema),
+        columns=tuple(_column(subject, field, iterator) for field in schema),
         rows=_rows(table),
         batches=tuple(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
@@ -104,6 +105,7 @@ def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | Non
         environment=subject.environment,
         on_null=subject.pipeline.on_null,
         iterator=None if iterator is None else iterator.column,
+        rename=subject.pipeline.rename,
     )
 
 
@@ -124,10 +126,10 @@ def _next(subject: Subject, warehouse: Warehouse) -> tuple[Window, sql.Iterator 
     return window, draft.asked_by(iterator)
 
 
-def _column(field: pa.Field, iterator: FrozenIterator | None) -> ColumnAnswer:
+def _column(subject: Subject, field: pa.Field, iterator: FrozenIterator | None) -> ColumnAnswer:
     if iterator is not None and field.name == iterator.column:
         return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes="the iterator; it is not sent")
-    destination, refused = meaning_of(field)
+    destination, refused = meaning_of(field, subject.pipeline.rename)
     return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes=str(destination), refused=refused)
 
 

@@ -1,6 +1,8 @@
 """From the columns of a user data model to a mapping plan, or to all the reasons why there is none."""
 
 from collections import defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from shared.catalog import Environment, NullPolicy
@@ -17,7 +19,12 @@ _SHOWN_CHARS: Final = 60
 
 
 def compile_user_mapping(
-    schema: Any, *, environment: Environment, on_null: NullPolicy, iterator: str | None
+    schema: Any,
+    *,
+    environment: Environment,
+    on_null: NullPolicy,
+    iterator: str | None,
+    rename: Mapping[str, str] = MappingProxyType({}),
 ) -> MappingPlan:
     """Map the columns of a user data model by their names.
 
@@ -26,13 +33,14 @@ def compile_user_mapping(
         environment: Goes into every batch.
         on_null: What a NULL in an attribute column means.
         iterator: The iterator column, left out of the batches; compared without regard to case.
+        rename: Other names for columns, where the warehouse cannot spell an attribute's; compared in the same way.
 
     Raises:
         MappingRefused: columns have no meaning or share a destination, or none is an identity. The message names
             every such column, its type and the cure.
     """
     columns = [field for field in schema if iterator is None or field.name.lower() != iterator.lower()]
-    meanings = [meaning_of(field) for field in columns]
+    meanings = [meaning_of(field, rename) for field in columns]
     destinations = [destination for destination, _ in meanings]
     reasons = [
         f"column {_shown(field.name)} ({warehouse_type(field)}): {reason}"
@@ -40,6 +48,11 @@ def compile_user_mapping(
         if reason
     ]
     reasons += _shared_destinations(columns, destinations)
+    reasons += [
+        f"rename: there is no column {_shown(old)} to be called {_shown(new)}"
+        for old, new in rename.items()
+        if old.lower() not in {field.name.lower() for field in columns}
+    ]
     if not any(destination.is_identity for destination in destinations):
         reasons.append(
             "no column is an identity, so no row belongs to anybody: name one, with AS, "
@@ -60,19 +73,21 @@ def compile_user_mapping(
     )
 
 
-def meaning_of(field: Any) -> tuple[Destination, str | None]:
+def meaning_of(field: Any, rename: Mapping[str, str]) -> tuple[Destination, str | None]:
     """Say where a column (``pa.Field``) goes, and why it cannot, if so: half a sentence with the cure."""
-    destination = destination_of(field.name)
-    return destination, _why_refused(field, destination)
+    names = {old.lower(): new for old, new in rename.items()}
+    name = names.get(field.name.lower(), field.name)
+    destination = destination_of(name)
+    return destination, _why_refused(field, name, destination)
 
 
-def _why_refused(field: Any, destination: Destination) -> str | None:
+def _why_refused(field: Any, name: str, destination: Destination) -> str | None:
     if destination.value is ValueType.ATTRIBUTE:
-        if not field.name:
+        if not name:
             return "it has no name; give it one with AS"
-        if len(field.name) > ATTRIBUTE_NAME_MAX_CHARS:
+        if len(name) > ATTRIBUTE_NAME_MAX_CHARS:
             return (
-                f"its name has {len(field.name)} characters, a user attribute's may have "
+                f"its name has {len(name)} characters, a user attribute's may have "
                 f"{ATTRIBUTE_NAME_MAX_CHARS}; shorten it with AS"
             )
     return why_not(destination.value, field.type)

@@ -111,6 +111,7 @@ def _freeze(
         environment=environment,
         on_null=pipeline.on_null,
         iterator=iterator.column if iterator else None,
+        rename=pipeline.rename,
     )
     snapshot = Snapshot(
         pipeline_id=pipeline.id,

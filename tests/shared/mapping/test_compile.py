@@ -131,3 +131,33 @@ def test_a_plan_survives_being_frozen_as_json() -> None:
 def test_a_plan_of_another_form_is_not_guessed(damage: dict[str, Any]) -> None:
     with pytest.raises(PayloadUnknown):
         MappingPlan.from_json({**compiled(EMAIL).to_json(), **damage})
+
+
+def test_a_renamed_column_is_mapped_by_its_other_name() -> None:
+    schema = pa.schema([("CUST", pa.string()), ("FirstName", pa.string()), ("plan", pa.string())])
+    plan = compile_user_mapping(
+        schema,
+        environment=Environment.PRODUCTION,
+        on_null=NullPolicy.OMIT,
+        iterator=None,
+        rename={"cust": "customer_id", "firstname": "$firstname"},
+    )
+    assert [(leaf.column, leaf.path, leaf.is_identity) for leaf in plan.leaves] == [
+        ("CUST", ("user_identities", "customer_id"), True),
+        ("FirstName", ("user_attributes", "$firstname"), False),
+        ("plan", ("user_attributes", "plan"), False),
+    ]
+
+
+def test_renaming_what_is_not_there_or_to_what_is_taken_is_refused() -> None:
+    schema = pa.schema([("email", pa.string()), ("firstname", pa.string()), ("$firstname", pa.string())])
+    with pytest.raises(MappingRefused) as refused:
+        compile_user_mapping(
+            schema,
+            environment=Environment.PRODUCTION,
+            on_null=NullPolicy.OMIT,
+            iterator=None,
+            rename={"firstname": "$firstname", "surname": "$lastname"},
+        )
+    assert "no column 'surname'" in str(refused.value)
+    assert "all go to 'user_attributes.$firstname'" in str(refused.value)

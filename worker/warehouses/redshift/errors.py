@@ -130,6 +130,11 @@ def query_failed(error: Exception, *, label: Label, query: Query, prefix: str, i
     return _refused(told, _place(told.position, query, prefix), label, is_reading=is_reading)
 
 
+def is_answer(error: Exception) -> bool:
+    """Whether the server itself refused a statement; the connection still stands."""
+    return _read(error) is not None
+
+
 def is_fetch_too_large(error: Exception) -> bool:
     """Whether a FETCH asked for more rows than a cluster of one node gives at once."""
     told = _read(error)

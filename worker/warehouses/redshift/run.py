@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any, Final
 
 import pyarrow as pa
 
 from shared.errors import ModelInvalid
 from shared.run import Position
-from shared.sql import Bound, Query
+from shared.sql import Query
 from worker.warehouses.base import Label
 from worker.warehouses.conform import conform
+from worker.warehouses.redshift.bounds import as_parameter, written_out
 from worker.warehouses.redshift.columns import Column, column_of
-from worker.warehouses.redshift.errors import CLIENT_ERRORS, is_fetch_too_large, query_failed
+from worker.warehouses.redshift.errors import CLIENT_ERRORS, is_answer, is_fetch_too_large, query_failed
 from worker.warehouses.redshift.session import Session
 from worker.warehouses.watch import Watch
 
@@ -49,7 +49,7 @@ class Run:
         """Begin to count the time; ``cancel_in_warehouse`` cancels what the session of a process id is doing."""
         self._session = session
         self._query = query
-        self._values = [_in_its_columns_type(bound) for bound in query.parameters.values()]
+        self._values = [as_parameter(bound) for bound in query.parameters.values()]
         self._integers = next((bound.warehouse_type for bound in query.parameters.values()), "")
         self._batch_rows = batch_rows
         self._fetch_rows = batch_rows
@@ -118,7 +118,16 @@ class Run:
         self._is_reading = False
         with self._translated(_DECLARE):
             self._session.execute("BEGIN READ ONLY")
-            self._ask(f"{_DECLARE}{self._query.text}")
+            try:
+                self._ask(f"{_DECLARE}{self._query.text}")
+            except CLIENT_ERRORS as error:
+                self._watch.raise_if_stopped()
+                # The same query with the same parameters was described, so what is refused may be parameters here.
+                if not (self._values and is_answer(error)):
+                    raise
+                self._session.execute("ROLLBACK")
+                self._session.execute("BEGIN READ ONLY")
+                self._session.execute(f"{_DECLARE}{written_out(self._query)}")
 
     def _next_rows(self) -> tuple[list[Any], ...]:
         with self._translated(_DECLARE):
@@ -167,9 +176,3 @@ class Run:
             raise query_failed(
                 error, label=self._label, query=self._query, prefix=prefix, is_reading=self._is_reading
             ) from None
-
-
-def _in_its_columns_type(bound: Bound) -> object:
-    """Give a bound as the Python type that the client sends as the column's own; integers are told apart later."""
-    is_numeric = bound.warehouse_type.startswith("numeric")
-    return Decimal(bound.value) if is_numeric and isinstance(bound.value, int) else bound.value

@@ -14,7 +14,7 @@ import pytest
 
 from shared.catalog import IteratorType
 from shared.columns import JSON, warehouse_type
-from shared.errors import ModelInvalid, QueryTimedOut, WarehouseBusy
+from shared.errors import ModelInvalid, QueryTimedOut, RightsMissing, WarehouseBusy
 from shared.iterator import find_iterator
 from shared.run import Window
 from shared.sql import Bound, Iterator, Query, columns_query, preview_query, windowed
@@ -287,3 +287,43 @@ def test_many_threads_read_one_warehouse(
     for thread in threads:
         thread.join()
     assert counts == [3000] * 4
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "low", "high"),
+    [
+        ("TIMESTAMPTZ '2026-03-01 12:00+00'", IteratorType.TIMESTAMP_TZ, LOW, HIGH),
+        ("TIMESTAMP '2026-03-01 12:00'", IteratorType.TIMESTAMP_NTZ, LOW, HIGH),
+        ("DATE '2026-03-01'", IteratorType.DATE, LOW, HIGH),
+        ("1772366400::BIGINT", IteratorType.UNIXTIME_S, LOW, HIGH),
+    ],
+)
+def test_a_redshift_that_takes_no_parameters_in_declare_is_given_literals(
+    opened: Callable[..., Any], wire: Wire, column: str, kind: IteratorType, low: datetime, high: datetime
+) -> None:
+    wire.faults.statements["DECLARE"] = {"S": "ERROR", "C": "0A000", "M": "parameters are not supported in DECLARE"}
+    model = f"SELECT '$1 and $2' AS note, {column} AS changed_at"
+    with opened(port=wire.port) as warehouse:
+        for window, expected in ((Window(low, high), 1), (Window(high, high + timedelta(days=1)), 0)):
+            query = windowed(model, dialect="redshift", iterator=Iterator("changed_at", kind), window=window)
+            with warehouse.stream(query, batch_rows=10) as stream:
+                rows = [row for batch in stream for row in batch.to_pylist()]
+            assert [row["note"] for row in rows] == ["$1 and $2"] * expected
+    declared = [statement for statement in wire.faults.statements_seen if statement.startswith("DECLARE")]
+    assert len(declared) == 3
+    assert "2026-03-0" in declared[1] or "1772323200" in declared[1]
+
+
+def test_a_query_that_fails_in_declare_for_another_reason_says_why(opened: Callable[..., Any], wire: Wire) -> None:
+    refusal = {"S": "ERROR", "C": "42501", "M": "permission denied for relation users"}
+    query = windowed(
+        "SELECT now() AS changed_at",
+        dialect="redshift",
+        iterator=Iterator("changed_at", IteratorType.TIMESTAMP_TZ),
+        window=Window(LOW),
+    )
+    with opened(port=wire.port) as warehouse, warehouse.stream(query, batch_rows=10) as stream:
+        wire.faults.statements["DECLARE"] = refusal
+        wire.faults.statements["ROLLBACK"] = refusal
+        with pytest.raises(RightsMissing, match="users"):
+            list(stream)
