@@ -22,7 +22,13 @@ def operations(services: Services, database: Database) -> Iterator[Operations]:
 
 
 def key_of(account: str) -> str:
-    return json.dumps({"type": "service_account", "client_email": account, "private_key": "hunter2"})
+    key = {
+        "type": "service_account",
+        "client_email": account,
+        "private_key": "hunter2",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    return json.dumps(key)
 
 
 def test_a_service_account_and_a_key_of_another_are_refused_together(

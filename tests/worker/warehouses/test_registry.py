@@ -32,6 +32,9 @@ def test_a_client_that_is_not_installed_is_named_with_the_extra_to_install(
     for name in [*sys.modules]:
         if name.startswith(f"worker.warehouses.{provider}"):
             monkeypatch.delitem(sys.modules, name)
+    package, _, name = module.rpartition(".")
+    if package in sys.modules:
+        monkeypatch.delattr(sys.modules[package], name, raising=False)  # Left by an earlier import.
     monkeypatch.setitem(sys.modules, module, None)  # What Python itself writes for "there is no such module".
     monkeypatch.setenv("WAREHOUSE_SYNC_SECRET_W", "hunter2")
     with pytest.raises(DriverMissing, match=rf"warehouse-sync\[{provider}\]"):
