@@ -23,13 +23,14 @@ from shared.errors import (
 from shared.messages import Queue
 from shared.probe import Answer, Question
 from shared.providers.bigquery import BigQueryConfig, read_key
-from shared.run import WORKING, Run, RunId
+from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, markers, moves, probes, runs
+from shared.store import chunks, declared, edits, lives, markers, moves, probes, requests, runs
+from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.declared import PipelineRow
-from shared.store.moves import Asked
+from shared.store.edits import Watermark
 from shared.store.probes import ProbeId
 
 _CORRECTABLE: Final = (
@@ -85,15 +86,17 @@ class Operations:
         with self._database.transaction() as connection:
             markers.replace(connection, "spool", Spool.open(spool_url(self._settings)).marker())
 
-    def declare(self, resource: Feed | Connection | DataModel | Pipeline) -> bool:
+    def declare(self, resource: Feed | Connection | DataModel | Pipeline, watermark: Watermark | None = None) -> bool:
         """Insert or replace a resource and say whether anything changed.
 
         Where a feed or a connection changed, runs that failed for want of it are reopened. An open run keeps its
-        snapshot.
+        snapshot. ``watermark`` says what becomes of it where an edit makes that a question.
 
         Raises:
             NotFound: a pipeline names something that was never declared.
-            DeclarationInvalid: a feed's or a connection's host is not allowed, or a service account's key is another's.
+            MoveNotAllowed: a stopped run would go on under what it was planned with; retry or abandon it first.
+            DeclarationInvalid: the edit asks what becomes of a watermark; a feed's or a connection's host is not
+                allowed; or a service account's key is another's.
         """
         if isinstance(resource, Feed):
             require_allowed_host(resource, self._settings)
@@ -102,8 +105,8 @@ class Operations:
             self._check_key(resource)
         with self._database.transaction() as connection:
             if isinstance(resource, Pipeline):
-                return declared.put_pipeline(connection, resource)
-            if not declared.put(connection, resource):
+                return edits.put_pipeline(connection, resource, watermark)
+            if not edits.put(connection, resource, watermark):
                 return False
             users = declared.users_of(connection, resource)
             asked = moves.reopen_corrected(
@@ -122,7 +125,7 @@ class Operations:
             BrokerUnavailable: the run is recorded; upkeep sends its message once the broker is back.
         """
         with self._database.transaction() as connection:
-            asked = moves.request_run(
+            asked = requests.trigger(
                 connection,
                 pipeline_id,
                 window_chunks=self._settings.run_window_chunks,
@@ -147,7 +150,39 @@ class Operations:
     def abandon(self, run_id: RunId) -> Run:
         """Give up a failed or cancelled run and free its window; its accepted rows would be sent again."""
         with self._database.transaction() as connection:
-            return moves.abandon(connection, run_id)
+            asked = moves.abandon(connection, run_id)
+            run = runs.get(connection, run_id)
+        self._sent(asked)
+        return run
+
+    def activate(self, pipeline_id: str) -> PipelineRow:
+        """Let a draft run on its schedule."""
+        with self._database.transaction() as connection:
+            return lives.activate(connection, pipeline_id)
+
+    def begin(self, pipeline_id: str) -> PipelineRow:
+        """Activate a pipeline if it is a draft; else leave it as it is."""
+        with self._database.transaction() as connection:
+            row = declared.get_pipeline(connection, pipeline_id, lock=True)
+            return lives.activate(connection, pipeline_id) if row.state is PipelineState.DRAFT else row
+
+    def pause(self, pipeline_id: str) -> PipelineRow:
+        """Start no new run of a pipeline, and claim nothing more of those that are open."""
+        with self._database.transaction() as connection:
+            return lives.pause(connection, pipeline_id)
+
+    def resume(self, pipeline_id: str) -> PipelineRow:
+        """Let a paused pipeline go on, with its next occurrence."""
+        with self._database.transaction() as connection:
+            asked = lives.resume(connection, pipeline_id, window_chunks=self._settings.run_window_chunks)
+            row = declared.get_pipeline(connection, pipeline_id)
+        self._sent(asked)
+        return row
+
+    def delete(self, pipeline_id: str) -> None:
+        """Cancel what a pipeline does and let nothing start any more."""
+        with self._database.transaction() as connection:
+            lives.delete(connection, pipeline_id)
 
     def find_run(self, beginning: str) -> RunId:
         """Give the run whose id begins so."""

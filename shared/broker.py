@@ -53,7 +53,7 @@ def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = (
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport(settings),
-        beat_scheduler="celery.beat:Scheduler",
+        beat_scheduler="beat.scheduler:PipelineScheduler",
         beat_schedule={
             "upkeep": {
                 "task": TaskName.UPKEEP.value,

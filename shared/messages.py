@@ -1,7 +1,8 @@
 """The only contract between processes: task names, queues and payloads.
 
-A payload is a version and one identifier. It never carries rows, SQL or credentials; whatever a task needs it reads
-from the store. A version that a process does not know is refused, so that old and new workers can run side by side.
+A payload is a version and one identifier; what operators send is a pipeline's id alone. It never carries rows, SQL or
+credentials; whatever a task needs it reads from the store. A version that a process does not know is refused, so that
+old and new workers can run side by side.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ PAYLOAD_VERSION: Final = 1
 
 
 class TaskName(StrEnum):
-    """Every task, by the name that any Celery client may send."""
+    """Every task, by its name. The last three take a pipeline's id and may be sent by any Celery client."""
 
     PLAN_RUN = "warehouse_sync.plan_run"
     EXTRACT_SLICE = "warehouse_sync.extract_slice"
@@ -25,6 +26,9 @@ class TaskName(StrEnum):
     SETTLE_RUN = "warehouse_sync.settle_run"
     UPKEEP = "warehouse_sync.upkeep"
     PROBE = "warehouse_sync.probe"
+    TRIGGER = "warehouse_sync.trigger"
+    PAUSE = "warehouse_sync.pause"
+    RESUME = "warehouse_sync.resume"
 
 
 class Queue(StrEnum):

@@ -2,6 +2,9 @@
 
 A run's life, with the states in which it holds its pipeline's window in **bold** type::
 
+    waiting (for the run that is open)
+         │
+         ▼
          ┌───── nothing to read ─────────┐
     **created** ─▶ **extracting** ─▶ **uploading** ─▶ settled
          │               │                │
@@ -19,6 +22,7 @@ from typing import Any, Final, NewType
 from uuid import UUID
 
 RunId = NewType("RunId", UUID)
+BackfillId = NewType("BackfillId", UUID)
 SliceId = NewType("SliceId", UUID)
 ChunkId = NewType("ChunkId", UUID)
 Token = NewType("Token", UUID)
@@ -49,6 +53,7 @@ class Lane(StrEnum):
 class RunState(StrEnum):
     """Where a run stands."""
 
+    WAITING = "waiting"
     CREATED = "created"
     EXTRACTING = "extracting"
     UPLOADING = "uploading"
@@ -56,6 +61,15 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
     SETTLED = "settled"
     ABANDONED = "abandoned"
+
+
+class PipelineState(StrEnum):
+    """Where a pipeline is in its life; a deleted one stays as a row, so that its id is never used again."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DELETED = "deleted"
 
 
 class SliceState(StrEnum):
@@ -85,6 +99,7 @@ CLOSED: Final = frozenset({RunState.SETTLED, RunState.ABANDONED})
 """States that nothing leaves."""
 
 _MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
+    RunState.WAITING: frozenset({RunState.CREATED, RunState.EXTRACTING, RunState.CANCELLED, RunState.ABANDONED}),
     RunState.CREATED: frozenset({RunState.EXTRACTING, RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.EXTRACTING: frozenset({RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.UPLOADING: frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED}),
@@ -165,10 +180,18 @@ class Standing:
     history_to: datetime | None = None
     history_settled_to: datetime | None = None
 
+    @property
+    def is_history_settled(self) -> bool:
+        """Whether the initial sync is over, all its parts included."""
+        return self.history_to is not None and self.history_settled_to == self.history_to
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped."""
+    """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
+
+    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too.
+    """
 
     id: RunId
     pipeline_id: str
@@ -191,6 +214,11 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    scheduled_for: datetime | None = None
+    missed: int = 0
+    paused_at: datetime | None = None
+    backfill_id: BackfillId | None = None
+    part: int = 0
 
     @property
     def is_complete(self) -> bool:

@@ -122,6 +122,7 @@ class Settings(BaseSettings):
         60, description="how long chunks stay after their run is settled or abandoned; nothing reads them any more"
     )
     reject_retention_s: Seconds = Field(30 * 86400, description="how long rejected rows stay; they hold personal data")
+    beat_every_s: Seconds = Field(1, description="how often beat looks for pipelines that are due")
     upkeep_every_s: Seconds = Field(30, description="how often lost work is looked for")
     resend_after_s: Seconds = Field(
         60, description="a recorded message not claimed by then is sent again, with doubling intervals"

@@ -23,6 +23,7 @@ app = build_app(
     broker_url=broker_url(settings()),
     include=[
         "worker.tasks.extract_slice",
+        "worker.tasks.operate",
         "worker.tasks.plan_run",
         "worker.tasks.probe",
         "worker.tasks.settle_run",

@@ -1,5 +1,6 @@
 """From a run's counters to its outcome and the new watermark (pure)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,11 +16,12 @@ class Settlement:
     history_settled_to: datetime | None = None
 
 
-def decide(run: Run, standing: Standing) -> Settlement | None:
+def decide(run: Run, standing: Standing, other_parts: Sequence[Run] = ()) -> Settlement | None:
     """Say how a run settles, or give ``None`` where it is not complete or not ours to settle any more.
 
     The order in which chunks ended makes no difference: only their counts are looked at. Rejected rows are no gap;
-    each is kept with its reason.
+    each is kept with its reason. ``other_parts`` are those of the same initial sync: history is settled up to where the
+    oldest of them that is not settled begins.
 
     Raises:
         LedgerUnbalanced: every chunk is done and yet rows are unaccounted for.
@@ -34,7 +36,15 @@ def decide(run: Run, standing: Standing) -> Settlement | None:
     if standing.generation != run.generation:
         return Settlement()
     if run.kind is RunKind.INITIAL:
-        return Settlement(history_settled_to=run.window.high)
+        return Settlement(history_settled_to=_history_settled_to(standing, run, other_parts))
     if run.lane is Lane.LIVE and run.window.high is not None and run.window.low is not None:
         return Settlement(watermark=run.window.high)
     return Settlement()
+
+
+def _history_settled_to(standing: Standing, run: Run, other_parts: Sequence[Run]) -> datetime | None:
+    unsettled = [part for part in other_parts if part.state is not RunState.SETTLED]
+    if not unsettled:
+        return standing.history_to or run.window.high
+    begins = [part.window.low for part in unsettled if part.window.low is not None]
+    return min(begins) if len(begins) == len(unsettled) else None

@@ -66,6 +66,7 @@ def claim(
                 sa.or_(chunks.c.in_doubt_since.is_(None), is_remembered),
                 runs_table.c.id == chunks.c.run_id,
                 runs_table.c.state.in_(_SENDING),
+                runs_table.c.paused_at.is_(None),
             )
             .values(
                 state=ChunkState.UPLOADING,
@@ -256,10 +257,10 @@ def _send_waiting(connection: sa.Connection, run_id: RunId, lane: Lane, *, at_mo
     # A CTE that locks is never folded into the UPDATE, where a join could run it, and its LIMIT, more than once.
     waiting = (
         sa.select(chunks.c.id)
-        .where(chunks.c.run_id == run_id, is_waiting())
+        .where(chunks.c.run_id == run_id, is_waiting(), _is_not_paused(run_id))
         .order_by(chunks.c.published_at, chunks.c.no)
         .limit(at_most)
-        .with_for_update(key_share=True, skip_locked=True)
+        .with_for_update(of=chunks, key_share=True, skip_locked=True)
         .cte("waiting")
     )
     sent = connection.execute(
@@ -270,3 +271,7 @@ def _send_waiting(connection: sa.Connection, run_id: RunId, lane: Lane, *, at_mo
     ).all()
     ordered = sorted(sent, key=lambda row: (row.published_at, row.no))
     return [Message(TaskName.UPLOAD_CHUNK, row.id, lane) for row in ordered]
+
+
+def _is_not_paused(run_id: RunId) -> sa.ColumnElement[bool]:
+    return sa.exists().where(runs_table.c.id == run_id, runs_table.c.paused_at.is_(None))

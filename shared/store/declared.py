@@ -1,15 +1,16 @@
 """Feeds, connections, data models and pipelines as rows."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.catalog import Connection, DataModel, Feed, Pipeline, ProtectionLevel
-from shared.errors import DeclarationInvalid, NotFound
-from shared.run import Standing
+from shared.catalog import Connection, DataModel, Feed, Full, Incremental, Pipeline, ProtectionLevel
+from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.run import PipelineState, Standing
 from shared.store.tables import connections, data_models, feeds, pipelines
 
 Resource = TypeVar("Resource", Feed, Connection, DataModel)
@@ -28,6 +29,25 @@ class PipelineRow:
     pipeline: Pipeline
     standing: Standing
     faulted_reason: str | None
+    state: PipelineState = PipelineState.DRAFT
+    next_due_at: datetime | None = None
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether runs may begin by themselves."""
+        return self.state is PipelineState.ACTIVE
+
+    @property
+    def is_past_history(self) -> bool:
+        """Whether its runs are all on the live lane: a full pipeline's always, an incremental one's after history."""
+        return isinstance(self.pipeline.sync_mode, Full) or self.standing.is_history_settled
+
+    def require_begun(self) -> None:
+        """Raise ``MoveNotAllowed`` unless the pipeline was activated once."""
+        if self.state is PipelineState.DRAFT:
+            raise MoveNotAllowed(
+                f"pipeline {self.pipeline.id!r} is a draft; `warehouse-sync activate {self.pipeline.id}` comes first"
+            )
 
 
 def put(connection: sa.Connection, resource: Feed | Connection | DataModel) -> bool:
@@ -37,11 +57,12 @@ def put(connection: sa.Connection, resource: Feed | Connection | DataModel) -> b
 
 
 def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
-    """Insert or replace a pipeline; say whether anything changed.
+    """Insert or replace a pipeline, a new one as a draft; say whether anything changed.
 
     Raises:
         NotFound: its connection, data model or feed was never declared.
-        DeclarationInvalid: its feed may not change profiles, or its sync mode changes although it has a watermark.
+        DeclarationInvalid: its feed may not change profiles, its id belonged to a pipeline that was deleted, or it
+            would begin in the future.
     """
     get(connection, Connection, pipeline.connection_id)
     get(connection, DataModel, pipeline.data_model_id)
@@ -51,7 +72,17 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
             f"pipeline {pipeline.id!r}: its feed {feed.id!r} is read_only in mParticle, so nothing that a user "
             "pipeline sends would change a profile; name a feed that may update"
         )
-    _require_same_mode(connection, pipeline)
+    now, state = connection.execute(
+        sa.select(sa.func.now(), sa.select(pipelines.c.state).where(pipelines.c.id == pipeline.id).scalar_subquery())
+    ).one()
+    if state == PipelineState.DELETED:
+        raise DeclarationInvalid(f"pipeline {pipeline.id!r} was deleted, and ids are not used again; give another id")
+    track_from = pipeline.sync_mode.track_from if isinstance(pipeline.sync_mode, Incremental) else None
+    if track_from is not None and track_from > now:
+        raise DeclarationInvalid(
+            f"pipeline {pipeline.id!r}: sync_mode.track_from ({track_from}) lies in the future; it is where history "
+            "begins. To begin later, set schedule.start"
+        )
     row = {
         "id": pipeline.id,
         "document": pipeline.model_dump(mode="json"),
@@ -60,24 +91,6 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
         "feed_id": pipeline.feed_id,
     }
     return _upsert(connection, pipelines, row)
-
-
-def _require_same_mode(connection: sa.Connection, pipeline: Pipeline) -> None:
-    """Refuse a sync mode under which the watermark that the pipeline has would mean something else."""
-    found = connection.execute(
-        sa.select(pipelines.c.document, pipelines.c.history_to).where(pipelines.c.id == pipeline.id)
-    ).one_or_none()
-    if found is None or found.history_to is None:
-        return
-
-    def meaning(declared: Pipeline) -> dict[str, Any]:
-        return declared.sync_mode.model_dump(exclude={"until"})
-
-    if meaning(Pipeline.model_validate(found.document)) != meaning(pipeline):
-        raise DeclarationInvalid(
-            f"pipeline {pipeline.id!r}: sync_mode cannot change once rows were read by it (only until may), because "
-            "its watermark would then leave out or repeat rows; declare a pipeline with another id instead"
-        )
 
 
 def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Resource:
@@ -89,21 +102,49 @@ def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Re
     return kind.model_validate(document)
 
 
-def get_pipeline(connection: sa.Connection, pipeline_id: str, *, lock: bool = False) -> PipelineRow:
-    """Give one pipeline, or raise ``NotFound``; ``lock`` keeps others from moving it until the transaction ends."""
+def get_pipeline(
+    connection: sa.Connection, pipeline_id: str, *, lock: bool = False, even_deleted: bool = False
+) -> PipelineRow:
+    """Give one pipeline, or raise ``NotFound``; ``lock`` keeps others from moving it until the transaction ends.
+
+    A deleted one is there for its runs only (``even_deleted``).
+    """
     query = sa.select(pipelines).where(pipelines.c.id == pipeline_id)
     if lock:
         query = query.with_for_update(key_share=True)
     row = connection.execute(query).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no pipeline {pipeline_id!r}; declare it first")
-    return _pipeline_row(row)
+    if row is None or (row["state"] == PipelineState.DELETED and not even_deleted):
+        what = "was deleted; its id is not used again" if row else "does not exist; declare it first"
+        raise NotFound(f"pipeline {pipeline_id!r} {what}")
+    return to_pipeline_row(row)
 
 
-def users_of(connection: sa.Connection, resource: Feed | Connection | DataModel) -> list[str]:
+def users_of(
+    connection: sa.Connection, resource: Feed | Connection | DataModel, *, even_deleted: bool = False
+) -> list[str]:
     """Give the pipelines that use a resource."""
     column = {Feed: pipelines.c.feed_id, Connection: pipelines.c.connection_id, DataModel: pipelines.c.data_model_id}
-    return list(connection.scalars(sa.select(pipelines.c.id).where(column[type(resource)] == resource.id)))
+    users = sa.select(pipelines.c.id).where(column[type(resource)] == resource.id)
+    if not even_deleted:
+        users = users.where(pipelines.c.state != PipelineState.DELETED)
+    return list(connection.scalars(users.order_by(pipelines.c.id)))
+
+
+def delete(connection: sa.Connection, kind: type[Resource], resource_id: str) -> None:
+    """Remove a resource that nothing uses.
+
+    Raises:
+        NotFound: there is none.
+        MoveNotAllowed: pipelines use it, or did and are kept for their runs; the message names them.
+    """
+    table, noun = _TABLES[kind]
+    resource = get(connection, kind, resource_id)
+    if users := users_of(connection, resource, even_deleted=True):
+        raise MoveNotAllowed(
+            f"{noun} {resource_id!r} is used by pipeline {', '.join(users)}; a pipeline that was deleted keeps what it "
+            "used, because its runs name it"
+        )
+    connection.execute(sa.delete(table).where(table.c.id == resource_id))
 
 
 def list_connections(connection: sa.Connection) -> list[Connection]:
@@ -113,11 +154,14 @@ def list_connections(connection: sa.Connection) -> list[Connection]:
 
 
 def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
-    """Give all pipelines by id."""
-    return [_pipeline_row(row) for row in connection.execute(sa.select(pipelines).order_by(pipelines.c.id)).mappings()]
+    """Give all pipelines by id, without those that were deleted."""
+    return [
+        to_pipeline_row(row) for row in connection.execute(sa.select(pipelines).order_by(pipelines.c.id)).mappings()
+    ]
 
 
-def _pipeline_row(row: sa.RowMapping) -> PipelineRow:
+def to_pipeline_row(row: sa.RowMapping) -> PipelineRow:
+    """Give a row as the pipeline that it is."""
     return PipelineRow(
         pipeline=Pipeline.model_validate(row["document"]),
         standing=Standing(
@@ -127,6 +171,8 @@ def _pipeline_row(row: sa.RowMapping) -> PipelineRow:
             history_settled_to=row["history_settled_to"],
         ),
         faulted_reason=row["faulted_reason"],
+        state=PipelineState(row["state"]),
+        next_due_at=row["next_due_at"],
     )
 
 

@@ -55,7 +55,7 @@ def never_sent(connection: sa.Connection, *, window_chunks: int) -> list[Message
     waits = sa.exists().where(chunks.c.run_id == runs.c.id, chunk_rows.is_waiting())
     for run_id, lane in connection.execute(
         sa.select(runs.c.id, runs.c.lane)
-        .where(runs.c.state.in_((RunState.EXTRACTING, RunState.UPLOADING)), waits)
+        .where(runs.c.state.in_((RunState.EXTRACTING, RunState.UPLOADING)), runs.c.paused_at.is_(None), waits)
         .with_for_update(of=runs, key_share=True, skip_locked=True)
     ).all():
         messages += chunk_rows.dispatch(connection, RunId(run_id), Lane(lane), limit=window_chunks)
@@ -191,7 +191,7 @@ def _is_idle(table: sa.Table) -> sa.ColumnElement[bool]:
     idle = {runs: RunState.CREATED, slices: SliceState.PENDING, chunks: ChunkState.READY}[table]
     working = RunState.CREATED if table is runs else RunState.EXTRACTING
     states = (working, RunState.UPLOADING) if table is chunks else (working,)
-    return sa.and_(table.c.state == idle, table.c.token.is_(None), runs.c.state.in_(states))
+    return sa.and_(table.c.state == idle, table.c.token.is_(None), runs.c.state.in_(states), runs.c.paused_at.is_(None))
 
 
 def _interval(table: sa.Table, first_s: float, max_s: float) -> sa.ColumnElement[timedelta]:

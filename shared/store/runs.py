@@ -1,13 +1,11 @@
 """Runs as rows: asked for, planned, stopped, reopened, settled."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 
 from shared.errors import LedgerUnbalanced, NotFound, SyncError
-from shared.messages import Message, TaskName
 from shared.run import (
     OPEN,
     STOPPED,
@@ -20,16 +18,19 @@ from shared.run import (
     RunKind,
     RunState,
     SliceState,
-    Token,
     Window,
 )
 from shared.store import claims
-from shared.store.declared import PipelineRow, get_pipeline
-from shared.store.tables import chunks, pipelines, runs, slices
+from shared.store.declared import PipelineRow
+from shared.store.tables import chunks, runs, slices
 
 
-def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lane) -> Run:
-    """Record a run to be planned now; the caller holds the pipeline's lock and sends the message."""
+def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lane, **columns: Any) -> Run:
+    """Record a run to be planned now; the caller holds the pipeline's lock and sends the message.
+
+    ``columns`` are what it has beyond that: the occurrence it stands for, its backfill, a window that is known.
+    """
+    planned: dict[str, Any] = {"state": RunState.CREATED, "logical_at": sa.func.now(), "sent_at": sa.func.now()}
     inserted = connection.execute(
         sa.insert(runs)
         .values(
@@ -39,12 +40,11 @@ def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lan
             kind=kind,
             lane=lane,
             mode=row.pipeline.sync_mode.type,
-            logical_at=sa.func.now(),
-            sent_at=sa.func.now(),
+            **(planned | columns),
         )
         .returning(runs)
     )
-    return _run(inserted.mappings().one())
+    return to_run(inserted.mappings().one())
 
 
 def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
@@ -55,7 +55,7 @@ def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no run {run_id}; `warehouse-sync runs` lists them")
-    return _run(row)
+    return to_run(row)
 
 
 def find(connection: sa.Connection, beginning: str) -> RunId:
@@ -90,7 +90,7 @@ def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: 
     query = sa.select(runs).order_by(runs.c.created_at.desc()).limit(limit)
     if pipeline_id is not None:
         query = query.where(runs.c.pipeline_id == pipeline_id)
-    return [_run(row) for row in connection.execute(query).mappings()]
+    return [to_run(row) for row in connection.execute(query).mappings()]
 
 
 def open_of(connection: sa.Connection, pipeline_id: str) -> list[Run]:
@@ -101,101 +101,7 @@ def open_of(connection: sa.Connection, pipeline_id: str) -> list[Run]:
         .order_by(runs.c.id)
         .with_for_update(key_share=True)
     )
-    return sorted((_run(row) for row in connection.execute(query).mappings()), key=lambda run: run.created_at)
-
-
-def claim_plan(connection: sa.Connection, run_id: RunId, token: Token, lease_s: float) -> Run | None:
-    """Claim the planning of a run, or give ``None`` where that is no longer a legal move."""
-    row = connection.execute(
-        sa.update(runs)
-        .where(
-            runs.c.id == run_id,
-            runs.c.state == RunState.CREATED,
-            runs.c.token.is_(None),
-            claims.is_due(runs),
-        )
-        .values(
-            token=token,
-            lease_until=claims.after(lease_s),
-            claimant=claims.this_process(),
-            started_at=sa.func.coalesce(runs.c.started_at, sa.func.now()),
-        )
-        .returning(runs)
-    )
-    found = row.mappings().one_or_none()
-    return None if found is None else _run(found)
-
-
-def freeze(
-    connection: sa.Connection,
-    run: Run,
-    token: Token,
-    *,
-    window: Window,
-    snapshot: Mapping[str, Any],
-    slice_count: int,
-) -> list[Message]:
-    """Freeze window and snapshot of a claimed run and record its slices; an initial run also fixes T0.
-
-    Returns the messages to send: one a slice, or, where there is nothing to read, the one that settles.
-
-    Raises:
-        ClaimLost: the run was given to another planner, or was stopped; nothing was frozen.
-    """
-    if run.kind is RunKind.INITIAL:
-        get_pipeline(connection, run.pipeline_id, lock=True)
-    claims.require_one(
-        connection.execute(
-            sa.update(runs)
-            .where(claims.held_by(runs, run.id, token), runs.c.state == RunState.CREATED)
-            .values(
-                state=RunState.EXTRACTING if slice_count else RunState.UPLOADING,
-                low=window.low,
-                high=window.high,
-                includes_null=window.includes_null,
-                snapshot=snapshot,
-                slices_total=slice_count,
-                deaths=0,
-                error=None,
-                **claims.RELEASED,
-            )
-        )
-    )
-    if run.kind is RunKind.INITIAL:
-        connection.execute(
-            sa.update(pipelines)
-            .where(
-                pipelines.c.id == run.pipeline_id,
-                pipelines.c.generation == run.generation,
-                pipelines.c.history_to.is_(None),
-            )
-            .values(history_to=window.high, watermark=window.high)
-        )
-    if not slice_count:
-        return [Message(TaskName.SETTLE_RUN, run.id)]
-    ids = [uuid4() for _ in range(slice_count)]
-    connection.execute(
-        sa.insert(slices),
-        [{"id": id_, "run_id": run.id, "no": no, "state": SliceState.PENDING} for no, id_ in enumerate(ids)],
-    )
-    connection.execute(sa.update(slices).where(slices.c.run_id == run.id).values(sent_at=sa.func.now()))
-    return [Message(TaskName.EXTRACT_SLICE, id_, run.lane) for id_ in ids]
-
-
-def renew_plan(connection: sa.Connection, run_id: RunId, token: Token, lease_s: float) -> None:
-    """Push a planner's lease ahead, or raise ``ClaimLost``."""
-    claims.renew(connection, runs, run_id, token, lease_s)
-
-
-def put_off_plan(connection: sa.Connection, run_id: RunId, token: Token, wait_s: float, why: str) -> None:
-    """Give a claimed plan back, to be tried again after a while."""
-    claims.require_one(
-        connection.execute(
-            sa.update(runs)
-            .where(claims.held_by(runs, run_id, token))
-            .values(not_before=claims.after(wait_s), sent_at=None, error=why, **claims.RELEASED)
-        )
-    )
+    return sorted((to_run(row) for row in connection.execute(query).mappings()), key=lambda run: run.created_at)
 
 
 def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncError | None) -> bool:
@@ -225,6 +131,15 @@ def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncE
     return bool(result.rowcount)
 
 
+def pause(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Let nothing more of some working runs be claimed; what is claimed finishes."""
+    connection.execute(
+        sa.update(runs)
+        .where(which, runs.c.state.in_(WORKING), runs.c.paused_at.is_(None))
+        .values(paused_at=sa.func.now())
+    )
+
+
 def close(connection: sa.Connection, run_id: RunId, state: RunState) -> None:
     """Mark a locked run settled or abandoned; the constraints refuse one that does not balance."""
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(state=state, ended_at=sa.func.now()))
@@ -239,7 +154,8 @@ def count_rows(connection: sa.Connection, run_id: RunId, **increments: int) -> N
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
 
-def _run(row: sa.RowMapping) -> Run:
+def to_run(row: sa.RowMapping) -> Run:
+    """Give a row as the run that it is."""
     return Run(
         id=RunId(row["id"]),
         pipeline_id=row["pipeline_id"],
@@ -269,4 +185,9 @@ def _run(row: sa.RowMapping) -> Run:
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        scheduled_for=row["scheduled_for"],
+        missed=row["missed"],
+        paused_at=row["paused_at"],
+        backfill_id=row["backfill_id"],
+        part=row["part"],
     )

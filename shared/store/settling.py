@@ -6,7 +6,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from shared.errors import WatermarkWentBack
+from shared.messages import Message
 from shared.run import Run, RunId, RunState
+from shared.store import history, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
 from shared.store.tables import pipelines
@@ -18,19 +20,25 @@ class Open:
 
     run: Run
     pipeline: PipelineRow
+    other_parts: tuple[Run, ...] = ()
+    """Of the same backfill, the newest run of each."""
 
 
 def lock(connection: sa.Connection, run_id: RunId) -> Open:
     """Lock a run's pipeline, then the run: always in this order, so that nobody waits in a circle."""
     pipeline_id = run_rows.get(connection, run_id).pipeline_id
-    pipeline = get_pipeline(connection, pipeline_id, lock=True)
-    return Open(run_rows.get(connection, run_id, lock=True), pipeline)
+    pipeline = get_pipeline(connection, pipeline_id, lock=True, even_deleted=True)
+    run = run_rows.get(connection, run_id, lock=True)
+    parts = [] if run.backfill_id is None else history.parts_of(connection, run.backfill_id)
+    return Open(run, pipeline, tuple(part for part in parts if part.part != run.part))
 
 
 def settle(
     connection: sa.Connection, held: Open, *, watermark: datetime | None, history_settled_to: datetime | None
-) -> None:
+) -> list[Message]:
     """Settle a locked run; where given, move the watermark or the mark of history, by compare-and-swap.
+
+    What waited for the run starts in the same transaction; its messages are given.
 
     Raises:
         WatermarkWentBack: the pipeline's generation or watermark is not what this run began from.
@@ -57,6 +65,18 @@ def settle(
     if history_settled_to is not None:
         connection.execute(
             sa.update(pipelines)
-            .where(pipelines.c.id == run.pipeline_id, pipelines.c.generation == run.generation)
+            .where(
+                pipelines.c.id == run.pipeline_id,
+                pipelines.c.generation == run.generation,
+                sa.or_(pipelines.c.history_settled_to.is_(None), pipelines.c.history_settled_to < history_settled_to),
+            )
             .values(history_settled_to=history_settled_to)
         )
+    return promote(connection, run)
+
+
+def promote(connection: sa.Connection, run: Run) -> list[Message]:
+    """Start what waited for a run that is closed now: the next part of its backfill, or the next live run."""
+    if run.backfill_id is not None:
+        return history.promote_part(connection, run.backfill_id)
+    return waiting.promote(connection, get_pipeline(connection, run.pipeline_id, even_deleted=True))

@@ -49,6 +49,7 @@ def claim(connection: sa.Connection, slice_id: SliceId, token: Token, lease_s: f
             claims.is_due(slices),
             runs.c.id == slices.c.run_id,
             runs.c.state == RunState.EXTRACTING,
+            runs.c.paused_at.is_(None),
         )
         .values(
             state=SliceState.EXTRACTING,
@@ -243,7 +244,9 @@ def waiting_for_room(connection: sa.Connection) -> set[str]:
         connection.scalars(
             sa.select(_HOLDER)
             .select_from(runs.join(slices, runs.c.id == slices.c.run_id))
-            .where(slices.c.state == SliceState.PENDING, runs.c.state == RunState.EXTRACTING)
+            .where(
+                slices.c.state == SliceState.PENDING, runs.c.state == RunState.EXTRACTING, runs.c.paused_at.is_(None)
+            )
         )
     )
 

@@ -11,11 +11,9 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -25,16 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata: Final = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "fk": "%(table_name)s_%(column_0_name)s_fkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s",
-    }
-)
-
-_INSTANT: Final = DateTime(timezone=True)
+from shared.store.ground import INSTANT, claim, metadata
+from shared.store.history_tables import backfills
 
 
 def _declared(name: str) -> Table:
@@ -44,21 +34,8 @@ def _declared(name: str) -> Table:
         metadata,
         Column("id", Text, primary_key=True),
         Column("document", JSONB, nullable=False),
-        Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
-        Column("modified_at", _INSTANT),
-    )
-
-
-def _claim() -> tuple[Column[object], ...]:
-    """Build the columns of what a task claims: who works on it until when, and when its message went out."""
-    return (
-        Column("token", Uuid),
-        Column("lease_until", _INSTANT),
-        Column("claimant", Text, comment="host:pid of who claimed it last"),
-        Column("deaths", Integer, nullable=False, server_default="0"),
-        Column("not_before", _INSTANT),
-        Column("sent_at", _INSTANT),
-        Column("resends", Integer, nullable=False, server_default="0"),
+        Column("created_at", INSTANT, nullable=False, server_default=func.now()),
+        Column("modified_at", INSTANT),
     )
 
 
@@ -79,12 +56,17 @@ pipelines: Final = Table(
     Column("data_model_id", ForeignKey("data_models.id"), nullable=False),
     Column("feed_id", ForeignKey("feeds.id"), nullable=False),
     Column("generation", Integer, nullable=False, server_default="1"),
-    Column("watermark", _INSTANT, comment="the next live window's low; null until an initial window is frozen"),
-    Column("history_to", _INSTANT, comment="T0: where the initial sync ends and the live lane begins"),
-    Column("history_settled_to", _INSTANT, comment="everything below is settled by the initial sync"),
+    Column("watermark", INSTANT, comment="the next live window's low; null until an initial window is frozen"),
+    Column("history_to", INSTANT, comment="T0: where the initial sync ends and the live lane begins"),
+    Column("history_settled_to", INSTANT, comment="everything below is settled by the initial sync"),
     Column("faulted_reason", Text),
-    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
-    Column("modified_at", _INSTANT),
+    Column("created_at", INSTANT, nullable=False, server_default=func.now()),
+    Column("modified_at", INSTANT),
+    Column("state", Text, nullable=False, server_default="draft"),
+    Column("next_due_at", INSTANT, comment="the occurrence that beat waits for; null: only triggers start a run"),
+    CheckConstraint("state IN ('draft','active','paused','deleted')", name="state_known"),
+    CheckConstraint("next_due_at IS NULL OR state = 'active'", name="only_active_is_due"),
+    Index("pipelines_due", "next_due_at", postgresql_where=text("next_due_at IS NOT NULL")),
 )
 
 runs: Final = Table(
@@ -97,10 +79,10 @@ runs: Final = Table(
     Column("lane", Text, nullable=False),
     Column("mode", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="created"),
-    Column("scheduled_for", _INSTANT),
-    Column("logical_at", _INSTANT, nullable=False, comment="the run's time; windows end this much or more before it"),
-    Column("low", _INSTANT),
-    Column("high", _INSTANT),
+    Column("scheduled_for", INSTANT),
+    Column("logical_at", INSTANT, nullable=False, comment="the run's time; windows end this much or more before it"),
+    Column("low", INSTANT),
+    Column("high", INSTANT),
     Column("includes_null", Boolean, nullable=False, server_default=text("false")),
     Column("snapshot", JSONB, comment="model, mapping, checks and limits as frozen when the run was planned"),
     _rows("extracted"),
@@ -116,16 +98,22 @@ runs: Final = Table(
     Column("reopenings", Integer, nullable=False, server_default="0"),
     Column("error_kind", Text),
     Column("error", Text),
-    Column("spool_freed_at", _INSTANT),
-    Column("rejects_freed_at", _INSTANT),
-    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
-    Column("started_at", _INSTANT),
-    Column("ended_at", _INSTANT),
-    *_claim(),
+    Column("spool_freed_at", INSTANT),
+    Column("rejects_freed_at", INSTANT),
+    Column("created_at", INSTANT, nullable=False, server_default=func.now()),
+    Column("started_at", INSTANT),
+    Column("ended_at", INSTANT),
+    *claim(),
+    Column("missed", Integer, nullable=False, server_default="0", comment="earlier occurrences that it also covers"),
+    Column("paused_at", INSTANT, comment="nothing of it is claimed until its pipeline, or its backfill, is resumed"),
+    Column("backfill_id", ForeignKey(backfills.c.id)),
+    Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
-        "state IN ('created','extracting','uploading','failed','cancelled','settled','abandoned')", name="state_known"
+        "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",
+        name="state_known",
     ),
+    CheckConstraint("missed >= 0", name="missed_not_negative"),
     CheckConstraint("kind IN ('scheduled','manual','initial','backfill','replay')", name="kind_known"),
     CheckConstraint("lane IN ('live','backfill')", name="lane_known"),
     CheckConstraint(
@@ -152,9 +140,16 @@ runs: Final = Table(
         postgresql_where=text("lane = 'live' AND state IN ('created','extracting','uploading','failed','cancelled')"),
     ),
     Index(
+        "runs_one_waiting_live_run",
+        "pipeline_id",
+        unique=True,
+        postgresql_where=text("lane = 'live' AND state = 'waiting'"),
+    ),
+    Index(
         "runs_one_initial_sync",
         "pipeline_id",
         "generation",
+        "part",
         unique=True,
         postgresql_where=text("kind = 'initial' AND state <> 'abandoned'"),
     ),
@@ -164,6 +159,7 @@ runs: Final = Table(
         "state",
         postgresql_where=text("state IN ('created','extracting','uploading','failed','cancelled')"),
     ),
+    Index("runs_by_backfill", "backfill_id", "part", postgresql_where=text("backfill_id IS NOT NULL")),
     Index("runs_by_pipeline", "pipeline_id", "created_at"),
     Index("runs_newest", "created_at"),
     Index("runs_with_spool", "ended_at", postgresql_where=text("spool_freed_at IS NULL")),
@@ -180,7 +176,7 @@ slices: Final = Table(
     Column("rows_read", BigInteger, nullable=False, server_default="0", comment="progress; final once published"),
     Column("bytes_spooled", BigInteger, nullable=False, server_default="0", comment="progress, counted as room taken"),
     Column("held_reason", Text, comment="why it does not start, for operators"),
-    *_claim(),
+    *claim(),
     Column(
         "position", JSONB(none_as_null=True), comment="where it begins in the warehouse's result; null: run the query"
     ),
@@ -208,11 +204,11 @@ chunks: Final = Table(
     _rows("unchanged"),
     _rows("superseded"),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("in_doubt_since", _INSTANT, comment="first claim, or the first after an operator accepted the doubt"),
+    Column("in_doubt_since", INSTANT, comment="first claim, or the first after an operator accepted the doubt"),
     Column("error", Text, comment="what the last attempt that did not finish said"),
-    Column("published_at", _INSTANT, nullable=False, server_default=func.now()),
-    Column("done_at", _INSTANT),
-    *_claim(),
+    Column("published_at", INSTANT, nullable=False, server_default=func.now()),
+    Column("done_at", INSTANT),
+    *claim(),
     UniqueConstraint("slice_id", "no"),
     CheckConstraint("state IN ('ready','uploading','done','failed')", name="state_known"),
     CheckConstraint("least(rows, bytes, accepted, rejected, unchanged, superseded) >= 0", name="counts_not_negative"),
@@ -243,7 +239,7 @@ reject_files: Final = Table(
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("counts", JSONB, nullable=False, comment="rows by reject code"),
-    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("created_at", INSTANT, nullable=False, server_default=func.now()),
     Index("reject_files_by_run", "run_id"),
 )
 
@@ -255,9 +251,9 @@ probes: Final = Table(
     Column("answer", JSONB(none_as_null=True), comment="may hold rows' values: removed when read, or when it expires"),
     Column("error_kind", Text),
     Column("error", Text),
-    Column("asked_at", _INSTANT, nullable=False, server_default=func.now()),
-    Column("taken_at", _INSTANT),
-    Column("answered_at", _INSTANT),
+    Column("asked_at", INSTANT, nullable=False, server_default=func.now()),
+    Column("taken_at", INSTANT),
+    Column("answered_at", INSTANT),
     Index("probes_by_age", "asked_at"),
 )
 
@@ -266,5 +262,16 @@ markers: Final = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    Column("recorded_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("recorded_at", INSTANT, nullable=False, server_default=func.now()),
+)
+
+notices: Final = Table(
+    "notices",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("pipeline_id", ForeignKey("pipelines.id"), nullable=False),
+    Column("name", Text, nullable=False, comment="what happened, as a fixed name"),
+    Column("message", Text, nullable=False),
+    Column("noticed_at", INSTANT, nullable=False, server_default=func.now()),
+    Index("notices_by_pipeline", "pipeline_id", "noticed_at"),
 )

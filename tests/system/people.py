@@ -11,6 +11,8 @@ import duckdb
 from shared import catalog
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
+from shared.schedule import OnDemand
+from shared.store.edits import Watermark
 from tests.system.deployment import Deployment
 
 INCREMENTAL: Final = catalog.Incremental(iterator_field="changed_at", iterator_data_type=catalog.IteratorType.TIMESTAMP)
@@ -49,7 +51,7 @@ class People:
                 config=DuckDbConfig(database=self.file),
             )
         )
-        operations.declare(catalog.DataModel(id=self.id, name=self.id, sql_query=query))
+        operations.declare(catalog.DataModel(id=self.id, name=self.id, sql_query=query), Watermark.KEEP)
         operations.declare(
             catalog.Pipeline(
                 id=self.id,
@@ -59,9 +61,11 @@ class People:
                 feed_id=feed_id,
                 environment=environment,
                 sync_mode=mode,
-                schedule=catalog.OnDemand(delay=timedelta(0)),
-            )
+                schedule=OnDemand(delay=timedelta(0)),
+            ),
+            Watermark.KEEP,
         )
+        operations.begin(self.id)
 
     def add(self, count: int, *, changed_at: datetime | None = None, iterator: str = "TIMESTAMP") -> None:
         """Add people who are in no other warehouse; changed just now unless told otherwise."""

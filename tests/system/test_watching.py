@@ -18,7 +18,7 @@ from sandbox.ports import free_port
 from sandbox.supervisor import Supervisor
 from shared import catalog
 from shared.run import Ledger, RunState
-from shared.store.tables import metadata
+from shared.store.ground import metadata
 from tests.system.deployment import LIMIT_S, UNWEARYING, Deployment, fetch
 from tests.system.people import PLANTED, People
 

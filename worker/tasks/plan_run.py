@@ -8,7 +8,7 @@ from shared.mapping.compile import compile_user_mapping
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, RunId, Token, Window
 from shared.snapshot import FrozenFeed, Snapshot
-from shared.store import declared, moves, runs
+from shared.store import declared, moves, plans
 from shared.store.claims import fresh_token
 from shared.store.declared import PipelineRow
 from shared.telemetry import bound, log
@@ -32,23 +32,23 @@ def plan_run(payload: object) -> None:
         process = this_process()
         token = fresh_token()
         with process.database.transaction() as connection:
-            run = runs.claim_plan(connection, run_id, token, process.settings.plan_lease_s)
+            run = plans.claim(connection, run_id, token, process.settings.plan_lease_s)
         if run is None:
             _log.info("message_out_of_date")
             return
 
         def put_off(error: Transient) -> None:
             with process.database.transaction() as connection:
-                runs.put_off_plan(connection, run_id, token, process.settings.retry_after_s, str(error))
+                plans.put_off(connection, run_id, token, process.settings.retry_after_s, str(error))
 
         def stop_run(error: SyncError) -> None:
             with process.database.transaction() as connection:
-                runs.put_off_plan(connection, run_id, token, 0, str(error))
+                plans.put_off(connection, run_id, token, 0, str(error))
                 moves.fail(connection, run_id, error)
 
         def renew() -> bool:
             with process.database.transaction() as connection:
-                runs.renew_plan(connection, run_id, token, process.settings.plan_lease_s)
+                plans.renew(connection, run_id, token, process.settings.plan_lease_s)
             return True
 
         with recorded(put_off=put_off, stop_run=stop_run):
@@ -69,7 +69,7 @@ def _plan(process: Process, run: Run, token: Token) -> list[Message]:
     ) as warehouse:
         window, snapshot = _freeze(process, run, row, warehouse_declared, model, feed, warehouse)
     with process.database.transaction() as connection:
-        messages = runs.freeze(
+        messages = plans.freeze(
             connection,
             run,
             token,

@@ -3,13 +3,13 @@
 from celery import shared_task
 
 from shared.errors import NotFound, SyncError
-from shared.messages import TaskName, read_payload
+from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, RunId
 from shared.store import moves, settling
 from shared.telemetry import bound, log
 from worker.process import Process
 from worker.settle import decide
-from worker.tasks.boundary import recorded, this_process
+from worker.tasks.boundary import deliver, recorded, this_process
 
 _log = log(__name__)
 
@@ -28,10 +28,11 @@ def settle_run(payload: object) -> None:
                 moves.fail(connection, run_id, error)
 
         with recorded(stop_run=stop_run):
-            run = _settle(process, run_id)
-            if run is None:
+            settled = _settle(process, run_id)
+            if settled is None:
                 _log.info("message_out_of_date")
             else:
+                run, messages = settled
                 _log.info(
                     "run_settled",
                     pipeline_id=run.pipeline_id,
@@ -40,21 +41,22 @@ def settle_run(payload: object) -> None:
                     accepted=run.ledger.accepted,
                     rejected=run.ledger.rejected,
                 )
+                deliver(process, messages)
 
 
-def _settle(process: Process, run_id: RunId) -> Run | None:
+def _settle(process: Process, run_id: RunId) -> tuple[Run, list[Message]] | None:
     with process.database.transaction() as connection:
         try:
             held = settling.lock(connection, run_id)
         except NotFound:
             return None
-        settlement = decide(held.run, held.pipeline.standing)
+        settlement = decide(held.run, held.pipeline.standing, held.other_parts)
         if settlement is None:
             return None
-        settling.settle(
+        messages = settling.settle(
             connection,
             held,
             watermark=settlement.watermark,
             history_settled_to=settlement.history_settled_to,
         )
-        return held.run
+        return held.run, messages

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from shared.store.tables import metadata
+from shared.store.tables import pipelines
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=pipelines.metadata)
 context.run_migrations()

@@ -22,15 +22,29 @@ from shared.catalog import (
 )
 from shared.messages import Message, TaskName
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import ChunkId, Position, Progress, Reject, RejectCode, Run, RunId, SliceId, Standing, Token, Window
+from shared.run import (
+    ChunkId,
+    PipelineState,
+    Position,
+    Progress,
+    Reject,
+    RejectCode,
+    Run,
+    RunId,
+    SliceId,
+    Standing,
+    Token,
+    Window,
+)
+from shared.schedule import OnDemand, Schedule
 from shared.spool import SpooledFile
-from shared.store import chunks, declared, moves, runs, settling, slices
+from shared.store import chunks, declared, lives, plans, requests, runs, settling, slices
+from shared.store.asked import Asked
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.database import Database
-from shared.store.moves import Asked
+from shared.store.ground import metadata
 from shared.store.slices import NewChunk
-from shared.store.tables import metadata
 from worker.settle import decide
 
 WINDOW_CHUNKS = 8
@@ -84,6 +98,8 @@ class Stage:
         *,
         mode: Incremental | Full = FULL,
         environment: Environment | None = Environment.DEVELOPMENT,
+        schedule: Schedule | None = None,
+        is_active: bool = True,
     ) -> str:
         with self.database.transaction() as connection:
             declared.put(connection, FEED)
@@ -99,15 +115,16 @@ class Stage:
                     feed_id="us1",
                     environment=environment,
                     sync_mode=mode,
+                    schedule=schedule or OnDemand(),
                 ),
             )
+            if is_active and declared.get_pipeline(connection, pipeline_id).state is PipelineState.DRAFT:
+                lives.activate(connection, pipeline_id)
         return pipeline_id
 
     def trigger(self, pipeline_id: str = "people") -> Asked:
         with self.database.transaction() as connection:
-            return moves.request_run(
-                connection, pipeline_id, window_chunks=WINDOW_CHUNKS, max_reopenings=MAX_REOPENINGS
-            )
+            return requests.trigger(connection, pipeline_id, window_chunks=WINDOW_CHUNKS, max_reopenings=MAX_REOPENINGS)
 
     def started(self, pipeline_id: str = "people") -> RunId:
         (run_id,) = self.trigger(pipeline_id).runs
@@ -116,14 +133,14 @@ class Stage:
     def claim_plan(self, run_id: RunId, *, lease_s: float = LEASE_S) -> tuple[Run, Token]:
         token = fresh_token()
         with self.database.transaction() as connection:
-            run = runs.claim_plan(connection, run_id, token, lease_s)
+            run = plans.claim(connection, run_id, token, lease_s)
         if run is None:
             raise ClaimLost
         return run, token
 
     def freeze(self, run: Run, token: Token, window: Window, *, slice_count: int = 1) -> list[Message]:
         with self.database.transaction() as connection:
-            return runs.freeze(connection, run, token, window=window, snapshot={}, slice_count=slice_count)
+            return plans.freeze(connection, run, token, window=window, snapshot={}, slice_count=slice_count)
 
     def plan(self, run_id: RunId, window: Window | None = None, *, slice_count: int = 1) -> list[SliceId]:
         run, token = self.claim_plan(run_id)

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from shared.errors import ChunkAbandoned, FeedRefused, SyncError
 from shared.messages import Message, TaskName
 from shared.run import STOPPED, ChunkId, Lane, Run, RunId, SliceId, Token, Window
-from shared.store import chunks, lost, moves, runs, slices
+from shared.store import chunks, lost, moves, plans, runs, slices
 from shared.store.claims import ClaimLost
 from tests.shared.store.promises import Promises
 from tests.shared.store.stage import INCREMENTAL, LAPSED_S, LEASE_S, T0, WINDOW_CHUNKS, Held, Stage
@@ -172,7 +172,7 @@ class Store(RuleBasedStateMachine):
         def give_back(connection: Connection) -> list[Message]:
             match worker:
                 case Planner(run, token):
-                    runs.put_off_plan(connection, run.id, token, wait_s, "busy")
+                    plans.put_off(connection, run.id, token, wait_s, "busy")
                 case Extractor(claimed, token):
                     slices.put_off(connection, claimed.id, token, wait_s, "no room")
                     if is_refused:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.messages import Death, TaskName
 from shared.run import ChunkId, RunId, RunState, SliceId, Window
-from shared.store import chunks, claims, lost, moves, runs, slices
+from shared.store import chunks, claims, lost, moves, plans, runs, slices
 from shared.store.claims import ClaimLost
 from tests.shared.store.stage import LAPSED_S, LEASE_S, WINDOW_CHUNKS, Held, Stage
 
@@ -117,7 +117,7 @@ def test_what_is_put_off_cannot_be_claimed_before_its_time(stage: Stage) -> None
     run_id = stage.started()
     run, token = stage.claim_plan(run_id)
     with stage.database.transaction() as connection:
-        runs.put_off_plan(connection, run_id, token, 3600, "asleep")
+        plans.put_off(connection, run_id, token, 3600, "asleep")
     with pytest.raises(ClaimLost):
         stage.claim_plan(run_id)
     stage.write("UPDATE runs SET not_before = now()")
@@ -198,7 +198,7 @@ def test_a_zombie_planner_changes_nothing(stage: Stage) -> None:
     with pytest.raises(ClaimLost):
         stage.freeze(run, token, Window())
     with pytest.raises(ClaimLost), stage.database.transaction() as connection:
-        runs.put_off_plan(connection, run_id, token, 60, "busy")
+        plans.put_off(connection, run_id, token, 60, "busy")
     assert stage.rows("SELECT * FROM runs") == before
     assert not stage.rows("SELECT * FROM slices")
     assert len(stage.freeze(run, owner, Window())) == 1

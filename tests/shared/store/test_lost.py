@@ -7,7 +7,7 @@ import pytest
 from shared.errors import ChunkAbandoned, FeedRefused
 from shared.messages import Message, Queue, TaskName
 from shared.run import ChunkId, RunId, RunState
-from shared.store import chunks, lost, moves, runs, slices
+from shared.store import chunks, lost, moves, plans, runs, slices
 from tests.shared.store.stage import WINDOW_CHUNKS, Stage, sent
 
 DAY_S = 86400.0
@@ -66,7 +66,7 @@ def test_what_waits_for_its_time_is_not_sent_before_it(stage: Stage) -> None:
     run_id = stage.started()
     _, token = stage.claim_plan(run_id)
     with stage.database.transaction() as connection:
-        runs.put_off_plan(connection, run_id, token, 3600, "asleep")
+        plans.put_off(connection, run_id, token, 3600, "asleep")
     assert never_sent(stage) == []
     stage.write("UPDATE runs SET not_before = now()")
     assert sent(never_sent(stage), TaskName.PLAN_RUN) == [run_id]
@@ -316,7 +316,7 @@ def test_a_run_says_why_it_waits_whatever_it_waits_for(stage: Stage) -> None:
     assert why(run_id) is None
     _, token = stage.claim_plan(run_id)
     with stage.database.transaction() as connection:
-        runs.put_off_plan(connection, run_id, token, 0, "the warehouse sleeps")
+        plans.put_off(connection, run_id, token, 0, "the warehouse sleeps")
     assert why(run_id) == "the warehouse sleeps"
     (slice_id,) = stage.plan(run_id)
     assert why(run_id) is None

@@ -18,7 +18,7 @@ from shared.errors import (
 from shared.messages import TaskName
 from shared.run import STOPPED, Lane, RunId, RunKind, RunState, Window
 from shared.store import chunks, moves, runs
-from shared.store.moves import Asked
+from shared.store.asked import Asked
 from tests.shared.store.stage import INCREMENTAL, MAX_REOPENINGS, T0, T1, T2, WINDOW_CHUNKS, Stage, sent
 
 HISTORY = Window(None, T0, includes_null=True)

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sandbox.services import Services
 from shared.errors import ServiceUnavailable
 from shared.store.database import Database, _alembic_config
-from shared.store.tables import metadata
+from shared.store.ground import metadata
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from shared import broker, catalog
 from shared.messages import Message, Queue, TaskName
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import WORKING, Ledger, Run, RunId, RunState
-from shared.store import declared, moves, runs
+from shared.schedule import OnDemand
+from shared.store import declared, lives, moves, requests, runs
 from shared.store.database import Database
 from shared.store.tables import chunks, slices
 from shared.store.tables import runs as runs_table
@@ -151,17 +152,18 @@ class Desk:
             feed_id="sandbox",
             environment=catalog.Environment.DEVELOPMENT,
             sync_mode=mode,
-            schedule=catalog.OnDemand(delay=timedelta(0)),
+            schedule=OnDemand(delay=timedelta(0)),
         )
         with self.database.transaction() as store:
             for resource in (feed, connection, catalog.DataModel(id=name, name=name, sql_query=query)):
                 declared.put(store, resource)
             declared.put_pipeline(store, pipeline)
+            lives.activate(store, name)
         return name
 
     def trigger(self, pipeline_id: str) -> RunId:
         with self.database.transaction() as store:
-            asked = moves.request_run(store, pipeline_id, window_chunks=self.window_chunks, max_reopenings=3)
+            asked = requests.trigger(store, pipeline_id, window_chunks=self.window_chunks, max_reopenings=3)
         self.send(*asked.messages)
         (run_id,) = asked.runs
         return run_id

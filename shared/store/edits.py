@@ -1,0 +1,138 @@
+"""Edits of what pipelines are made of: they apply to later runs, and some ask what becomes of the watermark.
+
+An open run keeps its snapshot. A failed or cancelled one would go on under it, long after the edit; so its fate is
+decided first. Another query, iterator or feed may make the watermark mean other rows; only an operator knows.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline
+from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.run import STOPPED, WORKING, Lane, RunState
+from shared.store import declared, lives, notices
+from shared.store import runs as run_rows
+from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.notices import NoticeName
+from shared.store.tables import pipelines, runs
+
+_FREE = ("until", "lookback", "row_key", "history_parts", "history_newest_first", "history_part_rows")
+"""Of a sync mode, what may change without changing which rows lie below the watermark."""
+
+
+class Watermark(StrEnum):
+    """What becomes of the watermark of a pipeline whose rows may now mean something else."""
+
+    KEEP = "keep"
+    RESET = "reset"
+
+
+def put(connection: sa.Connection, resource: Feed | Connection | DataModel, watermark: Watermark | None) -> bool:
+    """Insert or replace a resource that pipelines may use; say whether anything changed.
+
+    Raises:
+        MoveNotAllowed: a pipeline that uses a data model is held by a stopped run; or a reset finds one at work.
+        DeclarationInvalid: the edit asks what becomes of a watermark, and ``watermark`` does not say.
+    """
+    if isinstance(resource, DataModel) and _is_other_sql(connection, resource):
+        users = declared.users_of(connection, resource)
+        _decide(connection, users, f"the SQL of data model {resource.id!r}", watermark)
+    return declared.put(connection, resource)
+
+
+def put_pipeline(connection: sa.Connection, pipeline: Pipeline, watermark: Watermark | None) -> bool:
+    """Insert or replace a pipeline; say whether anything changed.
+
+    Raises:
+        NotFound: its connection, data model or feed was never declared.
+        MoveNotAllowed: it is held by a stopped run; or a reset finds one at work.
+        DeclarationInvalid: it cannot be so, or the edit asks what becomes of the watermark and nobody says.
+    """
+    try:
+        before = get_pipeline(connection, pipeline.id, lock=True)
+    except NotFound:
+        return declared.put_pipeline(connection, pipeline)
+    changed = [name for name, part in _PARTS.items() if part(before.pipeline) != part(pipeline)]
+    if changed:
+        _decide(connection, [pipeline.id], " and ".join(changed), watermark)
+    is_changed = declared.put_pipeline(connection, pipeline)
+    if is_changed:
+        if not changed:
+            _require_nothing_stopped(connection, before)
+        after = get_pipeline(connection, pipeline.id)
+        if before.pipeline.schedule != after.pipeline.schedule:
+            lives.reschedule(connection, after)
+    return is_changed
+
+
+def _sync_mode(pipeline: Pipeline) -> dict[str, Any]:
+    return pipeline.sync_mode.model_dump(exclude=set(_FREE))
+
+
+_PARTS: dict[str, Callable[[Pipeline], object]] = {
+    "sync_mode": _sync_mode,
+    "connection_id": lambda pipeline: pipeline.connection_id,
+    "data_model_id": lambda pipeline: pipeline.data_model_id,
+    "feed_id": lambda pipeline: pipeline.feed_id,
+}
+"""What a pipeline's watermark depends on."""
+
+
+def _is_other_sql(connection: sa.Connection, model: DataModel) -> bool:
+    try:
+        return declared.get(connection, DataModel, model.id).sql_query != model.sql_query
+    except NotFound:
+        return False
+
+
+def _decide(connection: sa.Connection, pipeline_ids: Sequence[str], what: str, watermark: Watermark | None) -> None:
+    for pipeline_id in sorted(pipeline_ids):
+        row = get_pipeline(connection, pipeline_id, lock=True)
+        _require_nothing_stopped(connection, row)
+        if not isinstance(row.pipeline.sync_mode, Incremental) or row.standing.watermark is None:
+            continue
+        if watermark is None:
+            raise DeclarationInvalid(
+                f"pipeline {pipeline_id!r}: {what} changes, and rows up to {row.standing.watermark} were read under "
+                "the old one. Say --keep-watermark to read on from there, or --reset-watermark to read everything anew"
+            )
+        if watermark is Watermark.RESET:
+            _reset(connection, row)
+
+
+def _require_nothing_stopped(connection: sa.Connection, row: PipelineRow) -> None:
+    for run in run_rows.open_of(connection, row.pipeline.id):
+        if run.state in STOPPED:
+            raise MoveNotAllowed(
+                f"pipeline {row.pipeline.id!r} is held by {run.state} run {run.id}, which would go on under what it "
+                f"was planned with; `warehouse-sync retry {run.id}` or `abandon {run.id}` first, then edit"
+            )
+
+
+def _reset(connection: sa.Connection, row: PipelineRow) -> None:
+    """Begin a new generation: its first run is an initial sync again."""
+    for run in run_rows.open_of(connection, row.pipeline.id):
+        if run.state in WORKING:
+            raise MoveNotAllowed(
+                f"pipeline {row.pipeline.id!r} is at work (run {run.id}); wait for it or cancel and abandon it before "
+                "its watermark is reset"
+            )
+    connection.execute(
+        sa.update(pipelines)
+        .where(pipelines.c.id == row.pipeline.id)
+        .values(generation=row.standing.generation + 1, watermark=None, history_to=None, history_settled_to=None)
+    )
+    connection.execute(
+        sa.update(runs)
+        .where(runs.c.pipeline_id == row.pipeline.id, runs.c.lane == Lane.BACKFILL, runs.c.state == RunState.WAITING)
+        .values(state=RunState.ABANDONED, ended_at=sa.func.now())
+    )
+    notices.add(
+        connection,
+        row.pipeline.id,
+        NoticeName.WATERMARK_RESET,
+        f"the watermark was reset from {row.standing.watermark}; everything is read anew by a new initial sync",
+    )

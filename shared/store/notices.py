@@ -1,0 +1,45 @@
+"""What happened to a pipeline that an operator should find later: a refused trigger, a fault, a reset watermark."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from shared.store.tables import notices, pipelines
+
+
+class NoticeName(StrEnum):
+    """What happened, as a fixed name."""
+
+    REQUEST_REFUSED = "request_refused"
+    WATERMARK_RESET = "watermark_reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing that happened."""
+
+    pipeline_id: str
+    name: NoticeName
+    message: str
+    noticed_at: datetime
+
+
+def add(connection: sa.Connection, pipeline_id: str, name: NoticeName, message: str) -> bool:
+    """Keep a notice; False where there is no such pipeline to keep it for."""
+    known = sa.select(pipelines.c.id, sa.literal(name.value), sa.literal(message)).where(pipelines.c.id == pipeline_id)
+    added = connection.execute(
+        sa.insert(notices)
+        .from_select([notices.c.pipeline_id, notices.c.name, notices.c.message], known)
+        .returning(notices.c.id)
+    )
+    return added.one_or_none() is not None
+
+
+def newest(connection: sa.Connection, pipeline_id: str, *, limit: int = 20) -> list[Notice]:
+    """Give the newest notices of a pipeline."""
+    rows = connection.execute(
+        sa.select(notices).where(notices.c.pipeline_id == pipeline_id).order_by(notices.c.id.desc()).limit(limit)
+    )
+    return [Notice(row.pipeline_id, NoticeName(row.name), row.message, row.noticed_at) for row in rows]

@@ -1,0 +1,96 @@
+"""A failed or cancelled run goes on where it stood: same window, same chunks, same ids."""
+
+import sqlalchemy as sa
+
+from shared.messages import Message, TaskName
+from shared.run import WORKING, ChunkState, Run, RunState, SliceState
+from shared.store import chunks as chunk_rows
+from shared.store import runs as run_rows
+from shared.store.asked import Asked
+from shared.store.tables import chunks, runs, slices
+
+
+def reopen(
+    connection: sa.Connection, run: Run, window_chunks: int, *, reopenings: int, accepts_doubt: bool = False
+) -> Asked:
+    """Put a failed or cancelled run back to where it stood; the caller has locked its pipeline and it."""
+    if run.started_at is None and run.backfill_id is not None and run.snapshot is not None:
+        return _wait_again(connection, run)
+    if run.snapshot is None:
+        state = RunState.CREATED
+    elif run.slices_published < run.slices_total:
+        state = RunState.EXTRACTING
+    else:
+        state = RunState.UPLOADING
+    connection.execute(
+        sa.update(runs)
+        .where(runs.c.id == run.id)
+        .values(
+            state=state,
+            unsent=0,
+            error=None,
+            error_kind=None,
+            ended_at=None,
+            paused_at=None,
+            not_before=None,
+            deaths=0,
+            reopenings=reopenings,
+            sent_at=sa.func.now(),
+            resends=0,
+        )
+    )
+    connection.execute(
+        sa.update(chunks)
+        .where(chunks.c.run_id == run.id, chunks.c.state.in_((ChunkState.READY, ChunkState.FAILED)))
+        .values(
+            state=ChunkState.READY,
+            deaths=0,
+            not_before=None,
+            sent_at=None,
+            resends=0,
+            in_doubt_since=None if accepts_doubt else chunks.c.in_doubt_since,
+        )
+    )
+    return Asked((run.id,), tuple(_messages(connection, run, window_chunks)))
+
+
+def unpause(connection: sa.Connection, which: sa.ColumnElement[bool], *, window_chunks: int) -> list[Message]:
+    """Let some paused runs be claimed again, and give the messages that were used up while they were not."""
+    found = connection.execute(
+        sa.select(runs).where(which, runs.c.paused_at.is_not(None)).order_by(runs.c.id).with_for_update(key_share=True)
+    )
+    messages: list[Message] = []
+    for run in [run_rows.to_run(row) for row in found.mappings().all()]:
+        connection.execute(sa.update(runs).where(runs.c.id == run.id).values(paused_at=None, sent_at=sa.func.now()))
+        connection.execute(
+            sa.update(chunks)
+            .where(chunks.c.run_id == run.id, chunks.c.state == ChunkState.READY)
+            .values(sent_at=None, resends=0)
+        )
+        if run.state in WORKING:
+            messages += _messages(connection, run, window_chunks)
+    return messages
+
+
+def _messages(connection: sa.Connection, run: Run, window_chunks: int) -> list[Message]:
+    """Mark what a run that works again has to do as sent, and give its messages."""
+    if run.snapshot is None:
+        return [Message(TaskName.PLAN_RUN, run.id, run.lane)]
+    if run.is_complete:
+        return [Message(TaskName.SETTLE_RUN, run.id)]
+    pending = connection.scalars(
+        sa.update(slices)
+        .where(slices.c.run_id == run.id, slices.c.state == SliceState.PENDING)
+        .values(deaths=0, not_before=None, sent_at=sa.func.now(), resends=0)
+        .returning(slices.c.id)
+    ).all()
+    messages = [Message(TaskName.EXTRACT_SLICE, id_, run.lane) for id_ in pending]
+    return messages + chunk_rows.dispatch(connection, run.id, run.lane, limit=window_chunks)
+
+
+def _wait_again(connection: sa.Connection, run: Run) -> Asked:
+    """Put a part that never began back in line."""
+    connection.execute(
+        sa.update(runs).where(runs.c.id == run.id).values(state=RunState.WAITING, ended_at=None, paused_at=None)
+    )
+    return Asked((), ())

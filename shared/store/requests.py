@@ -1,0 +1,178 @@
+"""What schedules and triggers ask for: a run of a pipeline, now or as soon as nothing is in its way.
+
+An occurrence of a schedule is never dropped. It becomes a run, or reopens the one that failed and waits behind it, or
+is coalesced into the run that waits already. A trigger that would have to wait is refused instead: somebody is there to
+be told.
+"""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from shared.catalog import Incremental
+from shared.errors import AlreadyInProgress, DeclarationInvalid, MoveNotAllowed
+from shared.messages import Message, TaskName
+from shared.run import WORKING, Lane, Run, RunId, RunKind, RunState
+from shared.store import history, reopening, waiting
+from shared.store import runs as run_rows
+from shared.store.asked import Asked, together
+from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.tables import pipelines, runs
+from shared.store.waiting import Occurrence
+
+_TRIGGER = Occurrence()
+
+
+def trigger(connection: sa.Connection, pipeline_id: str, *, window_chunks: int, max_reopenings: int) -> Asked:
+    """Ask for a run of a pipeline now; it works on active and paused pipelines, whatever their schedule.
+
+    A failed run is reopened before anything newer is read. The first run of an incremental pipeline is its initial
+    sync, on the backfill lane; from T0 on the live lane runs beside it.
+
+    Raises:
+        NotFound: there is no such pipeline.
+        AlreadyInProgress: a run is being worked on, and this one would have to read the same rows.
+        MoveNotAllowed: the pipeline is a draft, deleted, faulted, or held by a cancelled run. A failed run that was
+            reopened too often faults its pipeline; ``Asked.runs`` is then empty, and the fault says why.
+        DeclarationInvalid: the pipeline has no environment.
+    """
+    row = get_pipeline(connection, pipeline_id, lock=True)
+    _require_runnable(row)
+    return _begin(connection, row, _TRIGGER, window_chunks=window_chunks, max_reopenings=max_reopenings)
+
+
+def occur(
+    connection: sa.Connection, row: PipelineRow, occurrence: Occurrence, *, window_chunks: int, max_reopenings: int
+) -> Asked:
+    """Do what an occurrence of an active pipeline's schedule asks for; the caller holds the pipeline's lock."""
+    if row.faulted_reason is not None:
+        waiting.put_in_line(connection, row, occurrence)
+        return Asked((), ())
+    return _begin(connection, row, occurrence, window_chunks=window_chunks, max_reopenings=max_reopenings)
+
+
+def start_all(connection: sa.Connection, idle: Sequence[tuple[PipelineRow, Occurrence]]) -> Asked:
+    """Start a live run for each occurrence of pipelines whose live lane is free, all at once; their locks are held."""
+    if not idle:
+        return Asked((), ())
+    ids = [uuid4() for _ in idle]
+    connection.execute(
+        sa.insert(runs),
+        [
+            {
+                "id": id_,
+                "pipeline_id": row.pipeline.id,
+                "generation": row.standing.generation,
+                "kind": occurrence.kind,
+                "lane": Lane.LIVE,
+                "mode": row.pipeline.sync_mode.type,
+                "state": RunState.CREATED,
+                "scheduled_for": occurrence.scheduled_for,
+                "logical_at": occurrence.scheduled_for,
+                "missed": occurrence.missed,
+            }
+            for id_, (row, occurrence) in zip(ids, idle, strict=True)
+        ],
+    )
+    connection.execute(sa.update(runs).where(runs.c.id.in_(ids)).values(sent_at=sa.func.now()))
+    return Asked(tuple(RunId(id_) for id_ in ids), tuple(Message(TaskName.PLAN_RUN, id_, Lane.LIVE) for id_ in ids))
+
+
+def _begin(
+    connection: sa.Connection, row: PipelineRow, occurrence: Occurrence, *, window_chunks: int, max_reopenings: int
+) -> Asked:
+    holding = run_rows.open_of(connection, row.pipeline.id)
+    live = next((run for run in holding if run.lane is Lane.LIVE), None)
+    if live is not None and _is_spent(live, max_reopenings):
+        return _fault(connection, row, live, occurrence)
+    past: list[Asked] = []
+    if isinstance(row.pipeline.sync_mode, Incremental) and not row.standing.is_history_settled:
+        initial = [run for run in holding if run.kind is RunKind.INITIAL]
+        begun = history.begin_initial(connection, row, initial, occurrence)
+        if begun:
+            past.append(begun)
+        for run in initial:
+            if run.state is RunState.FAILED and not _is_spent(run, max_reopenings):
+                past.append(reopening.reopen(connection, run, window_chunks, reopenings=run.reopenings + 1))
+            elif row.standing.watermark is None and _is_spent(run, max_reopenings):
+                return _fault(connection, row, run, occurrence)
+        if row.standing.watermark is None:  # The live lane begins at T0, which planning the initial sync will fix.
+            if begun is None:
+                _wait_or_refuse(connection, row, occurrence, None if past else initial[0])
+            return together(past)
+    return together([*past, _live(connection, row, live, occurrence, window_chunks, is_asked=bool(past))])
+
+
+def _live(
+    connection: sa.Connection,
+    row: PipelineRow,
+    live: Run | None,
+    occurrence: Occurrence,
+    window_chunks: int,
+    *,
+    is_asked: bool,
+) -> Asked:
+    """Start, reopen or wait for the live lane's run."""
+    if live is None:
+        waits = waiting.find(connection, row.pipeline.id)
+        if waits is None:
+            run = run_rows.create(connection, row, occurrence.kind, Lane.LIVE, **occurrence.columns)
+            return Asked((run.id,), (Message(TaskName.PLAN_RUN, run.id, run.lane),))
+        waiting.put_in_line(connection, row, occurrence)
+        return Asked((waits.id,), tuple(waiting.start(connection, row, waits)))
+    if live.state is RunState.FAILED:
+        if occurrence.scheduled_for is not None:
+            waiting.put_in_line(connection, row, occurrence)
+        return reopening.reopen(connection, live, window_chunks, reopenings=live.reopenings + 1)
+    _wait_or_refuse(connection, row, occurrence, None if is_asked else live)
+    return Asked((), ())
+
+
+def _wait_or_refuse(connection: sa.Connection, row: PipelineRow, occurrence: Occurrence, holder: Run | None) -> None:
+    """Put an occurrence in line; refuse a trigger, unless it has asked for something already."""
+    if occurrence.scheduled_for is not None:
+        waiting.put_in_line(connection, row, occurrence)
+    elif holder is not None:
+        _require_idle(holder)
+
+
+def _require_runnable(row: PipelineRow) -> None:
+    pipeline_id = row.pipeline.id
+    row.require_begun()
+    if row.pipeline.environment is None:
+        raise DeclarationInvalid(
+            f"pipeline {pipeline_id!r} declares no environment; set it to development or production, "
+            "because mParticle takes batches without one for production"
+        )
+    if row.faulted_reason is not None:
+        raise MoveNotAllowed(
+            f"pipeline {pipeline_id!r} is faulted: {row.faulted_reason}; "
+            "mend the cause, then `warehouse-sync retry` or `abandon` its run"
+        )
+
+
+def _require_idle(run: Run) -> None:
+    if run.paused_at is not None:
+        raise AlreadyInProgress(
+            f"Pipeline {run.pipeline_id} is already in progress: run {run.id} is paused with it; "
+            f"`warehouse-sync resume {run.pipeline_id}` lets it go on"
+        )
+    if run.state in WORKING:
+        raise AlreadyInProgress(f"Pipeline {run.pipeline_id} is already in progress.")
+    raise MoveNotAllowed(
+        f"pipeline {run.pipeline_id!r} is held by {run.state} run {run.id}, which keeps its window; "
+        f"`warehouse-sync retry {run.id}` continues it, `warehouse-sync abandon {run.id}` frees the window"
+    )
+
+
+def _is_spent(run: Run, max_reopenings: int) -> bool:
+    return run.state is RunState.FAILED and run.reopenings >= max_reopenings
+
+
+def _fault(connection: sa.Connection, row: PipelineRow, run: Run, occurrence: Occurrence) -> Asked:
+    reason = f"run {run.id} failed again after {run.reopenings} reopenings, last with: {run.error}"
+    connection.execute(sa.update(pipelines).where(pipelines.c.id == run.pipeline_id).values(faulted_reason=reason))
+    if occurrence.scheduled_for is not None:
+        waiting.put_in_line(connection, row, occurrence)
+    return Asked((), ())
