@@ -20,6 +20,7 @@ class Hourly(Declared):
     """Provisional."""
 
     type: Literal["interval"] = "interval"
+    frequency: Literal["hourly"] = "hourly"
     start: AwareDatetime
     delay: timedelta = Field(timedelta(minutes=5), ge=timedelta(0))
 

@@ -8,7 +8,16 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.catalog import Connection, DataModel, Feed, Full, Incremental, Pipeline, ProtectionLevel
+from shared.catalog import (
+    Connection,
+    DataModel,
+    Feed,
+    Full,
+    Incremental,
+    Pipeline,
+    ProtectionLevel,
+    declared_environment,
+)
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import PipelineState, Standing
 from shared.store.tables import connections, data_models, feeds, pipelines
@@ -119,6 +128,15 @@ def get_pipeline(
     return to_pipeline_row(row)
 
 
+def require_environment(connection: sa.Connection, row: PipelineRow) -> None:
+    """Raise ``DeclarationInvalid`` unless the pipeline, or its connection for it, says where its batches belong."""
+    if declared_environment(row.pipeline, get(connection, Connection, row.pipeline.connection_id)) is None:
+        raise DeclarationInvalid(
+            f"pipeline {row.pipeline.id!r} declares no environment; set it to development or production, "
+            "because mParticle takes batches without one for production"
+        )
+
+
 def users_of(
     connection: sa.Connection, resource: Feed | Connection | DataModel, *, even_deleted: bool = False
 ) -> list[str]:
@@ -155,9 +173,8 @@ def list_connections(connection: sa.Connection) -> list[Connection]:
 
 def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
     """Give all pipelines by id, without those that were deleted."""
-    return [
-        to_pipeline_row(row) for row in connection.execute(sa.select(pipelines).order_by(pipelines.c.id)).mappings()
-    ]
+    query = sa.select(pipelines).where(pipelines.c.state != PipelineState.DELETED).order_by(pipelines.c.id)
+    return [to_pipeline_row(row) for row in connection.execute(query).mappings()]
 
 
 def to_pipeline_row(row: sa.RowMapping) -> PipelineRow:

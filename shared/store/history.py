@@ -256,7 +256,10 @@ def _initial_parts(connection: sa.Connection, row: PipelineRow) -> list[Run]:
 
 def _newest_of_each_part(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> list[Run]:
     query = (
-        sa.select(runs).where(*which).ext(distinct_on(runs.c.part)).order_by(runs.c.part, runs.c.state == RunState.ABANDONED)
+        sa.select(runs)
+        .where(*which)
+        .ext(distinct_on(runs.c.part))
+        .order_by(runs.c.part, runs.c.state == RunState.ABANDONED)
     )
     return [run_rows.to_run(row) for row in connection.execute(query).mappings()]
 

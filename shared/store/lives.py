@@ -12,7 +12,7 @@ from shared.run import CLOSED, WORKING, Lane, PipelineState, RunState
 from shared.store import history, reopening, requests
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
-from shared.store.declared import PipelineRow, get_pipeline, to_pipeline_row
+from shared.store.declared import PipelineRow, get_pipeline, require_environment, to_pipeline_row
 from shared.store.tables import pipelines, runs
 from shared.store.waiting import Occurrence
 
@@ -25,7 +25,7 @@ class Due:
     asked: Asked
 
 
-def activate(connection: sa.Connection, pipeline_id: str) -> PipelineRow:
+def activate(connection: sa.Connection, pipeline_id: str, *, now: datetime | None = None) -> PipelineRow:
     """Let a draft run on its schedule; its first run is due at ``start``, or now where that is past.
 
     Raises:
@@ -36,7 +36,8 @@ def activate(connection: sa.Connection, pipeline_id: str) -> PipelineRow:
     row = get_pipeline(connection, pipeline_id, lock=True)
     if row.state is not PipelineState.DRAFT:
         raise MoveNotAllowed(f"pipeline {pipeline_id!r} is {row.state}; only a draft can be activated")
-    now = _now(connection)
+    require_environment(connection, row)
+    now = now or _now(connection)
     due = schedule.first_due(row.pipeline.schedule, now)
     if due is None and schedule.is_timed(row.pipeline.schedule):
         raise DeclarationInvalid(
@@ -60,7 +61,7 @@ def pause(connection: sa.Connection, pipeline_id: str) -> PipelineRow:
     return _set(connection, pipeline_id, PipelineState.PAUSED, None)
 
 
-def resume(connection: sa.Connection, pipeline_id: str, *, window_chunks: int) -> Asked:
+def resume(connection: sa.Connection, pipeline_id: str, *, window_chunks: int, now: datetime | None = None) -> Asked:
     """Let a paused pipeline go on: open runs at once, new ones from the next occurrence of its schedule on.
 
     Raises:
@@ -70,7 +71,8 @@ def resume(connection: sa.Connection, pipeline_id: str, *, window_chunks: int) -
     row = get_pipeline(connection, pipeline_id, lock=True)
     if row.state is not PipelineState.PAUSED:
         raise MoveNotAllowed(f"pipeline {pipeline_id!r} is {row.state}; only a paused one can be resumed")
-    _set(connection, pipeline_id, PipelineState.ACTIVE, schedule.next_due(row.pipeline.schedule, _now(connection)))
+    due = schedule.next_due(row.pipeline.schedule, now or _now(connection))
+    _set(connection, pipeline_id, PipelineState.ACTIVE, due)
     messages = reopening.unpause(
         connection,
         sa.and_(runs.c.pipeline_id == pipeline_id, history.is_not_paused_itself()),
@@ -112,13 +114,20 @@ def reschedule(connection: sa.Connection, row: PipelineRow) -> None:
         )
 
 
-def claim_due(connection: sa.Connection, *, at_most: int, window_chunks: int, max_reopenings: int) -> Due:
+def claim_due(
+    connection: sa.Connection,
+    *,
+    at_most: int,
+    window_chunks: int,
+    max_reopenings: int,
+    now: datetime | None = None,
+) -> Due:
     """Claim pipelines that are due, as many beats at once as like to, and record what each occurrence asks for.
 
     An occurrence and the step to the next one are one transaction. Occurrences that were missed are covered by the
-    run of the latest one, which says how many they were.
+    run of the latest one, which says how many they were. ``now`` is the store's own time unless told otherwise.
     """
-    now = _now(connection)
+    now = now or _now(connection)
     due = [
         to_pipeline_row(row)
         for row in connection.execute(
@@ -173,4 +182,4 @@ def _set(
     connection.execute(
         sa.update(pipelines).where(pipelines.c.id == pipeline_id).values(state=state, next_due_at=next_due_at)
     )
-    return get_pipeline(connection, pipeline_id)
+    return get_pipeline(connection, pipeline_id, even_deleted=True)

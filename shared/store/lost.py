@@ -8,10 +8,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from shared.messages import Death, Message, Queue, TaskName
-from shared.run import CLOSED, WORKING, ChunkState, Lane, RunId, RunState, SliceState
+from shared.run import CLOSED, STOPPED, WORKING, ChunkState, Lane, PipelineState, RunId, RunState, SliceState
 from shared.store import chunks as chunk_rows
 from shared.store import claims
-from shared.store.tables import chunks, reject_files, runs, slices
+from shared.store.tables import chunks, pipelines, reject_files, runs, slices
 
 _MOST_DOUBLINGS: Final = 16
 """Enough for any longest interval, and far from what an exponent can hold."""
@@ -137,6 +137,25 @@ def in_doubt(connection: sa.Connection, *, longer_than_s: float) -> list[RunId]:
             .order_by(chunks.c.run_id)
         )
     ]
+
+
+def close_deleted(connection: sa.Connection) -> list[RunId]:
+    """Abandon the stopped runs of deleted pipelines whose last upload has ended, so that their files may expire."""
+    uploads = sa.exists().where(chunks.c.run_id == runs.c.id, chunks.c.state == ChunkState.UPLOADING)
+    left = (
+        sa.select(runs.c.id)
+        .join(pipelines, pipelines.c.id == runs.c.pipeline_id)
+        .where(pipelines.c.state == PipelineState.DELETED, runs.c.state.in_(STOPPED), ~uploads)
+        .with_for_update(of=runs, key_share=True, skip_locked=True)
+        .cte("left")
+    )
+    closed = connection.scalars(
+        sa.update(runs)
+        .where(runs.c.id == left.c.id)
+        .values(state=RunState.ABANDONED, ended_at=sa.func.now())
+        .returning(runs.c.id)
+    )
+    return [RunId(id_) for id_ in closed]
 
 
 def expired_spools(connection: sa.Connection, *, retention_s: float) -> list[RunId]:

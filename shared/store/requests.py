@@ -11,10 +11,10 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from shared.catalog import Incremental
-from shared.errors import AlreadyInProgress, DeclarationInvalid, MoveNotAllowed
+from shared.errors import AlreadyInProgress, MoveNotAllowed
 from shared.messages import Message, TaskName
 from shared.run import WORKING, Lane, Run, RunId, RunKind, RunState
-from shared.store import history, reopening, waiting
+from shared.store import declared, history, reopening, waiting
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline
@@ -38,7 +38,7 @@ def trigger(connection: sa.Connection, pipeline_id: str, *, window_chunks: int, 
         DeclarationInvalid: the pipeline has no environment.
     """
     row = get_pipeline(connection, pipeline_id, lock=True)
-    _require_runnable(row)
+    _require_runnable(connection, row)
     return _begin(connection, row, _TRIGGER, window_chunks=window_chunks, max_reopenings=max_reopenings)
 
 
@@ -137,14 +137,10 @@ def _wait_or_refuse(connection: sa.Connection, row: PipelineRow, occurrence: Occ
         _require_idle(holder)
 
 
-def _require_runnable(row: PipelineRow) -> None:
+def _require_runnable(connection: sa.Connection, row: PipelineRow) -> None:
     pipeline_id = row.pipeline.id
     row.require_begun()
-    if row.pipeline.environment is None:
-        raise DeclarationInvalid(
-            f"pipeline {pipeline_id!r} declares no environment; set it to development or production, "
-            "because mParticle takes batches without one for production"
-        )
+    declared.require_environment(connection, row)
     if row.faulted_reason is not None:
         raise MoveNotAllowed(
             f"pipeline {pipeline_id!r} is faulted: {row.faulted_reason}; "

@@ -89,6 +89,7 @@ def _lost(process: Process) -> list[Message]:
 def _expire(process: Process) -> None:
     limits = process.settings
     with process.database.transaction() as connection:
+        lost.close_deleted(connection)
         expired = lost.expired_spools(connection, retention_s=limits.chunk_retention_s)
     for run_id in expired:
         process.spool.remove_run(run_id)

@@ -118,7 +118,11 @@ class Stage:
                     schedule=schedule or OnDemand(),
                 ),
             )
-            if is_active and declared.get_pipeline(connection, pipeline_id).state is PipelineState.DRAFT:
+            if (
+                is_active
+                and environment
+                and declared.get_pipeline(connection, pipeline_id).state is PipelineState.DRAFT
+            ):
                 lives.activate(connection, pipeline_id)
         return pipeline_id
 
@@ -223,18 +227,26 @@ class Stage:
         return self.finish(held)
 
     def settle(self, run_id: RunId) -> bool:
+        return self._settled(run_id) is not None
+
+    def settled(self, run_id: RunId) -> list[Message]:
+        """Settle a run that is complete, and give the messages of what waited for it."""
+        messages = self._settled(run_id)
+        assert messages is not None
+        return messages
+
+    def _settled(self, run_id: RunId) -> list[Message] | None:
         with self.database.transaction() as connection:
             held = settling.lock(connection, run_id)
-            settlement = decide(held.run, held.pipeline.standing)
+            settlement = decide(held.run, held.pipeline.standing, held.other_parts)
             if settlement is None:
-                return False
-            settling.settle(
+                return None
+            return settling.settle(
                 connection,
                 held,
                 watermark=settlement.watermark,
                 history_settled_to=settlement.history_settled_to,
             )
-        return True
 
     def complete(self, run_id: RunId, window: Window | None = None, sizes: Sequence[int] = (2,)) -> None:
         """Take a run that was just asked for to its end."""

@@ -1,11 +1,12 @@
 """What operators declare, as rows."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from shared.catalog import Connection, DataModel, Feed, Full, Incremental, IteratorType, ProtectionLevel
-from shared.errors import DeclarationInvalid, NotFound
+from shared.catalog import Connection, DataModel, Feed, ProtectionLevel
+from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import Standing
 from shared.store import declared
 from tests.shared.store.stage import FEED, FULL, INCREMENTAL, LAKE, T0, USERS, Stage
@@ -69,21 +70,26 @@ def test_editing_a_pipeline_leaves_where_it_stands(stage: Stage) -> None:
     assert row.standing == Standing(1, watermark=T0, history_to=T0, history_settled_to=T0)
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        FULL,
-        INCREMENTAL.model_copy(update={"iterator_data_type": IteratorType.DATE}),
-        INCREMENTAL.model_copy(update={"iterator_field": "other_at"}),
-        INCREMENTAL.model_copy(update={"track_from": T0}),
-    ],
-)
-def test_a_watermark_keeps_its_meaning(stage: Stage, mode: Incremental | Full) -> None:
-    stage.past_history()
+def test_history_does_not_begin_in_the_future(stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL)
     with stage.database.transaction() as connection:
         pipeline = declared.get_pipeline(connection, "people").pipeline
-        with pytest.raises(DeclarationInvalid, match="sync_mode"):
+        mode = INCREMENTAL.model_copy(update={"track_from": datetime(2999, 1, 1, tzinfo=UTC)})
+        with pytest.raises(DeclarationInvalid, match=r"sync_mode\.track_from .* lies in the future"):
             declared.put_pipeline(connection, pipeline.model_copy(update={"sync_mode": mode}))
+
+
+def test_what_a_pipeline_uses_is_not_deleted_and_its_users_are_named(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        for kind, resource in ((Feed, FEED), (Connection, LAKE), (DataModel, USERS)):
+            with pytest.raises(MoveNotAllowed, match=f"{resource.id!r} is used by pipeline people"):
+                declared.delete(connection, kind, resource.id)
+        spare = USERS.model_copy(update={"id": "spare"})
+        declared.put(connection, spare)
+        declared.delete(connection, DataModel, "spare")
+        with pytest.raises(NotFound, match="'spare'"):
+            declared.get(connection, DataModel, "spare")
 
 
 def test_a_feed_that_may_change_nobody_gets_no_user_pipeline(stage: Stage) -> None:

@@ -55,6 +55,7 @@ def test_an_unknown_pipeline_or_run_is_named(stage: Stage) -> None:
 
 def test_a_pipeline_without_an_environment_is_refused(stage: Stage) -> None:
     stage.declare(environment=None)
+    stage.write("UPDATE pipelines SET state = 'active'")
     with pytest.raises(DeclarationInvalid, match="'people' declares no environment"):
         stage.trigger()
     assert stage.rows("SELECT * FROM runs") == []
@@ -230,15 +231,26 @@ def test_a_run_that_fails_again_and_again_faults_its_pipeline_and_says_so(stage:
         stage.trigger()
 
 
-def test_a_spent_initial_sync_faults_the_pipeline_and_starts_nothing_beside_it(stage: Stage) -> None:
+def test_a_spent_initial_sync_leaves_the_live_lane_running(stage: Stage) -> None:
     stage.declare(mode=INCREMENTAL)
     history = stage.started()
     stage.plan(history, HISTORY)
     fail(stage, history)
     stage.write("UPDATE runs SET reopenings = :most", most=MAX_REOPENINGS)
+    (live,) = stage.trigger().runs
+    assert stage.run(live).lane is Lane.LIVE
+    assert stage.run(history).state is RunState.FAILED
+    assert stage.fault() is None
+
+
+def test_a_spent_initial_sync_that_never_fixed_t0_faults_the_pipeline(stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL)
+    history = stage.started()
+    fail(stage, history)
+    stage.write("UPDATE runs SET reopenings = :most", most=MAX_REOPENINGS)
     assert stage.trigger() == Asked((), ())
     assert len(stage.rows("SELECT * FROM runs")) == 1
-    assert stage.fault() is not None
+    assert f"run {history} failed again" in (stage.fault() or "")
 
 
 def test_retry_clears_the_fault_and_starts_counting_anew(stage: Stage) -> None:

@@ -1,0 +1,123 @@
+"""Edits apply to later runs; what becomes of a stopped run and of the watermark is asked first."""
+
+import pytest
+
+from shared.catalog import DataModel, Full, Incremental, IteratorType, Pipeline
+from shared.errors import DeclarationInvalid, FeedRefused, MoveNotAllowed
+from shared.run import RunId, RunKind, Window
+from shared.store import declared, edits, moves, notices
+from shared.store.edits import Watermark
+from tests.shared.store.stage import FEED, FULL, INCREMENTAL, T0, T1, USERS, Stage
+
+OTHER_SQL = USERS.model_copy(update={"sql_query": "SELECT 2"})
+
+
+def edit(stage: Stage, changes: dict[str, object], watermark: Watermark | None = None) -> bool:
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        return edits.put_pipeline(connection, pipeline.model_copy(update=changes), watermark)
+
+
+def edit_model(stage: Stage, model: DataModel, watermark: Watermark | None = None) -> bool:
+    with stage.database.transaction() as connection:
+        return edits.put(connection, model, watermark)
+
+
+def fail(stage: Stage, run_id: RunId) -> None:
+    with stage.database.transaction() as connection:
+        moves.fail(connection, run_id, FeedRefused("no"))
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        FULL,
+        INCREMENTAL.model_copy(update={"iterator_data_type": IteratorType.DATE}),
+        INCREMENTAL.model_copy(update={"iterator_field": "other_at"}),
+        INCREMENTAL.model_copy(update={"track_from": T0}),
+    ],
+)
+def test_an_edit_that_changes_what_the_watermark_means_asks_what_becomes_of_it(
+    stage: Stage, mode: Incremental | Full
+) -> None:
+    stage.past_history()
+    with pytest.raises(DeclarationInvalid, match=r"sync_mode changes.*--keep-watermark.*--reset-watermark"):
+        edit(stage, {"sync_mode": mode})
+    assert edit(stage, {"sync_mode": mode}, Watermark.KEEP)
+    assert stage.standing().watermark == T0
+
+
+def test_other_sql_or_another_feed_asks_too(stage: Stage) -> None:
+    stage.past_history()
+    with stage.database.transaction() as connection:
+        declared.put(connection, FEED.model_copy(update={"id": "eu1"}))
+    with pytest.raises(DeclarationInvalid, match="feed_id changes"):
+        edit(stage, {"feed_id": "eu1"})
+    with pytest.raises(DeclarationInvalid, match="the SQL of data model 'users' changes"):
+        edit_model(stage, OTHER_SQL)
+    assert edit_model(stage, OTHER_SQL, Watermark.KEEP)
+    assert edit_model(stage, OTHER_SQL.model_copy(update={"name": "People"})), "a name asks nothing"
+
+
+@pytest.mark.parametrize("changes", [{"name": "People"}, {"sync_mode": INCREMENTAL.model_copy(update={"until": T1})}])
+def test_what_leaves_the_watermark_its_meaning_asks_nothing(stage: Stage, changes: dict[str, object]) -> None:
+    stage.past_history()
+    assert edit(stage, changes)
+    assert not edit(stage, changes), "the same again changes nothing"
+
+
+def test_a_reset_watermark_begins_a_new_generation_with_an_initial_sync(stage: Stage) -> None:
+    stage.past_history()
+    assert edit_model(stage, OTHER_SQL, Watermark.RESET)
+    standing = stage.standing()
+    assert (standing.generation, standing.watermark, standing.history_to) == (2, None, None)
+    run = stage.run(stage.started())
+    assert (run.kind, run.generation) == (RunKind.INITIAL, 2)
+    with stage.database.transaction() as connection:
+        (notice,) = notices.newest(connection, "people")
+    assert "the watermark was reset from" in notice.message
+
+
+def test_a_watermark_is_not_reset_under_a_run_that_is_at_work(stage: Stage) -> None:
+    stage.past_history()
+    run_id = stage.started()
+    with pytest.raises(MoveNotAllowed, match=f"is at work \\(run {run_id}\\)"):
+        edit_model(stage, OTHER_SQL, Watermark.RESET)
+    assert edit_model(stage, OTHER_SQL, Watermark.KEEP), "it keeps its snapshot, so the edit may be made"
+
+
+def test_a_failed_run_is_decided_on_before_an_edit(stage: Stage) -> None:
+    stage.past_history()
+    run_id, _ = stage.uploading([5], Window(T0, T1))
+    fail(stage, run_id)
+    for attempt in (
+        lambda: edit_model(stage, OTHER_SQL, Watermark.KEEP),
+        lambda: edit(stage, {"name": "People"}),
+        lambda: edit(stage, {"sync_mode": FULL}, Watermark.RESET),
+    ):
+        with pytest.raises(MoveNotAllowed, match=f"retry {run_id}` or `abandon {run_id}` first"):
+            attempt()
+    with stage.database.transaction() as connection:
+        moves.abandon(connection, run_id)
+    assert edit(stage, {"name": "People"})
+
+
+def test_declaring_a_failed_pipeline_as_it_is_changes_nothing_and_is_allowed(stage: Stage) -> None:
+    stage.past_history()
+    fail(stage, stage.started())
+    assert not edit(stage, {})
+    assert not edit_model(stage, USERS)
+
+
+def test_a_pipeline_that_never_read_is_edited_freely(stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL)
+    assert edit(stage, {"sync_mode": FULL})
+    assert edit_model(stage, OTHER_SQL)
+
+
+def test_a_new_pipeline_is_declared_as_a_draft(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        pipeline: Pipeline = declared.get_pipeline(connection, "people").pipeline
+        assert edits.put_pipeline(connection, pipeline.model_copy(update={"id": "others"}), None)
+        assert declared.get_pipeline(connection, "others").state == "draft"
