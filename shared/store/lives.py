@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from shared import schedule
 from shared.errors import DeclarationInvalid, MoveNotAllowed
 from shared.run import CLOSED, WORKING, Lane, PipelineState, RunState
-from shared.store import history, reopening, requests
+from shared.store import backfills, history, reopening, requests
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline, require_environment, to_pipeline_row
@@ -78,7 +78,7 @@ def resume(connection: sa.Connection, pipeline_id: str, *, window_chunks: int, n
         sa.and_(runs.c.pipeline_id == pipeline_id, history.is_not_paused_itself()),
         window_chunks=window_chunks,
     )
-    for backfill in history.newest(connection, pipeline_id):
+    for backfill in backfills.newest(connection, pipeline_id):
         messages += history.promote_part(connection, backfill.id)
     return Asked((), tuple(messages))
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shared.errors import MoveNotAllowed, SyncError
 from shared.run import STOPPED, ChunkState, RunId, RunState
-from shared.store import reopening, settling
+from shared.store import history, reopening, settling
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import get_pipeline
@@ -29,7 +29,10 @@ def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int) -> As
     if run.state not in STOPPED:
         raise MoveNotAllowed(f"run {run_id} is {run.state}; only a failed or cancelled run can be retried")
     _clear_fault(connection, run.pipeline_id)
-    return reopening.reopen(connection, run, window_chunks, reopenings=0, accepts_doubt=True)
+    asked = reopening.reopen(connection, run, window_chunks, reopenings=0, accepts_doubt=True)
+    if run.backfill_id is not None and not asked.runs:  # A part that had not begun is back in line.
+        return Asked((run.id,), tuple(history.let_go_on(connection, run.backfill_id)))
+    return asked
 
 
 def abandon(connection: sa.Connection, run_id: RunId) -> Asked:

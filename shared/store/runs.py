@@ -30,20 +30,18 @@ def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lan
 
     ``columns`` are what it has beyond that: the occurrence it stands for, its backfill, a window that is known.
     """
-    planned: dict[str, Any] = {"state": RunState.CREATED, "logical_at": sa.func.now(), "sent_at": sa.func.now()}
-    inserted = connection.execute(
-        sa.insert(runs)
-        .values(
-            id=uuid4(),
-            pipeline_id=row.pipeline.id,
-            generation=row.standing.generation,
-            kind=kind,
-            lane=lane,
-            mode=row.pipeline.sync_mode.type,
-            **(planned | columns),
-        )
-        .returning(runs)
-    )
+    planned: dict[str, Any] = {
+        "id": uuid4(),
+        "pipeline_id": row.pipeline.id,
+        "generation": row.standing.generation,
+        "kind": kind,
+        "lane": lane,
+        "mode": row.pipeline.sync_mode.type,
+        "state": RunState.CREATED,
+        "logical_at": sa.func.now(),
+        "sent_at": sa.func.now(),
+    }
+    inserted = connection.execute(sa.insert(runs).values(planned | columns).returning(runs))
     return to_run(inserted.mappings().one())
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from shared.errors import WatermarkWentBack
 from shared.messages import Message
 from shared.run import Run, RunId, RunState
-from shared.store import history, waiting
+from shared.store import backfills, history, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
 from shared.store.tables import pipelines
@@ -29,7 +29,7 @@ def lock(connection: sa.Connection, run_id: RunId) -> Open:
     pipeline_id = run_rows.get(connection, run_id).pipeline_id
     pipeline = get_pipeline(connection, pipeline_id, lock=True, even_deleted=True)
     run = run_rows.get(connection, run_id, lock=True)
-    parts = [] if run.backfill_id is None else history.parts_of(connection, run.backfill_id)
+    parts = [] if run.backfill_id is None else backfills.parts_of(connection, run.backfill_id)
     return Open(run, pipeline, tuple(part for part in parts if part.part != run.part))
 
 

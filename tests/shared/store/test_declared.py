@@ -82,6 +82,7 @@ def test_history_does_not_begin_in_the_future(stage: Stage) -> None:
 def test_what_a_pipeline_uses_is_not_deleted_and_its_users_are_named(stage: Stage) -> None:
     stage.declare()
     with stage.database.transaction() as connection:
+        kind: Any
         for kind, resource in ((Feed, FEED), (Connection, LAKE), (DataModel, USERS)):
             with pytest.raises(MoveNotAllowed, match=f"{resource.id!r} is used by pipeline people"):
                 declared.delete(connection, kind, resource.id)

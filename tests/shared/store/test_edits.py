@@ -1,5 +1,7 @@
 """Edits apply to later runs; what becomes of a stopped run and of the watermark is asked first."""
 
+from collections.abc import Callable
+
 import pytest
 
 from shared.catalog import DataModel, Full, Incremental, IteratorType, Pipeline
@@ -90,11 +92,12 @@ def test_a_failed_run_is_decided_on_before_an_edit(stage: Stage) -> None:
     stage.past_history()
     run_id, _ = stage.uploading([5], Window(T0, T1))
     fail(stage, run_id)
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: edit_model(stage, OTHER_SQL, Watermark.KEEP),
         lambda: edit(stage, {"name": "People"}),
         lambda: edit(stage, {"sync_mode": FULL}, Watermark.RESET),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(MoveNotAllowed, match=f"retry {run_id}` or `abandon {run_id}` first"):
             attempt()
     with stage.database.transaction() as connection:

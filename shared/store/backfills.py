@@ -1,0 +1,99 @@
+"""Backfills as rows: what was asked for, and the runs that are its parts. An initial sync is one of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from shared.errors import NotFound
+from shared.run import BackfillId, Run, RunKind, RunState
+from shared.store import runs as run_rows
+from shared.store.declared import PipelineRow
+from shared.store.history_tables import backfills
+from shared.store.tables import runs
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What was asked for: the initial sync, or rows from ``low`` to ``high`` once more.
+
+    ``expected_rows`` were counted before it began, or are ``None``.
+    """
+
+    id: BackfillId
+    pipeline_id: str
+    kind: RunKind
+    low: datetime | None
+    high: datetime | None
+    parts: int
+    newest_first: bool
+    expected_rows: int | None
+    paused_at: datetime | None
+    cancelled_at: datetime | None
+    created_at: datetime
+
+
+def record(connection: sa.Connection, row: PipelineRow, **columns: object) -> BackfillId:
+    """Record what was asked for, in the pipeline's present generation."""
+    backfill_id = BackfillId(uuid4())
+    connection.execute(
+        sa.insert(backfills).values(
+            id=backfill_id, pipeline_id=row.pipeline.id, generation=row.standing.generation, **columns
+        )
+    )
+    return backfill_id
+
+
+def get(connection: sa.Connection, backfill_id: BackfillId) -> Backfill:
+    """Give one backfill, or raise ``NotFound``."""
+    row = connection.execute(sa.select(backfills).where(backfills.c.id == backfill_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no backfill {backfill_id}; `warehouse-sync backfills` lists them")
+    return Backfill(
+        id=BackfillId(row["id"]),
+        pipeline_id=row["pipeline_id"],
+        kind=RunKind(row["kind"]),
+        low=row["low"],
+        high=row["high"],
+        parts=row["parts"],
+        newest_first=row["newest_first"],
+        expected_rows=row["expected_rows"],
+        paused_at=row["paused_at"],
+        cancelled_at=row["cancelled_at"],
+        created_at=row["created_at"],
+    )
+
+
+def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 20) -> list[Backfill]:
+    """Give the newest backfills, initial syncs included."""
+    query = sa.select(backfills.c.id).order_by(backfills.c.created_at.desc()).limit(limit)
+    if pipeline_id is not None:
+        query = query.where(backfills.c.pipeline_id == pipeline_id)
+    return [get(connection, BackfillId(id_)) for id_ in connection.scalars(query).all()]
+
+
+def parts_of(connection: sa.Connection, backfill_id: BackfillId) -> list[Run]:
+    """Give the newest run of each part, in the order in which the parts are read."""
+    return _newest_of_each_part(connection, runs.c.backfill_id == backfill_id)
+
+
+def initial_parts(connection: sa.Connection, row: PipelineRow) -> list[Run]:
+    """Give the newest run of each part of the initial sync of a pipeline's present generation, in order."""
+    return _newest_of_each_part(
+        connection,
+        runs.c.pipeline_id == row.pipeline.id,
+        runs.c.generation == row.standing.generation,
+        runs.c.kind == RunKind.INITIAL,
+    )
+
+
+def _newest_of_each_part(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> list[Run]:
+    query = (
+        sa.select(runs)
+        .where(*which)
+        .ext(distinct_on(runs.c.part))
+        .order_by(runs.c.part, runs.c.state == RunState.ABANDONED)
+    )
+    return [run_rows.to_run(row) for row in connection.execute(query).mappings()]
