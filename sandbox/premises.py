@@ -23,6 +23,7 @@ from sandbox.ports import free_port
 from sandbox.services import BROKER_URL, DATABASE_URL, Services
 from shared import catalog
 from shared.providers.duckdb import DuckDbConfig
+from shared.schedule import OnDemand
 from shared.settings import PREFIX, Settings
 
 FEED_KEY: Final = "us1-sandbox"
@@ -119,7 +120,7 @@ class Premises:
             environment=catalog.Environment.DEVELOPMENT,
             sync_mode=mode
             or catalog.Incremental(iterator_field=ITERATOR, iterator_data_type=catalog.IteratorType.TIMESTAMP),
-            schedule=catalog.OnDemand(delay=timedelta(0)),
+            schedule=OnDemand(delay=timedelta(0)),
         )
 
 

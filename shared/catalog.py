@@ -5,7 +5,6 @@ only a reference to it (``env:NAME`` or ``file:/path``), which workers resolve.
 """
 
 import re
-from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from shared.providers.databricks import DatabricksConfig
 from shared.providers.duckdb import DuckDbConfig
 from shared.providers.redshift import RedshiftConfig
 from shared.providers.snowflake import SnowflakeConfig
+from shared.schedule import OnDemand, Schedule
 
 
 def _known_zone(name: str) -> str:
@@ -188,17 +188,6 @@ class Full(Declared):
 SyncMode = Annotated[Incremental | Full, Field(discriminator="type")]
 
 
-class OnDemand(Declared):
-    """Runs when triggered."""
-
-    type: Literal["on_demand"] = "on_demand"
-    delay: timedelta = Field(
-        timedelta(minutes=5),
-        ge=timedelta(0),
-        description="how far behind now a window ends; rows commit late",
-    )
-
-
 class Pipeline(Declared):
     """What is drafted, activated, paused and deleted: a model's rows on their way to a feed."""
 
@@ -209,7 +198,7 @@ class Pipeline(Declared):
     feed_id: Slug
     environment: Environment | None = Field(None, description="no default: a run without one is refused")
     sync_mode: SyncMode
-    schedule: OnDemand = OnDemand()
+    schedule: Schedule = Field(OnDemand(), discriminator="type")
     on_null: NullPolicy = NullPolicy.OMIT
     rename: dict[Name, Name] = Field(
         default_factory=dict, description="columns that are mapped as if SQL had named them so; in whatever case"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.catalog import Connection, Feed, Incremental, IteratorType, OnDemand, Pipeline, ServiceProvider
+from shared.catalog import Connection, Feed, Incremental, IteratorType, Pipeline, ServiceProvider
 from shared.providers.duckdb import DuckDbConfig
+from shared.schedule import OnDemand
 
 FEED: dict[str, Any] = {
     "id": "main",

@@ -11,6 +11,7 @@ import duckdb
 from shared import catalog
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
+from shared.schedule import OnDemand
 from tests.system.deployment import Deployment
 
 INCREMENTAL: Final = catalog.Incremental(iterator_field="changed_at", iterator_data_type=catalog.IteratorType.TIMESTAMP)
@@ -59,7 +60,7 @@ class People:
                 feed_id=feed_id,
                 environment=environment,
                 sync_mode=mode,
-                schedule=catalog.OnDemand(delay=timedelta(0)),
+                schedule=OnDemand(delay=timedelta(0)),
             )
         )
 

@@ -16,6 +16,7 @@ from shared import catalog
 from shared.catalog import IteratorType, Pipeline
 from shared.probe import ProbeKind, Question
 from shared.run import WORKING, Ledger, Run, RunId, RunState
+from shared.schedule import OnDemand
 from shared.store.tables import slices
 from tests.standins.standin import Standin
 from tests.standins.starting import Standins
@@ -91,7 +92,7 @@ class Subject:
                 feed_id="sandbox",
                 environment=catalog.Environment.DEVELOPMENT,
                 sync_mode=catalog.Full() if query else mode,
-                schedule=catalog.OnDemand(delay=timedelta(0)),
+                schedule=OnDemand(delay=timedelta(0)),
             )
         )
 

@@ -24,6 +24,7 @@ from shared import broker, catalog
 from shared.messages import Message, Queue, TaskName
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import WORKING, Ledger, Run, RunId, RunState
+from shared.schedule import OnDemand
 from shared.store import declared, moves, runs
 from shared.store.database import Database
 from shared.store.tables import chunks, slices
@@ -151,7 +152,7 @@ class Desk:
             feed_id="sandbox",
             environment=catalog.Environment.DEVELOPMENT,
             sync_mode=mode,
-            schedule=catalog.OnDemand(delay=timedelta(0)),
+            schedule=OnDemand(delay=timedelta(0)),
         )
         with self.database.transaction() as store:
             for resource in (feed, connection, catalog.DataModel(id=name, name=name, sql_query=query)):
