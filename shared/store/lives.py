@@ -39,7 +39,7 @@ def activate(connection: sa.Connection, pipeline_id: str, *, now: datetime | Non
     require_environment(connection, row)
     now = now or _now(connection)
     due = schedule.first_due(row.pipeline.schedule, now)
-    if due is None and schedule.is_timed(row.pipeline.schedule):
+    if due is None and not isinstance(row.pipeline.schedule, schedule.OnDemand):
         raise DeclarationInvalid(
             f"pipeline {pipeline_id!r}: its schedule has no occurrence after now ({now:%Y-%m-%d %H:%M} UTC); move "
             "schedule.end, or make it on_demand"
@@ -138,7 +138,11 @@ def claim_due(
             .with_for_update(key_share=True, skip_locked=True)
         ).mappings()
     ]
-    covered = [(row, schedule.cover(row.pipeline.schedule, row.next_due_at or now, now)) for row in due]
+    covered = [
+        (row, coverage)
+        for row in due
+        if (coverage := schedule.cover(row.pipeline.schedule, row.next_due_at or now, now)) is not None
+    ]
     if covered:
         connection.execute(
             sa.update(pipelines)
