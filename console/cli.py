@@ -6,45 +6,31 @@ Exit codes: 0 done; 1 it was refused or a run did not settle, and the message sa
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console.answers import show_columns, show_findings, show_preview, show_window
-from console.declarations import read_declarations
+from console import cli_backfills, cli_pipelines, cli_probes
+from console.answers import show_findings
 from console.demo import Options, run_demo
 from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
 from console.operations import Operations
-from console.progress import follow, ledger_table, pipeline_table, run_table
+from console.progress import follow, ledger_table, run_table
+from console.terminal import AsJson, RunText, opened, screen
 from sandbox.feed import run_feed
 from shared.errors import SyncError
-from shared.probe import Answer, ProbeKind, Question
 from shared.run import WORKING, RunId, RunState
 from shared.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
-screen = Console()
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
-
-
-@contextmanager
-def _operations() -> Iterator[Operations]:
-    operations = Operations(settings())
-    try:
-        yield operations
-    finally:
-        operations.close()
+for commands in (cli_pipelines.app, cli_probes.app, cli_backfills.app):
+    app.add_typer(commands)
 
 
 @app.command()
@@ -72,19 +58,9 @@ def up() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the state database up to this version."""
-    with _operations() as operations:
+    with opened() as operations:
         operations.migrate()
     screen.print("the state database is up to date")
-
-
-@app.command()
-def apply(file: Annotated[Path, typer.Argument(help="YAML: feeds, connections, data_models, pipelines.")]) -> None:
-    """Declare what a file describes; repeating it changes nothing."""
-    declarations = read_declarations(file)
-    with _operations() as operations:
-        for resource in declarations.in_order():
-            is_changed = operations.declare(resource)
-            screen.print(f"{type(resource).__name__} {resource.id}: {'declared' if is_changed else 'unchanged'}")
 
 
 @app.command()
@@ -94,7 +70,7 @@ def trigger(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
 ) -> None:
     """Start a run of a pipeline now, or reopen the one that failed."""
-    with _operations() as operations:
+    with opened() as operations:
         run_ids = operations.trigger(pipeline)
         _show(operations, run_ids, wait=wait)
 
@@ -102,7 +78,7 @@ def trigger(
 @app.command()
 def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 20) -> None:
     """List the newest runs and their ledgers."""
-    with _operations() as operations:
+    with opened() as operations:
         found = operations.runs(pipeline, limit=limit)
         waiting = {run.id: operations.why_it_waits(run.id) for run in found if run.state in WORKING}
     screen.print(run_table(found))
@@ -114,69 +90,13 @@ def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 
 
 
 @app.command()
-def pipelines() -> None:
-    """List the pipelines: mode, watermark, and whether one is faulted."""
-    with _operations() as operations:
-        screen.print(pipeline_table(operations.pipelines()))
-
-
-@app.command()
 def doctor(
     connection: Annotated[str | None, typer.Argument(help="One connection only; all without.")] = None,
 ) -> None:
     """Check the services, the workers, every connection's sign-in and every pipeline's columns."""
-    with _operations() as operations:
+    with opened() as operations:
         if not show_findings(screen, examine(operations, connection)):
             raise typer.Exit(1)
-
-
-@app.command("test")
-def sign_in(connection: str, *, as_json: AsJson = False) -> None:
-    """Sign in to a connection, from a worker, and say as whom."""
-    answer = _ask(Question(kind=ProbeKind.TEST, connection_id=connection), as_json=as_json)
-    if answer is not None:
-        for name, value in answer.session.items():
-            screen.print(f"{name}: {escape(value)}")
-        screen.print(f"its clock: {answer.warehouse_now:%Y-%m-%d %H:%M:%S} UTC")
-
-
-@app.command()
-def columns(pipeline: str, *, as_json: AsJson = False) -> None:
-    """List a pipeline's columns, their types and what becomes of each; runs no query."""
-    answer = _ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=pipeline), as_json=as_json)
-    if answer is not None:
-        show_columns(screen, answer)
-        if answer.refused:
-            raise typer.Exit(1)
-
-
-@app.command()
-def preview(
-    pipeline: str,
-    *,
-    rows: Annotated[int, typer.Option(min=1, max=100, help="How many rows to read.")] = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Show the batches that some rows of a pipeline become; nothing is sent."""
-    answer = _ask(Question(kind=ProbeKind.PREVIEW, pipeline_id=pipeline, rows=rows), as_json=as_json)
-    if answer is not None:
-        show_preview(screen, answer)
-
-
-@app.command()
-def count(pipeline: str, *, as_json: AsJson = False) -> None:
-    """Count the rows that a pipeline's next run would read; the warehouse runs a query for it."""
-    answer = _ask(Question(kind=ProbeKind.COUNT, pipeline_id=pipeline), as_json=as_json)
-    if answer is not None:
-        show_window(screen, answer)
-
-
-@app.command()
-def cost(pipeline: str, *, as_json: AsJson = False) -> None:
-    """Say how many bytes the next run's query would read, where the warehouse tells; runs no query."""
-    answer = _ask(Question(kind=ProbeKind.COST, pipeline_id=pipeline), as_json=as_json)
-    if answer is not None:
-        show_window(screen, answer)
 
 
 @app.command()
@@ -184,14 +104,14 @@ def retry(
     run: RunText, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
 ) -> None:
     """Continue a failed or cancelled run with the same window, chunks and ids."""
-    with _operations() as operations:
+    with opened() as operations:
         _show(operations, operations.retry(operations.find_run(run)), wait=wait)
 
 
 @app.command()
 def cancel(run: RunText) -> None:
     """Stop a run; it keeps its window until it is retried or abandoned."""
-    with _operations() as operations:
+    with opened() as operations:
         operations.cancel(operations.find_run(run))
     screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
 
@@ -199,7 +119,7 @@ def cancel(run: RunText) -> None:
 @app.command()
 def abandon(run: RunText, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Give up a failed or cancelled run and free its window."""
-    with _operations() as operations:
+    with opened() as operations:
         run_id = operations.find_run(run)
         accepted = operations.run(run_id).ledger.accepted
         if not yes:
@@ -229,19 +149,9 @@ def limits() -> None:
 @spool.command()
 def adopt() -> None:
     """Record the configured spool as the one all workers must see, after it was moved on purpose."""
-    with _operations() as operations:
+    with opened() as operations:
         operations.adopt_spool()
     screen.print("the spool is adopted; restart the workers")
-
-
-def _ask(question: Question, *, as_json: bool) -> Answer | None:
-    """Ask a worker; print the answer as JSON, or give it to be shown."""
-    with _operations() as operations:
-        answer = operations.ask(question)
-    if not as_json:
-        return answer
-    typer.echo(answer.model_dump_json(exclude_defaults=True))
-    return None
 
 
 def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from console.asking import ask
+from console.backfilling import Backfilling
 from shared import broker
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
@@ -16,8 +18,6 @@ from shared.errors import (
     MoveNotAllowed,
     RightsMissing,
     SecretUnavailable,
-    ServiceUnavailable,
-    WarehouseBusy,
     WarehouseUnreachable,
 )
 from shared.messages import Queue
@@ -26,12 +26,12 @@ from shared.providers.bigquery import BigQueryConfig, read_key
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, edits, lives, markers, moves, probes, requests, runs
+from shared.store import chunks, declared, edits, lives, markers, moves, notices, requests, runs
 from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.declared import PipelineRow
 from shared.store.edits import Watermark
-from shared.store.probes import ProbeId
+from shared.store.notices import Notice
 
 _CORRECTABLE: Final = (
     CredentialsRefused.__name__,
@@ -40,7 +40,6 @@ _CORRECTABLE: Final = (
     WarehouseUnreachable.__name__,
 )
 """Failures that a corrected feed or connection can cure."""
-_ASK_EVERY_S: Final = 0.05
 
 
 class Operations:
@@ -51,6 +50,7 @@ class Operations:
         self._settings = settings
         self._database = Database(database_url(settings), pool_size=2)
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
+        self.history = Backfilling(self._database, settings, self._sent)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.
@@ -209,6 +209,16 @@ class Operations:
         with self._database.transaction() as connection:
             return chunks.claimants(connection, run_ids)
 
+    def holders(self) -> list[Run]:
+        """Give the stopped runs that hold a pipeline's window until somebody decides."""
+        with self._database.transaction() as connection:
+            return runs.stopped(connection)
+
+    def notices(self, pipeline_id: str) -> list[Notice]:
+        """Give what happened to a pipeline, newest first."""
+        with self._database.transaction() as connection:
+            return notices.newest(connection, declared.get_pipeline(connection, pipeline_id).pipeline.id)
+
     def connections(self) -> list[Connection]:
         """Give every connection by id."""
         with self._database.transaction() as connection:
@@ -227,28 +237,7 @@ class Operations:
             WarehouseBusy: a worker asked the warehouse, which did not answer in time.
             SyncError: what the worker found instead of an answer.
         """
-        within_s = self._settings.probe_timeout_s
-        with self._database.transaction() as connection:
-            probe_id, message = probes.ask(connection, question)
-        try:
-            broker.send(self._app, (message,))
-            standing = self._answered(probe_id, within_s)
-        finally:
-            with self._database.transaction() as connection:
-                probes.forget(connection, probe_id)
-        if standing.error is not None:
-            raise standing.error
-        if standing.answer is not None:
-            return standing.answer
-        if standing.is_taken:
-            raise WarehouseBusy(
-                f"the warehouse did not answer within {within_s:g} s; is it asleep, or the query slow? Ask again, or "
-                "raise WAREHOUSE_SYNC_PROBE_TIMEOUT_S, here and for the workers"
-            )
-        raise ServiceUnavailable(
-            f"no worker took the question within {within_s:g} s: none serves the queue `probe`, or all are busy "
-            "extracting. `celery -A worker.app worker -Q probe -P threads` starts one for probes alone"
-        )
+        return ask(self._database, self._app, question, within_s=self._settings.probe_timeout_s)
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""
@@ -274,15 +263,6 @@ class Operations:
             with suppress(SecretUnavailable):
                 key = resolve(connection.config.service_account_key, self._settings)
                 read_key(connection.id, connection.config, key)
-
-    def _answered(self, probe_id: ProbeId, within_s: float) -> probes.Standing:
-        deadline = time.monotonic() + within_s
-        while True:
-            with self._database.transaction() as connection:
-                standing = probes.look(connection, probe_id)
-            if standing.is_over or time.monotonic() >= deadline:
-                return standing
-            time.sleep(_ASK_EVERY_S)
 
     def _sent(self, asked: Asked) -> tuple[RunId, ...]:
         try:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from shared.fields import Slug
 
@@ -23,9 +23,9 @@ class ProbeKind(StrEnum):
     PREVIEW = "preview"
     """Some rows of a pipeline's data model, and the batches that they become."""
     COUNT = "count"
-    """The rows of the window that the pipeline's next run would read; the warehouse runs a query for it."""
+    """The rows of the window that the pipeline's next run would read, or of another; the warehouse runs a query."""
     COST = "cost"
-    """The bytes that the next run's query would read, where the warehouse tells beforehand; runs nothing."""
+    """The bytes that a query for those rows would read, where the warehouse tells beforehand; runs nothing."""
 
 
 class _Told(BaseModel):
@@ -39,6 +39,8 @@ class Question(_Told):
     connection_id: Slug | None = None
     pipeline_id: Slug | None = None
     rows: Annotated[int, Field(ge=1, le=100)] = Field(5, description="of a preview")
+    low: AwareDatetime | None = Field(None, description="of a count or cost: instead of the next run's window")
+    high: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:

@@ -66,6 +66,18 @@ def get(connection: sa.Connection, backfill_id: BackfillId) -> Backfill:
     )
 
 
+def find(connection: sa.Connection, beginning: str) -> BackfillId:
+    """Give the backfill whose id begins so, or raise ``NotFound`` where none or several do."""
+    text_id = sa.cast(backfills.c.id, sa.Text)
+    found = connection.scalars(
+        sa.select(backfills.c.id).where(text_id.startswith(beginning.lower(), autoescape=True)).limit(2)
+    ).all()
+    if len(found) != 1:
+        many = "several backfills begin" if found else "no backfill begins"
+        raise NotFound(f"{many} with {beginning!r}; `warehouse-sync backfills` lists them")
+    return BackfillId(found[0])
+
+
 def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 20) -> list[Backfill]:
     """Give the newest backfills, initial syncs included."""
     query = sa.select(backfills.c.id).order_by(backfills.c.created_at.desc()).limit(limit)

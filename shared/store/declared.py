@@ -123,8 +123,9 @@ def get_pipeline(
         query = query.with_for_update(key_share=True)
     row = connection.execute(query).mappings().one_or_none()
     if row is None or (row["state"] == PipelineState.DELETED and not even_deleted):
-        what = "was deleted; its id is not used again" if row else "does not exist; declare it first"
-        raise NotFound(f"pipeline {pipeline_id!r} {what}")
+        if row is not None:
+            raise NotFound(f"pipeline {pipeline_id!r} was deleted; its id is not used again")
+        raise NotFound(f"there is no pipeline {pipeline_id!r}; declare it first")
     return to_pipeline_row(row)
 
 

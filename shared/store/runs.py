@@ -13,6 +13,7 @@ from shared.run import (
     ChunkState,
     Lane,
     Ledger,
+    PipelineState,
     Run,
     RunId,
     RunKind,
@@ -22,7 +23,7 @@ from shared.run import (
 )
 from shared.store import claims
 from shared.store.declared import PipelineRow
-from shared.store.tables import chunks, runs, slices
+from shared.store.tables import chunks, pipelines, runs, slices
 
 
 def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lane, **columns: Any) -> Run:
@@ -88,6 +89,17 @@ def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: 
     query = sa.select(runs).order_by(runs.c.created_at.desc()).limit(limit)
     if pipeline_id is not None:
         query = query.where(runs.c.pipeline_id == pipeline_id)
+    return [to_run(row) for row in connection.execute(query).mappings()]
+
+
+def stopped(connection: sa.Connection) -> list[Run]:
+    """Give the failed and cancelled runs of pipelines that were not deleted, newest first."""
+    query = (
+        sa.select(runs)
+        .join(pipelines, pipelines.c.id == runs.c.pipeline_id)
+        .where(runs.c.state.in_(STOPPED), pipelines.c.state != PipelineState.DELETED)
+        .order_by(runs.c.created_at.desc())
+    )
     return [to_run(row) for row in connection.execute(query).mappings()]
 
 

@@ -66,6 +66,7 @@ def test_apply_declares_once_and_then_changes_nothing(premises: Premises, tmp_pa
 
 def test_a_busy_pipeline_refuses_a_second_trigger(premises: Premises, tmp_path: Path) -> None:
     run(premises, "apply", str(_declared(premises, tmp_path)))
+    run(premises, "activate", "users", "--unchecked")
     assert run(premises, "trigger", "users").returncode == 0
     second = run(premises, "trigger", "users")
     assert second.returncode == 1
@@ -74,6 +75,7 @@ def test_a_busy_pipeline_refuses_a_second_trigger(premises: Premises, tmp_path: 
 
 def test_a_run_is_cancelled_then_abandoned(premises: Premises, tmp_path: Path) -> None:
     run(premises, "apply", str(_declared(premises, tmp_path)))
+    run(premises, "activate", "users", "--unchecked")
     run_id = run(premises, "trigger", "users").stdout.split()[1]
     assert run(premises, "cancel", run_id).returncode == 0
     assert "is held by cancelled run" in run(premises, "trigger", "users").stderr
@@ -84,6 +86,7 @@ def test_a_run_is_cancelled_then_abandoned(premises: Premises, tmp_path: Path) -
 
 def test_a_run_is_named_by_the_beginning_of_its_id(premises: Premises, tmp_path: Path) -> None:
     run(premises, "apply", str(_declared(premises, tmp_path)))
+    run(premises, "activate", "users", "--unchecked")
     run_id = run(premises, "trigger", "users").stdout.split()[1]
     assert run(premises, "cancel", run_id[:8]).returncode == 0
     assert "no run begins with 'zzz'" in run(premises, "cancel", "zzz").stderr

@@ -1,0 +1,114 @@
+"""The verbs of history: begin, follow, pause, resume and cancel a backfill."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.run import BackfillId, Run, RunState
+from shared.settings import Settings
+from shared.store import backfills, history
+from shared.store.asked import Asked
+from shared.store.backfills import Backfill
+from shared.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backfill is: its parts in order, and rows over all of them."""
+
+    backfill: Backfill
+    parts: tuple[Run, ...]
+
+    @property
+    def state(self) -> str:
+        """Where it stands as a whole, in the word for its runs that an operator needs to see first."""
+        states = {part.state for part in self.parts}
+        if self.backfill.cancelled_at is not None:
+            return "cancelled"
+        for telling in (RunState.FAILED, RunState.CANCELLED):
+            if telling in states:
+                return telling.value
+        if states <= {RunState.SETTLED, RunState.ABANDONED}:
+            return "done" if states == {RunState.SETTLED} else "abandoned"
+        return "paused" if self.backfill.paused_at is not None else "running"
+
+    @property
+    def settled_parts(self) -> int:
+        """Parts that are settled."""
+        return sum(part.state is RunState.SETTLED for part in self.parts)
+
+    @property
+    def ended_rows(self) -> int:
+        """Rows of all parts whose end is known."""
+        return sum(part.ledger.ended for part in self.parts)
+
+    def left(self, now: datetime) -> timedelta | None:
+        """How long the rest takes at the speed so far; unknown where the rows were not counted or none has ended."""
+        began = min((part.started_at for part in self.parts if part.started_at is not None), default=None)
+        if self.state != "running" or began is None or not self.backfill.expected_rows or not self.ended_rows:
+            return None
+        rows = max(0, self.backfill.expected_rows - self.ended_rows)
+        return (now - began) * (rows / self.ended_rows)
+
+
+class Backfilling:
+    """The verbs, bound to one state database."""
+
+    def __init__(self, database: Database, settings: Settings, send: Callable[[Asked], object]) -> None:
+        """Take what ``Operations`` holds; ``send`` sends what was recorded."""
+        self._database = database
+        self._settings = settings
+        self._send = send
+
+    def begin(
+        self,
+        pipeline_id: str,
+        *,
+        low: datetime | None = None,
+        high: datetime | None = None,
+        parts: int = 1,
+        newest_first: bool = False,
+        expected_rows: int | None = None,
+    ) -> Backfill:
+        """Read a window once more, in the background; errors as of ``shared.store.history.begin``."""
+        with self._database.transaction() as connection:
+            backfill, asked = history.begin(
+                connection,
+                pipeline_id,
+                low=low,
+                high=high,
+                parts=parts,
+                newest_first=newest_first,
+                expected_rows=expected_rows,
+            )
+        self._send(asked)
+        return backfill
+
+    def newest(self, pipeline_id: str | None = None, *, limit: int = 20) -> list[Progress]:
+        """Give the newest backfills and initial syncs, of one pipeline or of all, and how far each is."""
+        with self._database.transaction() as connection:
+            return [
+                Progress(backfill, tuple(backfills.parts_of(connection, backfill.id)))
+                for backfill in backfills.newest(connection, pipeline_id, limit=limit)
+            ]
+
+    def find(self, beginning: str) -> BackfillId:
+        """Give the backfill whose id begins so, or raise ``NotFound``."""
+        with self._database.transaction() as connection:
+            return backfills.find(connection, beginning)
+
+    def pause(self, backfill_id: BackfillId) -> None:
+        """Claim nothing more of a backfill and begin no further part."""
+        with self._database.transaction() as connection:
+            history.pause(connection, backfill_id)
+
+    def resume(self, backfill_id: BackfillId) -> None:
+        """Go on with a backfill that was paused or cancelled."""
+        with self._database.transaction() as connection:
+            asked = history.resume(connection, backfill_id, window_chunks=self._settings.run_window_chunks)
+        self._send(asked)
+
+    def cancel(self, backfill_id: BackfillId) -> None:
+        """Stop a backfill until it is resumed."""
+        with self._database.transaction() as connection:
+            history.cancel(connection, backfill_id)

@@ -1,0 +1,112 @@
+"""Commands about pipelines: declare, activate, pause, resume, delete, list."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from console.declarations import read_declarations
+from console.progress import notice_table, pipeline_table
+from console.terminal import opened, screen
+from shared.errors import DeclarationInvalid, ServiceUnavailable
+from shared.probe import ProbeKind, Question
+from shared.store.edits import Watermark
+
+app = typer.Typer()
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="YAML: feeds, connections, data_models, pipelines.")],
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep-watermark", help="Where an edit asks: read on from where the pipeline stands.")
+    ] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset-watermark", help="Where an edit asks: read everything anew, history first.")
+    ] = False,
+) -> None:
+    """Declare what a file describes; repeating it changes nothing. A new pipeline is a draft."""
+    if keep and reset:
+        raise typer.BadParameter("say --keep-watermark or --reset-watermark, not both")
+    watermark = Watermark.KEEP if keep else Watermark.RESET if reset else None
+    declarations = read_declarations(file)
+    with opened() as operations:
+        for resource in declarations.in_order():
+            is_changed = operations.declare(resource, watermark)
+            screen.print(f"{type(resource).__name__} {resource.id}: {'declared' if is_changed else 'unchanged'}")
+
+
+@app.command()
+def activate(
+    pipeline: str,
+    *,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not have a worker look at its columns and its iterator first.")
+    ] = False,
+) -> None:
+    """Let a draft run on its schedule, once a worker has found nothing that would keep it from running."""
+    with opened() as operations:
+        if not unchecked:
+            try:
+                answer = operations.ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=pipeline))
+            except ServiceUnavailable as error:
+                raise ServiceUnavailable(f"{error}; or activate it with --unchecked") from error
+            if answer.refused:
+                raise DeclarationInvalid(f"pipeline {pipeline!r} cannot run as it is declared: {answer.refused}")
+        row = operations.activate(pipeline)
+    due = f"its first run is due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if row.next_due_at else "trigger it"
+    screen.print(f"pipeline {pipeline} is active; {due}")
+
+
+@app.command()
+def pause(pipeline: str) -> None:
+    """Start no new run of a pipeline, and claim nothing more of those that are open; what is claimed finishes."""
+    with opened() as operations:
+        operations.pause(pipeline)
+    screen.print(f"pipeline {pipeline} is paused; `warehouse-sync resume {pipeline}` lets it go on")
+
+
+@app.command()
+def resume(pipeline: str) -> None:
+    """Let a paused pipeline go on: open runs at once, new ones from its next occurrence on."""
+    with opened() as operations:
+        row = operations.resume(pipeline)
+    due = f"; its next run is due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if row.next_due_at else ""
+    screen.print(f"pipeline {pipeline} is active{due}")
+
+
+@app.command()
+def delete(pipeline: str, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Cancel what a pipeline does and delete it; its runs and rejects stay until their retention ends."""
+    if not yes:
+        typer.confirm(f"Delete pipeline {pipeline}? Its id can never be used again.", abort=True)
+    with opened() as operations:
+        operations.delete(pipeline)
+    screen.print(f"pipeline {pipeline} is deleted")
+
+
+@app.command()
+def pipelines() -> None:
+    """List the pipelines: state, when each is next due, watermark, and what holds one up."""
+    with opened() as operations:
+        rows = operations.pipelines()
+        holders = operations.holders()
+    screen.print(pipeline_table(rows))
+    for row in rows:
+        if row.faulted_reason:
+            screen.print(f"{row.pipeline.id} is [red]faulted[/]: {escape(row.faulted_reason)}", soft_wrap=True)
+    for run in holders:
+        screen.print(
+            f"{run.pipeline_id} is held by {run.state} run {run.id}: `warehouse-sync retry {run.id}` continues it, "
+            "`abandon` frees its window",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def notices(pipeline: str) -> None:
+    """List what happened to a pipeline: refused requests, watermarks that were reset."""
+    with opened() as operations:
+        screen.print(notice_table(operations.notices(pipeline)))
