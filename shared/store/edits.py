@@ -1,7 +1,7 @@
 """Edits of what pipelines are made of: they apply to later runs, and some ask what becomes of the watermark.
 
 An open run keeps its snapshot. A failed or cancelled one would go on under it, long after the edit; so its fate is
-decided first. Another query, iterator or feed may make the watermark mean other rows; only an operator knows.
+decided first. One that was never planned has none, and its retry uses what was corrected. Another query, iterator or feed may make the watermark mean other rows; only an operator knows.
 """
 
 from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ def _decide(connection: sa.Connection, pipeline_ids: Sequence[str], what: str, w
 
 def _require_nothing_stopped(connection: sa.Connection, row: PipelineRow) -> None:
     for run in run_rows.open_of(connection, row.pipeline.id):
-        if run.state in STOPPED:
+        if run.state in STOPPED and run.snapshot is not None:
             raise MoveNotAllowed(
                 f"pipeline {row.pipeline.id!r} is held by {run.state} run {run.id}, which would go on under what it "
                 f"was planned with; `warehouse-sync retry {run.id}` or `abandon {run.id}` first, then edit"

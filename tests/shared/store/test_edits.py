@@ -105,6 +105,14 @@ def test_a_failed_run_is_decided_on_before_an_edit(stage: Stage) -> None:
     assert edit(stage, {"name": "People"})
 
 
+def test_a_run_that_failed_before_it_was_planned_uses_what_was_corrected(stage: Stage) -> None:
+    stage.past_history()
+    run_id = stage.started()
+    fail(stage, run_id)
+    assert edit_model(stage, OTHER_SQL, Watermark.KEEP)
+    assert stage.trigger().runs == (run_id,)
+
+
 def test_declaring_a_failed_pipeline_as_it_is_changes_nothing_and_is_allowed(stage: Stage) -> None:
     stage.past_history()
     fail(stage, stage.started())
