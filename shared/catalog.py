@@ -200,7 +200,7 @@ class Pipeline(Declared):
     feed_id: Slug
     environment: Environment | None = Field(None, description="no default: a run without one is refused")
     sync_mode: SyncMode
-    schedule: Schedule = Field(OnDemand(), discriminator="type")
+    schedule: Schedule = OnDemand()
     on_null: NullPolicy = NullPolicy.OMIT
     rename: dict[Name, Name] = Field(
         default_factory=dict, description="columns that are mapped as if SQL had named them so; in whatever case"

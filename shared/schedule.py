@@ -144,7 +144,7 @@ class OnDemand(Declared):
     delay: Delay = _DELAY
 
 
-Schedule = Interval | Cron | Once | OnDemand
+Schedule = Annotated[Interval | Cron | Once | OnDemand, Field(discriminator="type")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
 from console.limits import limits_table
 from shared import errors
 from shared.mapping.destinations import RESERVED
 from shared.run import RejectCode
+from shared.schedule import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +36,13 @@ def test_every_reserved_column_is_named() -> None:
     page = (ROOT / "docs" / "pipelines.md").read_text()
     absent = [name for name in RESERVED if not re.search(rf"`{name}`", page) and not name.startswith("other_id_")]
     assert absent == []
+
+
+def test_every_example_of_a_schedule_can_be_declared() -> None:
+    page = (ROOT / "docs" / "schedules.md").read_text()
+    examples = [yaml.safe_load(block)["schedule"] for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    declared = [TypeAdapter[Schedule](Schedule).validate_python(example) for example in examples]
+    assert {schedule.type for schedule in declared} == {"interval", "cron", "once", "on_demand"}
 
 
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))

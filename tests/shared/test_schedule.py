@@ -344,3 +344,12 @@ def test_a_due_time_off_the_grid_counts_as_an_occurrence() -> None:
     assert cover(hourly, activated, NEW_YEAR + timedelta(minutes=59)) == Coverage(activated, 0, utc(2026, 1, 1, 1))
     assert cover(hourly, activated, utc(2026, 1, 1, 1)) == Coverage(utc(2026, 1, 1, 1), 1, utc(2026, 1, 1, 2))
     assert cover(hourly, activated, utc(2026, 1, 1, 5, 1)) == Coverage(utc(2026, 1, 1, 5), 5, utc(2026, 1, 1, 6))
+
+
+@pytest.mark.parametrize(
+    "schedule", [interval("hourly", NEW_YEAR), Cron(expression="0 * * * *", start=NEW_YEAR), Once(start=NEW_YEAR)]
+)
+def test_nothing_before_the_start_counts_where_an_edit_moved_it_beyond_what_was_waited_for(schedule: Schedule) -> None:
+    due = NEW_YEAR - timedelta(hours=5)
+    assert cover(schedule, due, NEW_YEAR - MINUTE) == Coverage(due, 0, NEW_YEAR)
+    assert cover(schedule, due, NEW_YEAR) == Coverage(NEW_YEAR, 1, next_due(schedule, NEW_YEAR))

@@ -97,9 +97,12 @@ def intervals(draw: st.DrawFn) -> Interval:
 
 @st.composite
 def crons(draw: st.DrawFn) -> Cron:
-    expression, start = draw(said).expression, draw(st.none() | instants())
-    end = None if start is None else draw(st.none() | st.timedeltas(366 * DAY, 4000 * DAY).map(lambda x: start + x))
-    return Cron(expression=expression, start=start, end=end)
+    endless = Cron(expression=draw(said).expression, start=draw(st.none() | instants()))
+    if endless.start is None or (fires := first_due(endless, endless.start - TICK)) is None:
+        return endless
+    length = draw(st.none() | st.integers(1, 4000).map(lambda days: days * DAY) | st.timedeltas(TICK, 4000 * DAY))
+    end = None if length is None else fires + length
+    return Cron(expression=endless.expression, start=endless.start, end=end)
 
 
 schedules: st.SearchStrategy[Schedule] = (
