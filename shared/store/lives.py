@@ -71,8 +71,7 @@ def resume(connection: sa.Connection, pipeline_id: str, *, window_chunks: int, n
     row = get_pipeline(connection, pipeline_id, lock=True)
     if row.state is not PipelineState.PAUSED:
         raise MoveNotAllowed(f"pipeline {pipeline_id!r} is {row.state}; only a paused one can be resumed")
-    due = schedule.next_due(row.pipeline.schedule, now or _now(connection))
-    _set(connection, pipeline_id, PipelineState.ACTIVE, due)
+    _set(connection, pipeline_id, PipelineState.ACTIVE, _due_again(connection, row, now or _now(connection)))
     messages = reopening.unpause(
         connection,
         sa.and_(runs.c.pipeline_id == pipeline_id, history.is_not_paused_itself()),
@@ -106,12 +105,7 @@ def delete(connection: sa.Connection, pipeline_id: str) -> None:
 def reschedule(connection: sa.Connection, row: PipelineRow) -> None:
     """Find the next occurrence anew after an active pipeline's schedule was edited; the caller holds its lock."""
     if row.state is PipelineState.ACTIVE:
-        _set(
-            connection,
-            row.pipeline.id,
-            row.state,
-            schedule.next_due(row.pipeline.schedule, _now(connection)),
-        )
+        _set(connection, row.pipeline.id, row.state, _due_again(connection, row, _now(connection)))
 
 
 def claim_due(
@@ -173,6 +167,14 @@ def _not_idle(connection: sa.Connection, pipeline_ids: Sequence[str]) -> frozens
             )
         )
     )
+
+
+def _due_again(connection: sa.Connection, row: PipelineRow, now: datetime) -> datetime | None:
+    """Give what a pipeline waits for after a pause or an edit: its next occurrence, and a single one if it never ran."""
+    declared_schedule = row.pipeline.schedule
+    if isinstance(declared_schedule, schedule.Once) and not run_rows.newest(connection, row.pipeline.id, limit=1):
+        return schedule.first_due(declared_schedule, now)
+    return schedule.next_due(declared_schedule, now)
 
 
 def _now(connection: sa.Connection) -> datetime:

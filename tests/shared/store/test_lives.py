@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import TypeAdapter
 
 from shared.errors import AlreadyInProgress, DeclarationInvalid, FeedRefused, MoveNotAllowed, NotFound
 from shared.messages import TaskName
 from shared.run import Lane, PipelineState, RunId, RunKind, RunState, Window
-from shared.schedule import Schedule
+from shared.schedule import Frequency, Interval, Once, Schedule
 from shared.store import chunks, declared, lives, lost, moves, waiting
 from shared.store.asked import Asked
 from shared.store.declared import PipelineRow
@@ -25,7 +24,7 @@ from tests.shared.store.stage import (
 
 SEVEN = datetime(2023, 11, 15, 19, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-HOURLY: Schedule = TypeAdapter(Schedule).validate_python({"type": "interval", "frequency": "hourly", "start": SEVEN})
+HOURLY: Schedule = Interval(frequency=Frequency.HOURLY, start=SEVEN)
 
 
 def activate(stage: Stage, now: datetime = SEVEN - HOUR) -> PipelineRow:
@@ -259,6 +258,19 @@ def test_resuming_waits_for_the_next_configured_occurrence(stage: Stage) -> None
     assert row_of(stage).next_due_at == SEVEN + 10 * HOUR
     assert look(stage, SEVEN + 9 * HOUR + timedelta(minutes=59)).pipelines == 0
     assert stage.run(due_at(stage, SEVEN + 10 * HOUR)).missed == 0
+
+
+def test_a_single_occurrence_that_passed_during_a_pause_is_due_when_the_pipeline_is_resumed(stage: Stage) -> None:
+    stage.declare(schedule=Once(start=SEVEN), is_active=False)
+    activate(stage)
+    pause(stage)
+    resume(stage, SEVEN + 9 * HOUR)
+    assert row_of(stage).next_due_at == SEVEN + 9 * HOUR
+    stage.complete(due_at(stage, SEVEN + 9 * HOUR))
+    assert row_of(stage).next_due_at is None
+    pause(stage)
+    resume(stage, SEVEN + 10 * HOUR)
+    assert row_of(stage).next_due_at is None, "it had its run"
 
 
 def test_a_run_that_waits_while_its_pipeline_is_paused_starts_with_the_next_occurrence(stage: Stage) -> None:
