@@ -131,7 +131,10 @@ def _natures(arrow_type: Any) -> tuple[IteratorType, ...]:
 
 def _day_begins(day: date, zone: ZoneInfo) -> datetime:
     # Where midnight comes twice, the day begins for us at the second: rows of the day before may be dated until then.
-    return datetime.combine(day, time(fold=1), zone).astimezone(UTC)
+    # Where the clocks skip it, at the change, for the same reason; so does a day that is skipped whole.
+    midnight = datetime.combine(day, time(), zone)
+    first, second = (midnight.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    return second if second >= first else _change_within(second, first, zone)
 
 
 def _day_begins_before(moment: datetime, zone: ZoneInfo) -> datetime:

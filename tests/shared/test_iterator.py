@@ -63,6 +63,19 @@ def test_no_row_written_later_is_dated_below_the_bound(instant: datetime, after:
     assert (instant + after).astimezone(ZoneInfo(zone)).date() >= bound
 
 
+@pytest.mark.parametrize(
+    ("zone", "moment", "today"),
+    [
+        ("Africa/Cairo", datetime(2026, 4, 23, 21, 30, tzinfo=UTC), date(2026, 4, 23)),  # Midnight is skipped.
+        ("America/Sao_Paulo", datetime(2018, 11, 4, 2, 30, tzinfo=UTC), date(2018, 11, 3)),
+        ("Pacific/Apia", datetime(2011, 12, 29, 12, tzinfo=UTC), date(2011, 12, 29)),  # The 30th is skipped.
+    ],
+)
+def test_the_day_before_a_skipped_midnight_is_lived_to_its_end(zone: str, moment: datetime, today: date) -> None:
+    assert moment.astimezone(ZoneInfo(zone)).date() == today
+    assert bound_value(floor_to_unit(moment, IteratorType.DATE, zone), IteratorType.DATE, zone) == today
+
+
 def test_a_date_window_never_reads_today() -> None:
     noon = datetime(2026, 3, 4, 12, tzinfo=UTC)
     assert bound_value(floor_to_unit(noon, IteratorType.DATE, "UTC"), IteratorType.DATE, "UTC") == date(2026, 3, 4)
