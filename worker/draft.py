@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shared import sql
+from shared import sql, statement
 from shared.catalog import DataModel, Full, Incremental
 from shared.columns import warehouse_type
 from shared.iterator import find_iterator
@@ -23,7 +23,7 @@ def describe(model: DataModel, warehouse: Warehouse) -> pa.Schema:
         RightsMissing: the warehouse refuses to show a table.
         QueryTimedOut: describing took longer than the query's limit.
     """
-    sql.require_one_select(model.sql_query, warehouse.dialect)
+    statement.require_one_select(model.sql_query, warehouse.dialect)
     return warehouse.describe(sql.columns_query(model.sql_query, warehouse.dialect))
 
 

@@ -7,7 +7,8 @@ import pytest
 from shared.catalog import IteratorType
 from shared.errors import ModelInvalid
 from shared.run import Window
-from shared.sql import Bound, Iterator, count_query, preview_query, require_one_select, windowed
+from shared.sql import Bound, Iterator, count_query, preview_query, windowed
+from shared.statement import require_one_select
 
 DIALECTS = ("duckdb", "snowflake", "bigquery", "redshift", "databricks")
 LOW, HIGH = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
