@@ -5,6 +5,7 @@ only a reference to it (``env:NAME`` or ``file:/path``), which workers resolve.
 """
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from shared.fields import WEB_ADDRESS, Declared, Name, SecretReference, Slug
+from shared.fields import WEB_ADDRESS, Declared, Duration, Name, SecretReference, Slug
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
 from shared.providers.duckdb import DuckDbConfig
@@ -171,8 +172,18 @@ class Incremental(Declared):
     iterator_time_zone: ZoneName = Field("UTC", description="what a zone-less iterator's values are local to")
     track_from: AwareDatetime | None = Field(None, description="where history begins, inclusive; unset: everything")
     until: AwareDatetime | None = Field(None, description="no row at or after this is read")
-    history_parts: int = Field(1, ge=1, le=1000)
-    history_newest_first: bool = False
+    lookback: Duration | None = Field(
+        None,
+        gt=timedelta(0),
+        le=timedelta(days=30),
+        description="how far below its window a live run also reads, for rows that committed late; 30 days at most",
+    )
+    row_key: Name | None = Field(None, description="the column that tells a row from every other")
+    history_parts: int = Field(1, ge=1, le=1000, description="into how many runs, at most, history is cut by time")
+    history_newest_first: bool = Field(
+        default=False, description="whether the part of history next to the present is read first"
+    )
+    history_part_rows: int | None = Field(None, gt=0, description="how many rows a part of history should have")
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> Self:
@@ -205,6 +216,22 @@ class Pipeline(Declared):
     rename: dict[Name, Name] = Field(
         default_factory=dict, description="columns that are mapped as if SQL had named them so; in whatever case"
     )
+    one_row_per: tuple[Name, ...] = Field(
+        (), description="the columns that say whose row it is: of each user, only a window's newest row is read"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_newest_row(self) -> Self:
+        if not self.one_row_per:
+            return self
+        if self.sync_mode.type == "full":
+            raise ValueError(
+                "one_row_per: a full sync has no iterator to tell which row of a user is the newest; "
+                "keep one in the data model's SQL, or make sync_mode incremental"
+            )
+        if self.sync_mode.iterator_field.casefold() in {column.casefold() for column in self.one_row_per}:
+            raise ValueError("one_row_per: the iterator tells when a row changed, not whose it is; leave it out")
+        return self
 
 
 def declared_environment(pipeline: Pipeline, connection: Connection) -> Environment | None:

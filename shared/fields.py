@@ -1,8 +1,10 @@
 """Kinds of field that declarations share: names, ids, references to secrets."""
 
+import re
+from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -12,6 +14,17 @@ SecretReference = Annotated[
 ]
 WEB_ADDRESS: Final = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
 """Nothing that two readers of an address could take for different hosts."""
+
+_SPANS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _spelled_out(declared: object) -> object:
+    short = re.fullmatch(r"([0-9]{1,9})([smhd])", declared) if isinstance(declared, str) else None
+    return declared if short is None else timedelta(**{_SPANS[short[2]]: int(short[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(_spelled_out)]
+"""How long: ``90s``, ``15m``, ``1h``, ``2d``, ISO 8601 (``PT1H``), ``01:30:00``, or a number of seconds."""
 
 
 class Declared(BaseModel):

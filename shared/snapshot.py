@@ -18,12 +18,16 @@ class _Frozen(BaseModel):
 
 
 class FrozenIterator(_Frozen):
-    """The iterator as the warehouse has it: the column's own spelling and resolved type."""
+    """The iterator as the warehouse has it: the column's own spelling and resolved type.
+
+    ``ties`` are the other columns that rows can be ordered by where the iterator does not tell which is newer.
+    """
 
     column: str
     type: IteratorType
     zone: str
     warehouse_type: str = ""
+    ties: tuple[str, ...] = ()
 
 
 class FrozenFeed(_Frozen):

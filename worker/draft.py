@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from shared import sql
+from shared import sql, statement
 from shared.catalog import DataModel, Full, Incremental
 from shared.columns import warehouse_type
-from shared.iterator import find_iterator
+from shared.iterator import find_iterator, tie_breakers
 from shared.snapshot import FrozenIterator
 from worker.warehouses.base import Warehouse
 
@@ -23,7 +23,7 @@ def describe(model: DataModel, warehouse: Warehouse) -> pa.Schema:
         RightsMissing: the warehouse refuses to show a table.
         QueryTimedOut: describing took longer than the query's limit.
     """
-    sql.require_one_select(model.sql_query, warehouse.dialect)
+    statement.require_one_select(model.sql_query, warehouse.dialect)
     return warehouse.describe(sql.columns_query(model.sql_query, warehouse.dialect))
 
 
@@ -38,11 +38,17 @@ def iterator_of(schema: pa.Schema, mode: Incremental | Full) -> FrozenIterator |
         return None
     column, kind = find_iterator(schema, mode.iterator_field, mode.iterator_data_type)
     field: Any = schema.field(column)
-    return FrozenIterator(column=column, type=kind, zone=mode.iterator_time_zone, warehouse_type=warehouse_type(field))
+    return FrozenIterator(
+        column=column,
+        type=kind,
+        zone=mode.iterator_time_zone,
+        warehouse_type=warehouse_type(field),
+        ties=tie_breakers(schema, besides=(column,)),
+    )
 
 
 def asked_by(iterator: FrozenIterator | None) -> sql.Iterator | None:
     """Give an iterator as queries name it."""
     if iterator is None:
         return None
-    return sql.Iterator(iterator.column, iterator.type, iterator.zone, iterator.warehouse_type)
+    return sql.Iterator(iterator.column, iterator.type, iterator.zone, iterator.warehouse_type, iterator.ties)

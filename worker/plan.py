@@ -5,7 +5,10 @@ of the iterator, because a later row may still carry the same value; and it neve
 own clock allows. What it leaves out, the next window reads.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from shared.catalog import Incremental
 from shared.errors import DeclarationInvalid
@@ -57,6 +60,62 @@ def next_window(
     """
     is_initial = standing.watermark is None
     return _window(pipeline_id, mode, iterator, is_initial=is_initial, ends_at=now - delay, standing=standing)
+
+
+def reads_from(window: Window, mode: Incremental, iterator: FrozenIterator) -> datetime | None:
+    """Give where the query of a live run really begins: ``lookback`` before its window, for rows that committed late.
+
+    Never before ``track_from`` and never after the window's own beginning, which stays where it is: it alone decides
+    where the watermark moves.
+    """
+    if window.low is None or mode.lookback is None:
+        return window.low
+    begins_at = floor_to_unit(window.low - mode.lookback, iterator.type, iterator.zone)
+    if mode.track_from is not None:
+        begins_at = max(begins_at, floor_to_unit(mode.track_from, iterator.type, iterator.zone))
+    return min(begins_at, window.low)
+
+
+def cut(
+    window: Window,
+    parts: int,
+    iterator: FrozenIterator,
+    *,
+    begins_at: datetime | None,
+    newest_first: bool = False,
+) -> tuple[Window, ...]:
+    """Cut a window by time into at most ``parts`` that together are exactly it; oldest first, unless said otherwise.
+
+    The parts are about equally long, from the later of ``begins_at`` and the window's own beginning. Each ends on a
+    whole unit of the iterator and none is empty, so there are fewer where the time is too short; where it is not known
+    or there is none, the window is the only part. The oldest begins where the window does and has the rows without a
+    time.
+
+    Args:
+        window: What is cut.
+        parts: How many there may be, at least 1.
+        iterator: Whose units count.
+        begins_at: The time of the window's first row; unset where there is none.
+        newest_first: Turns the order round.
+    """
+    ends = [window.high] if window.high is None else _ends(window, window.high, parts, iterator, begins_at)
+    bounds = pairwise([window.low, *ends])
+    oldest, *others = (replace(window, low=low, high=high) for low, high in bounds)
+    in_order = (oldest, *(replace(other, includes_null=False) for other in others))
+    return in_order[::-1] if newest_first else in_order
+
+
+def _ends(
+    window: Window, high: datetime, parts: int, iterator: FrozenIterator, begins_at: datetime | None
+) -> Sequence[datetime]:
+    """Give where the parts end, in order; the last where the window does."""
+    known = [instant for instant in (window.low, begins_at) if instant is not None]
+    start = max(known, default=high)
+    if start >= high:
+        return [high]
+    wanted = (start + (high - start) * part / parts for part in range(1, parts))
+    whole = {floor_to_unit(instant, iterator.type, iterator.zone) for instant in wanted}
+    return [*sorted(end for end in whole if start < end < high), high]
 
 
 def _window(

@@ -1,7 +1,8 @@
 """Edits of what pipelines are made of: they apply to later runs, and some ask what becomes of the watermark.
 
 An open run keeps its snapshot. A failed or cancelled one would go on under it, long after the edit; so its fate is
-decided first. One that was never planned has none, and its retry uses what was corrected. Another query, iterator or feed may make the watermark mean other rows; only an operator knows.
+decided first. One that was never planned has no snapshot, and its retry uses what was corrected. Another query,
+iterator or feed may make the watermark mean other rows; only an operator knows.
 """
 
 from collections.abc import Callable, Sequence

@@ -170,7 +170,7 @@ def _not_idle(connection: sa.Connection, pipeline_ids: Sequence[str]) -> frozens
 
 
 def _due_again(connection: sa.Connection, row: PipelineRow, now: datetime) -> datetime | None:
-    """Give what a pipeline waits for after a pause or an edit: its next occurrence, and a single one if it never ran."""
+    """Give what a pipeline waits for after a pause or an edit; a single occurrence that passed meanwhile is due now."""
     declared_schedule = row.pipeline.schedule
     if isinstance(declared_schedule, schedule.Once) and not run_rows.newest(connection, row.pipeline.id, limit=1):
         return schedule.first_due(declared_schedule, now)

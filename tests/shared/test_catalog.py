@@ -1,6 +1,6 @@
 """What is declared wrongly is refused with the field's name and the expected form."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +103,72 @@ def test_the_warehouses_own_names_of_types_are_understood(alias: str, meant: Ite
         ({"iterator_time_zone": "Europe/Atlantis"}, "IANA zone"),
         ({"track_from": "2026-01-01T00:00:00"}, "track_from"),
         ({"track_from": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "track_from must be before until"),
+        ({"lookback": "0s"}, r"lookback\n.*greater than"),
+        ({"lookback": "-PT1H"}, r"lookback\n.*greater than"),
+        ({"lookback": "31d"}, r"lookback\n.*less than or equal to"),
+        ({"lookback": "1 fortnight"}, "lookback"),
+        ({"row_key": ""}, "row_key"),
+        ({"history_parts": 0}, r"history_parts\n.*greater than or equal to 1"),
+        ({"history_parts": 1001}, r"history_parts\n.*less than or equal to 1000"),
+        ({"history_part_rows": 0}, "history_part_rows"),
     ],
 )
-def test_a_sync_mode_is_refused_by_the_field_that_is_wrong(wrong: dict[str, str], said: str) -> None:
+def test_a_sync_mode_is_refused_by_the_field_that_is_wrong(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Incremental.model_validate({**INCREMENTAL, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("declared", "meant"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("15m", timedelta(minutes=15)),
+        ("1h", timedelta(hours=1)),
+        ("30d", timedelta(days=30)),
+        ("PT1H", timedelta(hours=1)),
+        ("01:30:00", timedelta(hours=1, minutes=30)),
+        (3600, timedelta(hours=1)),
+    ],
+)
+def test_a_lookback_may_be_said_in_several_ways(declared: object, meant: timedelta) -> None:
+    assert Incremental.model_validate({**INCREMENTAL, "lookback": declared}).lookback == meant
+
+
+def test_history_is_read_as_one_and_nothing_is_read_again_unless_it_is_declared() -> None:
+    mode = Incremental.model_validate(INCREMENTAL)
+    assert (mode.history_parts, mode.history_newest_first, mode.history_part_rows) == (1, False, None)
+    assert (mode.lookback, mode.row_key) == (None, None)
+
+
+PIPELINE: dict[str, Any] = {
+    "id": "users",
+    "name": "Users",
+    "connection_id": "lake",
+    "data_model_id": "users",
+    "feed_id": "main",
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "columns", "said"),
+    [
+        ({"type": "full"}, ["customer_id"], "one_row_per: a full sync has no iterator"),
+        ({"type": "incremental", **INCREMENTAL}, ["email", "Updated_At"], "one_row_per: the iterator"),
+        ({"type": "incremental", **INCREMENTAL}, [""], "one_row_per"),
+    ],
+)
+def test_one_row_per_is_refused_where_there_is_no_newest_row(
+    mode: dict[str, Any], columns: list[str], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Pipeline.model_validate({**PIPELINE, "sync_mode": mode, "one_row_per": columns})
+
+
+def test_one_row_per_names_columns_of_an_incremental_pipeline() -> None:
+    mode = {"type": "incremental", **INCREMENTAL}
+    declared = Pipeline.model_validate({**PIPELINE, "sync_mode": mode, "one_row_per": ["customer_id", "email"]})
+    assert declared.one_row_per == ("customer_id", "email")
+    assert Pipeline.model_validate({**PIPELINE, "sync_mode": {"type": "full"}}).one_row_per == ()
 
 
 def test_a_delay_is_never_negative() -> None:
@@ -134,8 +195,16 @@ def test_what_is_declared_survives_the_store() -> None:
         data_model_id="users",
         feed_id="main",
         sync_mode=Incremental(
-            iterator_field="at", iterator_data_type=IteratorType.DATE, track_from=datetime(2026, 1, 1, tzinfo=UTC)
+            iterator_field="at",
+            iterator_data_type=IteratorType.DATE,
+            track_from=datetime(2026, 1, 1, tzinfo=UTC),
+            lookback=timedelta(hours=36),
+            row_key="id",
+            history_parts=12,
+            history_newest_first=True,
+            history_part_rows=1_000_000,
         ),
+        one_row_per=("customer_id",),
     )
     connection = Connection(
         id="lake", name="Lake", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(folder=Path("/data"))

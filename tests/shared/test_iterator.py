@@ -1,4 +1,6 @@
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -7,8 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.catalog import IteratorType
+from shared.columns import JSON, column
 from shared.errors import ColumnMissing, IteratorInvalid
-from shared.iterator import bound_value, find_iterator, floor_to_unit
+from shared.iterator import (
+    bound_value,
+    find_iterator,
+    find_user_columns,
+    floor_to_unit,
+    instant_of,
+    tie_breakers,
+)
 
 RESOLVED = [kind for kind in IteratorType if kind is not IteratorType.TIMESTAMP]
 ZONES = [
@@ -61,6 +71,19 @@ def test_no_row_written_later_is_dated_below_the_bound(instant: datetime, after:
     bound = bound_value(floor_to_unit(instant, IteratorType.DATE, zone), IteratorType.DATE, zone)
     assert isinstance(bound, date)
     assert (instant + after).astimezone(ZoneInfo(zone)).date() >= bound
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "today"),
+    [
+        ("Africa/Cairo", datetime(2026, 4, 23, 21, 30, tzinfo=UTC), date(2026, 4, 23)),  # Midnight is skipped.
+        ("America/Sao_Paulo", datetime(2018, 11, 4, 2, 30, tzinfo=UTC), date(2018, 11, 3)),
+        ("Pacific/Apia", datetime(2011, 12, 29, 12, tzinfo=UTC), date(2011, 12, 29)),  # The 30th is skipped.
+    ],
+)
+def test_the_day_before_a_skipped_midnight_is_lived_to_its_end(zone: str, moment: datetime, today: date) -> None:
+    assert moment.astimezone(ZoneInfo(zone)).date() == today
+    assert bound_value(floor_to_unit(moment, IteratorType.DATE, zone), IteratorType.DATE, zone) == today
 
 
 def test_a_date_window_never_reads_today() -> None:
@@ -161,3 +184,122 @@ def test_case_is_ignored_where_one_column_is_meant_and_the_exact_spelling_wins()
 def test_a_missing_column_is_told_with_the_columns_there_are() -> None:
     with pytest.raises(ColumnMissing, match=r"'updated'.*id, email"):
         find_iterator(pa.schema([("id", pa.int64()), ("email", pa.string())]), "updated", IteratorType.TIMESTAMP)
+
+
+@pytest.mark.parametrize("kind", RESOLVED)
+@given(instant=instants, zone=st.sampled_from(ZONES))
+@example(instant=datetime(2025, 10, 26, 0, 30, tzinfo=UTC), zone="Europe/Berlin")
+@example(instant=datetime(2026, 4, 24, 5, tzinfo=UTC), zone="Africa/Cairo")
+@example(instant=datetime(2011, 12, 30, 12, tzinfo=UTC), zone="Pacific/Apia")
+def test_a_bound_means_the_instant_that_it_was_made_of(kind: IteratorType, instant: datetime, zone: str) -> None:
+    floored = floor_to_unit(instant, kind, zone)
+    assert instant_of(bound_value(floored, kind, zone), kind, zone) == floored
+
+
+naive = st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1))  # noqa: DTZ001 - local
+SKIPPED = datetime(2026, 3, 29, 2, 30)  # noqa: DTZ001 - what Berlin's clocks skip
+REPEATED = datetime(2025, 10, 26, 2, 30)  # noqa: DTZ001 - what they say twice
+
+
+@given(local=naive, later=steps, zone=st.sampled_from(ZONES))
+@example(local=SKIPPED, later=timedelta(minutes=29), zone="Europe/Berlin")
+@example(local=SKIPPED - timedelta(minutes=45), later=timedelta(hours=1), zone="Europe/Berlin")
+@example(local=REPEATED, later=timedelta(minutes=45), zone="Europe/Berlin")
+@example(local=datetime(2011, 12, 30, 12), later=timedelta(days=1), zone="Pacific/Apia")  # noqa: DTZ001 - local
+def test_a_later_value_never_means_an_earlier_instant_nor_one_whose_window_leaves_it_out(
+    local: datetime, later: timedelta, zone: str
+) -> None:
+    for kind, value, next_value in (
+        (IteratorType.TIMESTAMP_NTZ, local, local + later),
+        (IteratorType.DATE, local.date(), (local + later).date()),
+    ):
+        instant = instant_of(value, kind, zone)
+        assert instant <= instant_of(next_value, kind, zone)
+        low = bound_value(floor_to_unit(instant, kind, zone), kind, zone)
+        assert low <= value or (kind is IteratorType.DATE and _is_skipped(local.date(), zone))  # type: ignore[operator]  # of one type
+
+
+def _is_skipped(day: date, zone: str) -> bool:
+    noon = datetime.combine(day, time(12), ZoneInfo(zone))
+    return noon.astimezone(UTC).astimezone(ZoneInfo(zone)).date() != day
+
+
+def test_a_local_time_that_comes_twice_is_the_first_and_one_that_is_skipped_is_before_the_change() -> None:
+    ntz, berlin = IteratorType.TIMESTAMP_NTZ, "Europe/Berlin"
+    assert instant_of(REPEATED, ntz, berlin) == datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+    assert instant_of(SKIPPED, ntz, berlin) == datetime(2026, 3, 29, 1, tzinfo=UTC) - timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "instant"),
+    [
+        (datetime(2026, 7, 1, 14, tzinfo=ZoneInfo("Asia/Tokyo")), IteratorType.TIMESTAMP_TZ, "2026-07-01T05:00:00Z"),
+        (datetime(2026, 7, 1, 14), IteratorType.TIMESTAMP_NTZ, "2026-07-01T12:00:00Z"),  # noqa: DTZ001 - local
+        (date(2026, 7, 1), IteratorType.DATE, "2026-06-30T22:00:00Z"),
+        (1782907200, IteratorType.UNIXTIME_S, "2026-07-01T12:00:00Z"),
+        (Decimal(1782907200005), IteratorType.UNIXTIME_MS, "2026-07-01T12:00:00.005Z"),
+        (-1, IteratorType.UNIXTIME_MS, "1969-12-31T23:59:59.999Z"),
+    ],
+)
+def test_every_kind_of_value_means_an_instant(value: Any, kind: IteratorType, instant: str) -> None:
+    assert instant_of(value, kind, "Europe/Berlin") == datetime.fromisoformat(instant)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "zone", "year"),
+    [
+        (date(1, 1, 1), IteratorType.DATE, "Asia/Tokyo", 1),
+        (datetime(1, 1, 1), IteratorType.TIMESTAMP_NTZ, "Asia/Tokyo", 1),  # noqa: DTZ001 - local
+        (datetime.max, IteratorType.TIMESTAMP_NTZ, "America/New_York", 9999),  # noqa: DTZ901 - local
+        (10**15, IteratorType.UNIXTIME_S, "UTC", 9999),
+        (Decimal(10) ** 37, IteratorType.UNIXTIME_MS, "UTC", 9999),
+        (-(10**15), IteratorType.UNIXTIME_S, "UTC", 1),
+    ],
+)
+def test_what_is_outside_of_the_calendar_is_the_nearest_instant_inside(
+    value: Any, kind: IteratorType, zone: str, year: int
+) -> None:
+    assert instant_of(value, kind, zone).year == year
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (datetime(2026, 7, 1), IteratorType.TIMESTAMP_TZ),  # noqa: DTZ001 - the point
+        (datetime(2026, 7, 1, tzinfo=UTC), IteratorType.TIMESTAMP_NTZ),
+        (datetime(2026, 7, 1, tzinfo=UTC), IteratorType.DATE),
+        (date(2026, 7, 1), IteratorType.UNIXTIME_S),
+        (1.5, IteratorType.UNIXTIME_S),
+        (datetime(2026, 7, 1, tzinfo=UTC), IteratorType.TIMESTAMP),
+    ],
+)
+def test_a_value_of_another_kind_is_our_mistake(value: Any, kind: IteratorType) -> None:
+    with pytest.raises(ValueError, match=f"a {kind.value} column does not hold"):
+        instant_of(value, kind, "UTC")
+
+
+def test_user_columns_are_found_like_the_iterator_and_each_once() -> None:
+    schema = pa.schema([("CUSTOMER_ID", pa.string()), ("Email", pa.string()), ("email", pa.string())])
+    assert find_user_columns(schema, ("customer_id", "email", "Customer_Id")) == ("CUSTOMER_ID", "email")
+    assert find_user_columns(schema, ()) == ()
+    with pytest.raises(ColumnMissing, match=r"one_row_per: column 'mpid' is not in .*CUSTOMER_ID, Email, email"):
+        find_user_columns(schema, ("customer_id", "mpid"))
+    with pytest.raises(ColumnMissing, match="one_row_per: column 'EMAIL' could be any of Email, email"):
+        find_user_columns(schema, ("EMAIL",))
+
+
+def test_ties_are_broken_by_what_every_warehouse_can_order() -> None:
+    schema = pa.schema(
+        [
+            column("id", pa.int64(), "bigint"),
+            column("at", pa.timestamp("us"), "timestamp"),
+            column("name", pa.string(), "character varying(20)"),
+            column("place", pa.string(), "GEOGRAPHY"),
+            column("span", pa.string(), "interval day to second"),
+            column("traits", JSON, "VARIANT"),
+            column("tags", pa.list_(pa.string()), "ARRAY<STRING>"),
+            column("price", pa.decimal128(18, 4), "NUMBER(18,4)"),
+            column("raw", pa.binary(), "BYTES"),
+        ]
+    )
+    assert tie_breakers(schema, besides=("at",)) == ("id", "name", "price")

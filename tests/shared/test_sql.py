@@ -1,80 +1,18 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.catalog import IteratorType
-from shared.errors import ModelInvalid
 from shared.run import Window
-from shared.sql import Bound, Iterator, columns_query, count_query, require_one_select, windowed
+from shared.sql import Bound, Iterator, Span, columns_query, count_query, span_of, span_query, windowed
 
 UPDATED = Iterator("updated_at", IteratorType.TIMESTAMP_TZ)
 LOW, HIGH = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT 1",
-        "select 1;",
-        "select 1 ; ; -- done",
-        "-- what it is for\nselect 1 -- note",
-        "/* ; */ select ';' as \"a;b\"",
-        "with a as (select 1 as x), b as (select 2 as x) select * from a union all select * from b",
-        "(select 1) except (select 2)",
-        "from users",
-        "select * exclude (a) replace (b as c) from users qualify row_number() over (partition by id) = 1",
-        "select list_transform(l, x -> x + 1), insert('a', 1, 2, 'b') from 'users.parquet'",
-        'select "drop", "delete" from "insert"',
-    ],
-)
-def test_one_select_passes(sql: str) -> None:
-    assert require_one_select(sql, "duckdb")
-
-
-@pytest.mark.parametrize(
-    ("sql", "place"),
-    [
-        ("drop table users", "'DROP' at line 1, column 1"),
-        ("\n  insert into users select 1", "'INSERT' at line 2, column 3"),
-        ("update users set a = 1", "'UPDATE' at line 1, column 1"),
-        ("merge into a using b on a.x = b.x when matched then delete", "'MERGE' at line 1, column 1"),
-        ("create table x as\nselect 1", "'CREATE' at line 1, column 1"),
-        ("select *\ninto copy from users", "'INTO' at line 2, column 1"),
-        ("with gone as (\n  delete from users returning *\n) select * from gone", "'DELETE' at line 2, column 3"),
-        ("with a as (select 1) insert into users select * from a", "'INSERT' at line 1, column 22"),
-        ("copy users to 'file.csv'", "'COPY' at line 1, column 1"),
-        ("call f()", "'CALL' at line 1, column 1"),
-        ("set x = 1", "'SET' at line 1, column 1"),
-        ("explain select 1", "'EXPLAIN' at line 1, column 1"),
-        ("selec 1", "'SELEC' at line 1, column 1"),
-        ("select 1;\ndrop table users", "line 2, column 1"),
-        ("select 1; select 2;", "line 1, column 11"),
-        ("select nonsense nonsense nonsense; drop table users", "line 1, column 36"),
-        ("select 1) as x where (true", "parenthesis at line 1, column 9"),
-        ("select (1) from\n (select (2)", "parenthesis at line 2, column 2"),
-    ],
-)
-def test_anything_else_is_refused_with_its_place(sql: str, place: str) -> None:
-    with pytest.raises(ModelInvalid) as refused:
-        require_one_select(sql, "duckdb")
-    assert place in str(refused.value)
-
-
-@pytest.mark.parametrize("sql", ["", "  \n", ";", "-- nothing", "/* nothing */ ;"])
-def test_nothing_is_refused(sql: str) -> None:
-    with pytest.raises(ModelInvalid, match="empty"):
-        require_one_select(sql, "duckdb")
-
-
-@pytest.mark.parametrize(
-    "sql", ["select a b c d from e", "select 'open", "select 1 /* open", "(" * 5000 + "select 1" + ")" * 5000]
-)
-def test_what_the_parser_does_not_know_is_left_to_the_warehouse(sql: str) -> None:
-    assert not require_one_select(sql, "duckdb")
-    assert sql in columns_query(sql, "duckdb").text
 
 
 @pytest.mark.parametrize("sql", ["select 1 as x", "select 1 as x;", "select 1 as x -- note", "select 1 as x; -- note;"])
@@ -140,3 +78,105 @@ def test_counting_asks_for_the_same_window() -> None:
     count = count_query("select 1", dialect="duckdb", iterator=UPDATED, window=window)
     assert count.text == rows.text.replace("SELECT *", "SELECT COUNT(*) AS row_count", 1)
     assert count.parameters == rows.parameters
+
+
+def test_the_newest_row_of_each_user_is_asked_for_inside_the_window() -> None:
+    query = windowed(
+        "select 1",
+        dialect="duckdb",
+        iterator=UPDATED,
+        window=Window(LOW, HIGH),
+        one_row_per=["customer_id", "email"],
+        columns=["customer_id", "email", "updated_at", "Row_Rank"],
+    )
+    assert query.text == (
+        'SELECT "customer_id", "email", "updated_at", "Row_Rank" FROM (SELECT *, '
+        'CASE WHEN "customer_id" IS NULL AND "email" IS NULL THEN 1 ELSE '
+        'ROW_NUMBER() OVER (PARTITION BY "customer_id", "email" ORDER BY "updated_at" DESC) END AS "row_rank_2" '
+        "FROM (\nselect 1\n) AS data_model "
+        'WHERE "updated_at" >= $window_low AND "updated_at" < $window_high) AS ranked WHERE "row_rank_2" = 1'
+    )
+    assert query.lines_before == 1
+    assert list(query.parameters) == ["window_low", "window_high"]
+
+
+def test_ranking_behind_the_window_returns_no_row_from_there() -> None:
+    window = Window(high=LOW, includes_null=True)
+    query = windowed(
+        "select 1",
+        dialect="duckdb",
+        iterator=UPDATED,
+        window=window,
+        ranked_to=HIGH,
+        one_row_per=["id"],
+        columns=["id"],
+    )
+    assert query.text.partition(" AS data_model")[2] == (
+        ' WHERE ("updated_at" < $ranked_to) OR "updated_at" IS NULL) AS ranked'
+        ' WHERE "row_rank" = 1 AND (("updated_at" < $window_high) OR "updated_at" IS NULL)'
+    )
+    assert query.parameters == {"ranked_to": Bound(HIGH), "window_high": Bound(LOW)}
+
+
+@pytest.mark.parametrize("ranked_to", [None, LOW, HIGH])
+def test_ranking_up_to_the_windows_end_asks_nothing_more(ranked_to: datetime | None) -> None:
+    for window in (Window(LOW, HIGH), Window(low=LOW)):
+        plain = windowed(
+            "select 1", dialect="duckdb", iterator=UPDATED, window=window, one_row_per=["id"], columns=["id"]
+        )
+        assert plain == windowed(
+            "select 1",
+            dialect="duckdb",
+            iterator=UPDATED,
+            window=window,
+            ranked_to=ranked_to,
+            one_row_per=["id"],
+            columns=["id"],
+        )
+
+
+def test_without_one_row_per_all_rows_are_asked_for() -> None:
+    window = Window(LOW, HIGH)
+    plain = windowed("select 1", dialect="duckdb", iterator=UPDATED, window=window)
+    assert plain == windowed(
+        "select 1", dialect="duckdb", iterator=UPDATED, window=window, columns=["id"], ranked_to=HIGH
+    )
+
+
+@pytest.mark.parametrize(("iterator", "columns"), [(None, ["id"]), (UPDATED, [])])
+def test_one_row_per_user_without_an_iterator_or_columns_is_our_mistake(
+    iterator: Iterator | None, columns: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="one row per user needs"):
+        windowed("select 1", dialect="duckdb", iterator=iterator, window=Window(), one_row_per=["id"], columns=columns)
+
+
+@given(st.lists(st.from_regex(r"(?i)\A(row_rank(_[0-9])?|id)\Z"), min_size=1, max_size=12, unique=True))
+def test_no_column_is_called_like_the_rank_in_whatever_case(columns: list[str]) -> None:
+    query = windowed(
+        "select 1", dialect="duckdb", iterator=UPDATED, window=Window(), one_row_per=["id"], columns=columns
+    )
+    rank = query.text.rpartition("WHERE ")[2].removesuffix(" = 1").strip('"')
+    assert rank.lower() not in {column.lower() for column in columns}
+
+
+def test_the_span_asks_for_the_same_window() -> None:
+    window = Window(LOW, HIGH, includes_null=True)
+    rows = windowed("select 1", dialect="duckdb", iterator=UPDATED, window=window)
+    span = span_query("select 1", dialect="duckdb", iterator=UPDATED, window=window)
+    assert span.text.partition(" FROM ")[2] == rows.text.partition(" FROM ")[2]
+    assert span.parameters == rows.parameters
+
+
+def test_a_span_is_read_by_position_and_below_microseconds_rounded_down() -> None:
+    before_1970_ns = -1_500
+    answer = pa.table(
+        {
+            "ROW_COUNT": pa.array([3], pa.int64()),
+            "FIRST_AT": pa.array([before_1970_ns], pa.timestamp("ns", "UTC")),
+            "LAST_AT": pa.array([1_999], pa.timestamp("ns", "UTC")),
+            "NULL_COUNT": pa.array([Decimal(1)], pa.decimal128(38, 0)),
+        }
+    )
+    epoch, tick = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+    assert span_of(answer, UPDATED) == Span(3, epoch - 2 * tick, epoch + tick, 1)

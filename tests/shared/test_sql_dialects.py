@@ -7,10 +7,11 @@ import pytest
 from shared.catalog import IteratorType
 from shared.errors import ModelInvalid
 from shared.run import Window
-from shared.sql import Bound, Iterator, count_query, preview_query, require_one_select, windowed
+from shared.sql import Bound, Iterator, count_query, preview_query, span_query, windowed
+from shared.statement import require_one_select
 
 DIALECTS = ("duckdb", "snowflake", "bigquery", "redshift", "databricks")
-LOW, HIGH = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+LOW, HIGH, LATER = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
 
 ONE_SELECT = {
     "snowflake": [
@@ -138,3 +139,58 @@ def test_previews_and_counts_are_asked_around_the_model_too(dialect: str) -> Non
     assert preview.text == "SELECT * FROM (\nselect 1\n) AS data_model LIMIT 7"
     count = count_query("select 1", dialect=dialect, iterator=None, window=Window())
     assert count.text == "SELECT COUNT(*) AS row_count FROM (\nselect 1\n) AS data_model"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "order", "bounds"),
+    [
+        ("duckdb", '"At" DESC, "n"', ("$window_low", "$ranked_to", "$window_high")),
+        ("snowflake", '"At" DESC NULLS LAST, "n"', ("?", "?", "?")),
+        ("bigquery", "`At` DESC, `n`", ("@window_low", "@ranked_to", "@window_high")),
+        ("redshift", '"At" DESC NULLS LAST, "n"', ("$1", "$2", "$3")),
+        ("databricks", "`At` DESC, `n`", (":window_low", ":ranked_to", ":window_high")),
+    ],
+)
+def test_the_newest_row_is_asked_for_in_the_dialect(dialect: str, order: str, bounds: tuple[str, str, str]) -> None:
+    query = windowed(
+        "select 1",
+        dialect=dialect,
+        iterator=Iterator("At", IteratorType.TIMESTAMP_TZ, ties=("n",)),
+        window=Window(LOW, HIGH),
+        one_row_per=["id"],
+        columns=["id", "At"],
+        ranked_to=LATER,
+    )
+    quote = order[0]
+    own, model, behind = query.text.split("\n")
+    assert own.startswith(
+        f"SELECT {quote}id{quote}, {quote}At{quote} FROM (SELECT *, CASE WHEN {quote}id{quote} IS NULL "
+    )
+    assert own.endswith(
+        f"ROW_NUMBER() OVER (PARTITION BY {quote}id{quote} ORDER BY {order}) END AS {quote}row_rank{quote} FROM ("
+    )
+    assert model == "select 1"
+    low, ranked_to, high = (
+        f"{quote}At{quote} {operator} {bound}" for operator, bound in zip((">=", "<", "<"), bounds, strict=True)
+    )
+    assert behind == (
+        f") AS data_model WHERE {low} AND {ranked_to}) AS ranked WHERE {quote}row_rank{quote} = 1 AND ({high})"
+    )
+    assert [bound.value for bound in query.parameters.values()] == [LOW, LATER, HIGH]
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "first"),
+    [
+        (IteratorType.UNIXTIME_MS, "numeric(20,0)", 'CAST(MIN("at") AS numeric(20,0))'),
+        (IteratorType.UNIXTIME_S, "", 'MIN("at")'),
+        (IteratorType.TIMESTAMP_NTZ, "timestamp", 'MIN("at")'),
+    ],
+)
+def test_the_span_of_numbers_keeps_their_type(kind: IteratorType, word: str, first: str) -> None:
+    iterator = Iterator("at", kind, warehouse_type=word)
+    query = span_query("select 1", dialect="redshift", iterator=iterator, window=Window())
+    assert query.text == (
+        f"SELECT COUNT(*) AS row_count, {first} AS first_at, {first.replace('MIN', 'MAX')} AS last_at, "
+        'COUNT(*) - COUNT("at") AS null_count FROM (\nselect 1\n) AS data_model'
+    )

@@ -1,6 +1,8 @@
 """Windows: half-open, contiguous, late enough, and whole units of the iterator."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -13,7 +15,7 @@ from shared.errors import DeclarationInvalid
 from shared.iterator import bound_value, floor_to_unit
 from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Standing, Window
 from shared.snapshot import FrozenIterator
-from worker.plan import freeze_window
+from worker.plan import cut, freeze_window, reads_from
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 INSTANTS = st.datetimes(datetime(2024, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - Hypothesis adds the zone
@@ -25,6 +27,7 @@ TYPES = [
     IteratorType.UNIXTIME_S,
 ]
 ZONES = ["UTC", "America/New_York", "Australia/Lord_Howe"]
+CUT_ZONES = [*ZONES, "Europe/Berlin", "Africa/Cairo", "America/Havana", "Pacific/Apia"]
 
 
 def _run(logical_at: datetime, kind: RunKind = RunKind.MANUAL) -> Run:
@@ -211,3 +214,139 @@ def test_track_from_is_read_itself_and_no_more_than_its_unit_before_it(
 def test_a_live_run_without_a_watermark_is_refused() -> None:
     with pytest.raises(DeclarationInvalid, match="its initial sync comes first"):
         _freeze(NOON, standing=Standing(1))
+
+
+def _iterator(kind: IteratorType = IteratorType.TIMESTAMP_TZ, zone: str = "UTC") -> FrozenIterator:
+    return FrozenIterator(column="at", type=kind, zone=zone)
+
+
+def _looking_back(lookback: timedelta | None, track_from: datetime | None = None) -> Incremental:
+    return _mode(track_from).model_copy(update={"lookback": lookback})
+
+
+def test_a_query_begins_its_lookback_below_the_window() -> None:
+    window, day = Window(NOON, NOON + timedelta(hours=1)), timedelta(days=1)
+    assert reads_from(window, _looking_back(day), _iterator()) == NOON - day
+    assert reads_from(window, _looking_back(None), _iterator()) == NOON
+    assert reads_from(Window(high=NOON), _looking_back(day), _iterator()) is None
+
+
+def test_looking_back_ends_at_track_from() -> None:
+    window, track_from = Window(NOON, NOON), NOON - timedelta(hours=3)
+    assert reads_from(window, _looking_back(timedelta(days=1), track_from), _iterator()) == track_from
+    beyond = NOON + timedelta(days=1)
+    assert reads_from(window, _looking_back(timedelta(days=1), beyond), _iterator()) == NOON
+
+
+def test_looking_back_over_dates_begins_with_a_whole_day() -> None:
+    midnight = datetime(2026, 3, 10, tzinfo=UTC)
+    begins_at = reads_from(Window(midnight, NOON), _looking_back(timedelta(hours=1)), _iterator(IteratorType.DATE))
+    assert begins_at == midnight - timedelta(days=1)
+
+
+@given(
+    st.sampled_from(TYPES),
+    st.sampled_from(CUT_ZONES),
+    INSTANTS,
+    st.timedeltas(timedelta(microseconds=1), timedelta(days=30)),
+    st.none() | INSTANTS,
+)
+def test_a_query_never_begins_after_its_window_nor_later_than_the_lookback_asks(
+    kind: IteratorType, zone: str, instant: datetime, lookback: timedelta, track_from: datetime | None
+) -> None:
+    low = floor_to_unit(instant, kind, zone)
+    begins_at = reads_from(Window(low, low), _looking_back(lookback, track_from), _iterator(kind, zone))
+    assert begins_at is not None
+    assert begins_at <= low
+    assert begins_at <= max(low - lookback, track_from or low - lookback)
+    assert begins_at == low or track_from is None or begins_at >= floor_to_unit(track_from, kind, zone)
+    assert floor_to_unit(begins_at, kind, zone) == begins_at
+
+
+def _inside(window: Window, value: Any, iterator: FrozenIterator) -> bool:
+    """Say whether a query over the window reads a value, as the warehouse compares them."""
+    if value is None:
+        return window.includes_null
+    low, high = (
+        None if bound is None else bound_value(bound, iterator.type, iterator.zone)
+        for bound in (window.low, window.high)
+    )
+    return (low is None or low <= value) and (high is None or value < high)
+
+
+def _said(instant: datetime, iterator: FrozenIterator) -> Any:
+    """Give the value that a row written at an instant has, which may be no whole unit."""
+    local = instant.astimezone(ZoneInfo(iterator.zone))
+    match iterator.type:
+        case IteratorType.DATE:
+            return local.date()
+        case IteratorType.TIMESTAMP_NTZ:
+            return local.replace(tzinfo=None, fold=0)
+        case IteratorType.UNIXTIME_S:
+            return int(instant.timestamp() // 1)
+        case IteratorType.UNIXTIME_MS:
+            return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        case _:
+            return instant
+
+
+LENGTHS = st.one_of(
+    st.timedeltas(timedelta(0), timedelta(seconds=2)),
+    st.timedeltas(timedelta(0), timedelta(days=3)),
+    st.timedeltas(timedelta(0), timedelta(days=800)),
+)
+
+
+@given(st.data(), st.sampled_from(TYPES), st.sampled_from(CUT_ZONES), st.integers(1, 30), st.booleans())
+def test_every_row_of_a_window_is_in_exactly_one_of_its_parts(
+    data: st.DataObject, kind: IteratorType, zone: str, parts: int, includes_null: bool
+) -> None:
+    iterator = _iterator(kind, zone)
+    first, length = data.draw(INSTANTS), data.draw(LENGTHS)
+    low, high = (floor_to_unit(instant, kind, zone) for instant in (first, first + length))
+    window = Window(data.draw(st.sampled_from([None, low])), high, includes_null=includes_null)
+    begins_at = data.draw(st.none() | st.just(first) | INSTANTS)
+
+    found = cut(window, parts, iterator, begins_at=begins_at)
+
+    assert 1 <= len(found) <= parts
+    assert (found[0].low, found[-1].high) == (window.low, window.high)
+    assert all(earlier.high == later.low for earlier, later in pairwise(found))
+    assert [part.includes_null for part in found] == [includes_null] + [False] * (len(found) - 1)
+    assert len(found) == 1 or not any(part.low == part.high for part in found)
+    values = [_said(first + length * data.draw(st.floats(-0.5, 1.5)), iterator) for _ in range(5)]
+    bounds = [bound_value(part.high, kind, zone) for part in found if part.high is not None]
+    for value in (None, *values, *bounds):
+        inside = [part for part in found if _inside(part, value, iterator)]
+        assert len(inside) == (1 if _inside(window, value, iterator) else 0)
+    assert cut(window, parts, iterator, begins_at=begins_at, newest_first=True) == found[::-1]
+
+
+def test_a_window_is_cut_into_parts_of_one_length() -> None:
+    begins_at = NOON - timedelta(days=10)
+    parts = cut(Window(high=NOON, includes_null=True), 5, _iterator(), begins_at=begins_at)
+    ends = [begins_at + timedelta(days=days) for days in (2, 4, 6, 8, 10)]
+    assert [part.high for part in parts] == ends
+    assert [part.low for part in parts] == [None, *ends[:-1]]
+
+
+def test_time_before_the_first_row_is_no_part_of_its_own() -> None:
+    begins_at, low = NOON - timedelta(days=10), NOON - timedelta(days=4000)
+    parts = cut(Window(low, NOON), 2, _iterator(), begins_at=begins_at)
+    middle = NOON - timedelta(days=5)
+    assert parts == (Window(low, middle), Window(middle, NOON))
+
+
+def test_days_are_not_cut() -> None:
+    midnight = datetime(2026, 3, 10, tzinfo=UTC)
+    window = Window(midnight - timedelta(days=3), midnight)
+    parts = cut(window, 1000, _iterator(IteratorType.DATE), begins_at=None)
+    assert [part.high for part in parts] == [midnight - timedelta(days=days) for days in (2, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    "window", [Window(), Window(low=NOON), Window(high=NOON, includes_null=True), Window(NOON, NOON)]
+)
+def test_what_has_no_time_to_be_cut_by_is_one_part(window: Window) -> None:
+    assert cut(window, 7, _iterator(), begins_at=None) == (window,)
+    assert cut(window, 7, _iterator(), begins_at=NOON + timedelta(days=1)) == (window,)

@@ -314,6 +314,26 @@ def test_a_redshift_that_takes_no_parameters_in_declare_is_given_literals(
     assert "2026-03-0" in declared[1] or "1772323200" in declared[1]
 
 
+def test_the_newest_rows_are_read_with_literals_too(opened: Callable[..., Any], wire: Wire) -> None:
+    wire.faults.statements["DECLARE"] = {"S": "ERROR", "C": "0A000", "M": "parameters are not supported in DECLARE"}
+    rows = [("ann", LOW), ("ann", HIGH), ("bob", LOW)]
+    model = "\nUNION ALL ".join(
+        f"SELECT '{user}'::VARCHAR AS customer_id, '{at.isoformat()}'::TIMESTAMPTZ AS changed_at" for user, at in rows
+    )
+    query = windowed(
+        model,
+        dialect="redshift",
+        iterator=Iterator("changed_at", IteratorType.TIMESTAMP_TZ),
+        window=Window(LOW, HIGH),
+        one_row_per=["customer_id"],
+        columns=["customer_id", "changed_at"],
+        ranked_to=HIGH + timedelta(days=1),
+    )
+    with opened(port=wire.port) as warehouse, warehouse.stream(query, batch_rows=10) as stream:
+        read = [row for batch in stream for row in batch.to_pylist()]
+    assert [row["customer_id"] for row in read] == ["bob"]
+
+
 def test_a_query_that_fails_in_declare_for_another_reason_says_why(opened: Callable[..., Any], wire: Wire) -> None:
     refusal = {"S": "ERROR", "C": "42501", "M": "permission denied for relation users"}
     query = windowed(
