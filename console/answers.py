@@ -40,6 +40,8 @@ def show_window(screen: Console, answer: Answer) -> None:
     window = f"from {low or 'the beginning'} to {high or 'the end'}"
     if answer.row_count is not None:
         screen.print(f"{answer.row_count:,} rows {window}")
+        if answer.null_count:
+            screen.print(f"{answer.null_count:,} rows have no time: history reads them, and no run after it")
     elif answer.scanned_bytes is not None:
         screen.print(f"{answer.scanned_bytes:,} bytes would be read and billed, {window}")
     else:

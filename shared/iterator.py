@@ -58,6 +58,15 @@ def find_user_columns(schema: pa.Schema, columns: Sequence[str]) -> tuple[str, .
     return tuple(dict.fromkeys(_spelled(names, column, role="one_row_per: column") for column in columns))
 
 
+def find_row_key(schema: pa.Schema, column: str) -> str:
+    """Give the column that tells a row from every other as the result spells it, by the rule of ``find_iterator``.
+
+    Raises:
+        ColumnMissing: as ``find_iterator`` does.
+    """
+    return _spelled(list(schema.names), column, role="row_key: column")
+
+
 def tie_breakers(schema: pa.Schema, *, besides: Collection[str]) -> tuple[str, ...]:
     """Give the columns, but for ``besides``, that every warehouse can order rows by, in the result's own order.
 

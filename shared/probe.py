@@ -80,4 +80,5 @@ class Answer(_Told):
     low: datetime | None = None
     high: datetime | None = None
     row_count: int | None = None
+    null_count: int | None = Field(None, description="rows without a time: history and full runs read them, no other")
     scanned_bytes: int | None = None

@@ -4,6 +4,7 @@ Of the feed, everything that ids and content depend on is here; its secret is no
 the run is open.
 """
 
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -41,7 +42,12 @@ class FrozenFeed(_Frozen):
 
 
 class Snapshot(_Frozen):
-    """A run's frozen model, mapping, checks and limits."""
+    """A run's frozen model, mapping, checks and limits.
+
+    ``columns`` are the result's own; with ``one_row_per`` exactly these are asked for, and rows that have a newer one
+    of the same user below ``ranked_to`` are left out. ``reads_from`` is where the query of a live run begins: its
+    window's low, or ``lookback_s`` before it.
+    """
 
     version: Literal[1] = SNAPSHOT_VERSION
     pipeline_id: str
@@ -56,3 +62,9 @@ class Snapshot(_Frozen):
     chunk_max_bytes: int
     body_max_batches: int
     body_max_bytes: int
+    columns: tuple[str, ...] = ()
+    one_row_per: tuple[str, ...] = ()
+    ranked_to: datetime | None = None
+    reads_from: datetime | None = None
+    row_key: str | None = None
+    lookback_s: float = 0

@@ -29,11 +29,14 @@ def freeze_window(
     """Give the window that an incremental run reads.
 
     The initial sync reads from ``track_from`` (or everything) to T0, and the rows whose iterator is NULL; every later
-    run reads from the watermark. A window that would end before it begins is empty.
+    run reads from the watermark. A window that would end before it begins is empty. A backfill, and a part of history
+    that is read again, has its window already; it is moved down to whole units.
 
     Raises:
         DeclarationInvalid: ``track_from`` lies after the end of the first window.
     """
+    if run.window.high is not None:
+        return on_whole_units(run.window, iterator)
     return _window(
         run.pipeline_id,
         mode,
@@ -116,6 +119,15 @@ def _ends(
     wanted = (start + (high - start) * part / parts for part in range(1, parts))
     whole = {floor_to_unit(instant, iterator.type, iterator.zone) for instant in wanted}
     return [*sorted(end for end in whole if start < end < high), high]
+
+
+def on_whole_units(window: Window, iterator: FrozenIterator) -> Window:
+    """Move a window's bounds down to where the iterator can say them."""
+    low, high = (
+        None if bound is None else floor_to_unit(bound, iterator.type, iterator.zone)
+        for bound in (window.low, window.high)
+    )
+    return Window(low, high, includes_null=window.includes_null)
 
 
 def _window(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -12,13 +12,14 @@ from shared.catalog import DataModel, Environment, Incremental, Pipeline
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, MappingRefused
 from shared.mapping.compile import compile_user_mapping, meaning_of
-from shared.probe import Answer, ColumnAnswer, ProbeKind, RejectAnswer
+from shared.probe import Answer, ColumnAnswer, ProbeKind, Question, RejectAnswer
 from shared.run import Standing, Window
 from shared.snapshot import FrozenIterator
 from worker import draft
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
-from worker.plan import next_window
+from worker.parts import measure
+from worker.plan import next_window, on_whole_units
 from worker.warehouses.base import Warehouse
 
 _PREVIEW_ID: Final = "preview"
@@ -72,24 +73,31 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
     )
 
 
-def count(subject: Subject, warehouse: Warehouse) -> Answer:
-    """Count the rows of the window that the next run would read."""
-    window, iterator = _next(subject, warehouse)
-    query = sql.count_query(subject.model.sql_query, dialect=warehouse.dialect, iterator=iterator, window=window)
-    with warehouse.stream(query, batch_rows=1) as stream:
-        ((row_count,),) = (batch.column(0).to_pylist() for batch in stream)
-    return Answer(low=window.low, high=window.high, row_count=int(row_count))
+def count(subject: Subject, warehouse: Warehouse, question: Question) -> Answer:
+    """Count the rows of a window, and those that no window holds because their iterator is NULL."""
+    window, iterator = _window(subject, warehouse, question)
+    if iterator is None:
+        query = sql.count_query(subject.model.sql_query, dialect=warehouse.dialect, iterator=None, window=window)
+        with warehouse.stream(query, batch_rows=1) as stream:
+            ((row_count,),) = (batch.column(0).to_pylist() for batch in stream)
+        return Answer(row_count=int(row_count))
+    span = measure(subject.model, warehouse, iterator, replace(window, includes_null=True))
+    row_count = span.row_count if window.includes_null else span.row_count - span.null_count
+    return Answer(low=window.low, high=window.high, row_count=row_count, null_count=span.null_count)
 
 
-def cost(subject: Subject, warehouse: Warehouse) -> Answer:
-    """Say how many bytes the next run's query would read, where the warehouse tells."""
-    window, iterator = _next(subject, warehouse)
-    query = sql.windowed(subject.model.sql_query, dialect=warehouse.dialect, iterator=iterator, window=window)
+def cost(subject: Subject, warehouse: Warehouse, question: Question) -> Answer:
+    """Say how many bytes the query for a window would read, where the warehouse tells."""
+    window, iterator = _window(subject, warehouse, question)
+    query = sql.windowed(
+        subject.model.sql_query, dialect=warehouse.dialect, iterator=draft.asked_by(iterator), window=window
+    )
     return Answer(low=window.low, high=window.high, scanned_bytes=warehouse.scanned_bytes(query))
 
 
-ABOUT_A_PIPELINE: Final[Mapping[ProbeKind, Callable[[Subject, Warehouse], Answer]]] = {
-    ProbeKind.COLUMNS: columns,
+ABOUT_A_PIPELINE: Final[Mapping[ProbeKind, Callable[[Subject, Warehouse, Question], Answer]]] = {
+    ProbeKind.COLUMNS: lambda subject, warehouse, _: columns(subject, warehouse),
+    ProbeKind.PREVIEW: lambda subject, warehouse, question: preview(subject, warehouse, rows=question.rows),
     ProbeKind.COUNT: count,
     ProbeKind.COST: cost,
 }
@@ -109,12 +117,16 @@ def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | Non
     )
 
 
-def _next(subject: Subject, warehouse: Warehouse) -> tuple[Window, sql.Iterator | None]:
+def _window(subject: Subject, warehouse: Warehouse, question: Question) -> tuple[Window, FrozenIterator | None]:
+    """Give the window that is asked about: one given, up to the watermark at most, or the next run's."""
     pipeline = subject.pipeline
     schema = draft.describe(subject.model, warehouse)
     iterator = draft.iterator_of(schema, pipeline.sync_mode)
     if iterator is None or not isinstance(pipeline.sync_mode, Incremental):
         return Window(), None
+    if question.low is not None or question.high is not None:
+        asked = Window(question.low, question.high or subject.standing.watermark, includes_null=question.low is None)
+        return on_whole_units(asked, iterator), iterator
     window = next_window(
         pipeline.id,
         pipeline.sync_mode,
@@ -123,7 +135,7 @@ def _next(subject: Subject, warehouse: Warehouse) -> tuple[Window, sql.Iterator 
         delay=pipeline.schedule.delay,
         now=warehouse.clock(),
     )
-    return window, draft.asked_by(iterator)
+    return window, iterator
 
 
 def _column(subject: Subject, field: pa.Field, iterator: FrozenIterator | None) -> ColumnAnswer:

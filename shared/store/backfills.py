@@ -66,6 +66,18 @@ def get(connection: sa.Connection, backfill_id: BackfillId) -> Backfill:
     )
 
 
+def to_be_cut(connection: sa.Connection, run: Run) -> Backfill | None:
+    """Give the backfill of a run that is planned as its first part and before any other; it has yet to be cut."""
+    if run.backfill_id is None or any(part.id != run.id for part in parts_of(connection, run.backfill_id)):
+        return None
+    return get(connection, run.backfill_id)
+
+
+def expect(connection: sa.Connection, backfill_id: BackfillId, rows: int) -> None:
+    """Keep how many rows a backfill will read."""
+    connection.execute(sa.update(backfills).where(backfills.c.id == backfill_id).values(expected_rows=rows))
+
+
 def find(connection: sa.Connection, beginning: str) -> BackfillId:
     """Give the backfill whose id begins so, or raise ``NotFound`` where none or several do."""
     text_id = sa.cast(backfills.c.id, sa.Text)

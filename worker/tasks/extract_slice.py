@@ -129,7 +129,10 @@ class _Attempt:
                 snapshot.sql_query,
                 dialect=warehouse.dialect,
                 iterator=draft.asked_by(snapshot.iterator),
-                window=self._run.window,
+                window=replace(self._run.window, low=snapshot.reads_from or self._run.window.low),
+                one_row_per=snapshot.one_row_per,
+                columns=snapshot.columns,
+                ranked_to=snapshot.ranked_to,
             )
             with warehouse.stream(
                 query, batch_rows=self._limits.record_batch_rows, position=self._claimed.position

@@ -9,7 +9,7 @@ from celery import shared_task
 from shared.catalog import Connection, DataModel, declared_environment
 from shared.errors import SyncError, Unexpected
 from shared.messages import TaskName, read_payload
-from shared.probe import Answer, ProbeKind, Question
+from shared.probe import Answer, Question
 from shared.settings import Settings
 from shared.store import declared, probes
 from shared.store.probes import ProbeId
@@ -52,9 +52,7 @@ def _answer(process: Process, probe_id: ProbeId, question: Question) -> Answer:
     with open_warehouse(connection, _in_time(limits), label=label) as warehouse:
         if subject is None:
             return stage.sign_in(warehouse)
-        if question.kind is ProbeKind.PREVIEW:
-            return stage.preview(subject, warehouse, rows=question.rows)
-        return stage.ABOUT_A_PIPELINE[question.kind](subject, warehouse)
+        return stage.ABOUT_A_PIPELINE[question.kind](subject, warehouse, question)
 
 
 def _subject(process: Process, question: Question) -> tuple[Connection, stage.Subject | None]:
