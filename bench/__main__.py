@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from bench import encode, fleet, one_process, warehouses
+from bench import beat, encode, fleet, one_process, warehouses
 
 _ROWS: Final = 200_000
 _LATENCY_S: Final = 0.05
@@ -26,6 +26,7 @@ _BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "memory": lambda: {
         f"{rows:,} rows": fleet.measure(rows, repetitions=1, source=fleet.PARQUET) for rows in (1_000_000, 2_000_000)
     },
+    "beat": lambda: {"10,000 pipelines": beat.measure()},
     "warehouses": warehouses.measure,
 }
 

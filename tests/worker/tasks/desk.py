@@ -31,6 +31,7 @@ from shared.store.tables import chunks, slices
 from shared.store.tables import runs as runs_table
 from worker.process import Process
 from worker.tasks.extract_slice import extract_slice
+from worker.tasks.operate import pause, resume, trigger
 from worker.tasks.plan_run import plan_run
 from worker.tasks.probe import probe
 from worker.tasks.settle_run import settle_run
@@ -48,6 +49,9 @@ _TASKS: Final[Mapping[TaskName, Callable[..., None]]] = {
     TaskName.SETTLE_RUN: settle_run,
     TaskName.UPKEEP: upkeep,
     TaskName.PROBE: probe,
+    TaskName.TRIGGER: trigger,
+    TaskName.PAUSE: pause,
+    TaskName.RESUME: resume,
 }
 _MOST_STEPS: Final = 200
 
