@@ -37,10 +37,12 @@ class Size:
 def workers(home: Path, environment: Mapping[str, str], *, size: Size) -> list[Program]:
     """Give the programs of every queue's worker and of beat."""
     programs = [_worker(home, environment, name, queue, size) for name, queue in _QUEUES.items()]
-    return [
-        *programs,
-        _celery(home, without_secrets(environment), "beat", ("-A", "beat.app", "beat"), "beat: Starting"),
-    ]
+    return [*programs, beat(home, environment)]
+
+
+def beat(home: Path, environment: Mapping[str, str], *, name: str = "beat") -> Program:
+    """Give a beat; any number of them, under names of their own, may run at once."""
+    return _celery(home, without_secrets(environment), name, ("-A", "beat.app", "beat"), "beat: Starting")
 
 
 def flower(home: Path, environment: Mapping[str, str], *, port: int, user: str, password: str) -> Program:

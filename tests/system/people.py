@@ -11,7 +11,7 @@ import duckdb
 from shared import catalog
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
-from shared.schedule import OnDemand
+from shared.schedule import OnDemand, Schedule
 from shared.store.edits import Watermark
 from tests.system.deployment import Deployment
 
@@ -41,6 +41,7 @@ class People:
         query: str = QUERY,
         feed_id: str = "sandbox",
         environment: catalog.Environment | None = catalog.Environment.DEVELOPMENT,
+        schedule: Schedule = OnDemand(delay=timedelta(0)),  # noqa: B008 - frozen
     ) -> None:
         operations = self.deployment.operations
         operations.declare(
@@ -61,7 +62,7 @@ class People:
                 feed_id=feed_id,
                 environment=environment,
                 sync_mode=mode,
-                schedule=OnDemand(delay=timedelta(0)),
+                schedule=schedule,
             ),
             Watermark.KEEP,
         )

@@ -1,12 +1,14 @@
 """What operators watch a deployment with, and that neither rows nor secrets are to be seen there."""
 
 import base64
+import http.client
 import json
 import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,19 @@ class Flower:
     def get(self, path: str, *, password: str | None = None) -> Any:
         signed = base64.b64encode(f"operator:{password or self.password}".encode()).decode()
         return json.loads(fetch(self.port, path, {"Authorization": f"Basic {signed}"}))
+
+    def send(self, task: str, *arguments: str) -> None:
+        """Have Flower send a task, as its API lets whoever has signed in."""
+        signed = base64.b64encode(f"operator:{self.password}".encode()).decode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        try:
+            body = json.dumps({"args": arguments})
+            headers = {"Authorization": f"Basic {signed}", "Content-Type": "application/json"}
+            connection.request("POST", f"/api/task/async-apply/{task}", body, headers)
+            answer = connection.getresponse()
+            assert answer.status == HTTPStatus.OK, answer.read()
+        finally:
+            connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +92,23 @@ def test_flower_shows_workers_and_tasks_to_those_who_sign_in(people: People, flo
     for path in ("/api/workers", "/api/tasks"):
         with pytest.raises(PermissionError):
             flower.get(path, password="guessed")
+
+
+def test_a_trigger_sent_through_flower_starts_a_run_and_a_busy_one_is_kept(people: People, flower: Flower) -> None:
+    people.declare(catalog.Full())
+    people.add(150)
+    people.deployment.turn_faults(delay_s=0.2)
+    flower.send("warehouse_sync.trigger", people.id)
+    operations = people.deployment.operations
+    run = people.deployment.until(
+        lambda: next(iter(operations.runs(people.id)), None), "the run that Flower asked for is in the store"
+    )
+    flower.send("warehouse_sync.trigger", people.id)
+    people.deployment.until(lambda: operations.notices(people.id), "the second request's refusal is kept")
+    assert people.expect(run.id, RunState.SETTLED).ledger.accepted == 150
+    assert [run.id for run in operations.runs(people.id)] == [run.id]
+    (notice,) = operations.notices(people.id)
+    assert notice.message == f"Pipeline {people.id} is already in progress."
 
 
 def test_neither_rows_nor_secrets_are_seen_in_logs_store_or_flower(people: People, flower: Flower) -> None:
