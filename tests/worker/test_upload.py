@@ -19,7 +19,7 @@ from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable, CredentialsRefused, FeedRefused, LedgerUnbalanced, StoreUnavailable
-from shared.run import Progress, Reject, RejectCode
+from shared.run import Lane, Progress, Reject, RejectCode
 from shared.settings import Settings
 from worker.mparticle.client import FeedClient, open_session
 from worker.mparticle.encode import EncodedRows
@@ -111,6 +111,7 @@ class Desk:
         bad: Sequence[int] = (),
         limits: UploadLimits = LIMITS,
         batches_per_s: float = HIGH_QUOTA,
+        lane: Lane = Lane.LIVE,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Ending:
         left = [row for row in checked if row >= ledger.position]
@@ -119,7 +120,7 @@ class Desk:
             rows=ledger.rows,
             position=ledger.position,
             feed=self.feed,
-            governor=self.governor.of(self.group, batches_per_s),
+            governor=self.governor.of(self.group, batches_per_s, lane=lane),
             limits=limits,
             record=ledger.record,
             stopping=stopping,
@@ -561,7 +562,7 @@ def test_rows_that_the_encoder_lost_are_noticed(run: Any, valkey: Valkey, feed_s
                 rows=21,
                 position=0,
                 feed=made.feed,
-                governor=made.governor.of(made.group, HIGH_QUOTA),
+                governor=made.governor.of(made.group, HIGH_QUOTA, lane=Lane.LIVE),
                 limits=LIMITS,
                 record=Ledger(21).record,
                 stopping=lambda: False,

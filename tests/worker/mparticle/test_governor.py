@@ -16,6 +16,7 @@ import redis.asyncio
 
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable
+from shared.run import Lane
 from worker.mparticle.answers import Accepted, Throttled
 from worker.mparticle.governor import (
     BLOCK_S,
@@ -198,7 +199,7 @@ def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str)
     [(270, 90), (150, 75), (100, 100), (99.5, 99), (50, 50), (1_000, 100), (1_001, 91), (5e6, 100), (2, 2), (0.2, 1)],
 )
 def test_bodies_are_sized_so_that_they_fill_a_second(valkey: Valkey, batches_per_s: float, body: int) -> None:
-    quota = Governor.connect(valkey.url).of("any", batches_per_s)
+    quota = Governor.connect(valkey.url).of("any", batches_per_s, lane=Lane.LIVE)
     assert quota.body_batches(100) == body
 
 
@@ -255,8 +256,8 @@ def test_a_429_in_one_worker_pauses_the_other(
 ) -> None:
     async def scenario() -> None:
         async with governors(valkey, 2) as (one, other):
-            await one.of(group, 270).observe(answer)
-            slot = await other.of(group, 270).reserve(1, wanted=1, max_wait_s=30)
+            await one.of(group, 270, lane=Lane.LIVE).observe(answer)
+            slot = await other.of(group, 270, lane=Lane.LIVE).reserve(1, wanted=1, max_wait_s=30)
             assert isinstance(slot, Grant)
             assert at_least_s < slot.wait_s <= at_most_s
 
@@ -266,7 +267,7 @@ def test_a_429_in_one_worker_pauses_the_other(
 def test_other_answers_pause_nobody(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            await governor.of(group, 270).observe(Accepted(100))
+            await governor.of(group, 270, lane=Lane.LIVE).observe(Accepted(100))
             assert await wait_of(governor.reserve(group, 1, 1, 0)) == 0
 
     run(scenario())
@@ -275,7 +276,7 @@ def test_other_answers_pause_nobody(run: Any, valkey: Valkey, group: str) -> Non
 def test_at_the_default_quota_each_body_is_reserved_by_itself(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            quota = governor.of(group, 270)
+            quota = governor.of(group, 270, lane=Lane.LIVE)
             assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
             assert not quota.take(1)
 
@@ -293,7 +294,7 @@ def test_at_a_high_quota_one_call_reserves_for_several_bodies(run: Any, valkey: 
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
             clock = Clock()
-            quota = Quota(governor, group, 20_000, clock=clock)
+            quota = Quota(governor, group, 20_000, lane=Lane.LIVE, clock=clock)
             assert not quota.take(100)
             assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
             # 20 ms of 20,000 a second are 400 batches, four bodies.
@@ -314,7 +315,7 @@ def test_what_is_reserved_ahead_is_void_after_a_while_and_after_a_429(run: Any, 
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
             clock = Clock()
-            quota = Quota(governor, group, 1_000_000, clock=clock)
+            quota = Quota(governor, group, 1_000_000, lane=Lane.LIVE, clock=clock)
             await quota.reserve(100, wanted=1_000, max_wait_s=30)
             assert quota.take(100)
             clock.now += BLOCK_S

@@ -27,13 +27,14 @@ class Schedule:
 
     def __init__(self, client: redis.Redis) -> None:
         self.key = f"test:{uuid.uuid4()}"
-        told = RESERVE.replace("redis.call('TIME')", "{ARGV[7], ARGV[8]}")
+        told = RESERVE.replace("redis.call('TIME')", "{ARGV[8], ARGV[9]}")
         assert told != RESERVE
         self._script = client.register_script(told)
 
     def slot(self, now: int, batches: int, rate: float) -> int:
         """Reserve, and give when the batches may go."""
-        arguments = (batches, rate, LONGEST, "", int(BURST_S * MICRO), int(WINDOW_S * MICRO), *divmod(now, MICRO))
+        limits = (int(BURST_S * MICRO), int(WINDOW_S * MICRO))
+        arguments = (batches, rate, LONGEST, "", *limits, "live", *divmod(now, MICRO))
         granted, wait, _ = self._script(keys=[self.key], args=arguments)
         assert granted
         return now + int(wait)
