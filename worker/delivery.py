@@ -176,7 +176,9 @@ class Delivery:
             while True:
                 slot = await self._reserve(body, give_up_at, held)
                 if isinstance(slot, Denied):
-                    raise PutOff(slot.wait_s, f"the account's quota has no room for {slot.wait_s:.1f} s")
+                    # A wait that the next attempt makes itself needs nobody to look for the chunk after it.
+                    wait_s = slot.wait_s if slot.wait_s > self._patience.quota_s else 0.0
+                    raise PutOff(wait_s, f"the account's quota has no room for {slot.wait_s:.1f} s")
                 if not slot.wait_s:
                     return
                 await self._rest(slot.wait_s)

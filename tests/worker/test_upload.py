@@ -423,6 +423,64 @@ def test_an_attempt_that_is_not_wanted_sends_nothing(meet: Any) -> None:
     assert server.requests == []
 
 
+def test_a_backfill_attempt_that_live_starves_yields_after_the_longest_wait_for_one_slot(
+    run: Any, feed_server: Any
+) -> None:
+    class Starved:
+        """A quota that always has another live body go first, a moment later."""
+
+        asked = 0
+
+        def body_batches(self, limit: int) -> int:
+            return limit
+
+        def take(self, _: int) -> bool:
+            return False
+
+        async def reserve(self, batches: int, *, max_wait_s: float, **_: object) -> Grant | Denied:
+            self.asked += 1
+            return Denied(0.01) if max_wait_s < 0.01 else Grant(0.01, batches, b"")
+
+    async def scenario() -> None:
+        server, quota, ledger = feed_server(status(202)), Starved(), Ledger(ROWS)
+        async with server.running(), open_session(requests_in_flight=4, timeout_s=5) as session:
+            ending = await upload(
+                chunk(ROWS),
+                rows=ROWS,
+                position=0,
+                feed=FeedClient(session, base_url=server.base_url, api_key="key", api_secret="secret"),
+                governor=quota,  # type: ignore[arg-type] # the least that an attempt asks of a quota
+                limits=replace(LIMITS, max_wait_s=0.1),
+                record=ledger.record,
+                stopping=lambda: False,
+            )
+        assert isinstance(ending, Yielded)
+        # What it still waits for the next attempt can wait for.
+        assert ending.wait_s == 0
+        assert "quota" in ending.reason
+        assert 1 < quota.asked <= 11
+        assert server.requests == []
+
+    run(scenario())
+
+
+def test_a_backfill_attempt_yields_at_once_where_live_has_reserved_what_it_would_wait_for(
+    run: Any, valkey: Valkey, feed_server: Any
+) -> None:
+    async def scenario() -> None:
+        server, ledger = feed_server(status(202)), Ledger(ROWS)
+        async with server.running(), desk(valkey, server.base_url) as made:
+            live = made.governor.of(made.group, BODY, lane=Lane.LIVE)
+            for _ in range(40):
+                await live.reserve(BODY, wanted=BODY, max_wait_s=60)
+            ending = await made.attempt(ledger, lane=Lane.BACKFILL, batches_per_s=BODY)
+            assert isinstance(ending, Yielded)
+            assert ending.wait_s > LIMITS.max_wait_s
+            assert server.requests == []
+
+    run(scenario())
+
+
 def test_a_pause_longer_than_an_attempt_waits_is_left_to_the_store(run: Any, valkey: Valkey, feed_server: Any) -> None:
     async def scenario() -> None:
         server, ledger = feed_server(answers_to(2 * BODY, status(429, Retry_After="90"))), Ledger(ROWS)

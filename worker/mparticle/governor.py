@@ -108,7 +108,7 @@ class Governor:
         """Give the quota of one account, as a lane's run into a feed that declares ``batches_per_s`` may spend it."""
         return Quota(self, group, batches_per_s, lane=lane)
 
-    async def reserve(  # noqa: PLR0913 - what a slot depends on; the optional ones are named by the caller
+    async def reserve(
         self,
         group: str,
         batches: int,
@@ -173,7 +173,7 @@ class Governor:
         pause: int = await self._call(self._pause, group, asked, jitter, *limits)
         return pause / _MICRO
 
-    async def _call(self, script: Any, group: str, *arguments: float | bytes) -> Any:
+    async def _call(self, script: Any, group: str, *arguments: float | str | bytes) -> Any:
         try:
             return await script(keys=[KEY_PREFIX + group], args=arguments)
         except (RedisError, OSError) as error:

@@ -1,8 +1,8 @@
 """One account's schedule and pause, as Redis keeps and changes them: a hash and two scripts.
 
 Live bodies reserve slots ahead. Backfill bodies never do: they stand in a line beside the schedule, and the first of it
-takes the next slot once that is due and live has not taken it. Places in the line are measured in the time that those
-ahead will take, so a place tells when to ask again, and the whole line moves back when a live body reserves a slot.
+takes the next slot once that is due, if live has not taken it. A place in the line says when to ask again: after the
+next slot, and after those ahead. Who is late is not waited for, and who does not come back loses its place.
 
 The fields of the hash::
 
@@ -11,7 +11,7 @@ The fields of the hash::
     paused_until  no slot lies before this
     doublings     how often the pause was doubled, since the last trouble was over
     schedule      a name that a schedule begun anew does not share
-    head, tail    where backfill's line begins and ends, in microseconds of quota that it got since the schedule began
+    line          backfill bodies that wait: ``ticket:length:asks_at``, first come first, the length in time
 
 Every time is in whole microseconds of Redis' clock. They need 51 of the 53 bits that Lua's numbers have, and ``%.0f``
 because ``tostring()`` keeps 14 digits only. A hash lives for two hours after its last change, and longer where a slot
@@ -27,15 +27,16 @@ local function text(number) return string.format('%.0f', number) end
 local life = 7200
 """
 
-# Batches due in the same 20 ms count as due with the last of them, which bounds how much is kept.
+# Batches due in the same 20 ms count as due with the last of them, which bounds how much is kept. A place in the line
+# is kept for a second after its owner should have come.
 RESERVE: Final = (
     _NOW
     + """
 local batches, rate, longest, held = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local burst, window, lane, grain = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], 20000
-local state = redis.call('HMGET', KEYS[1], 'next_at', 'paused_until', 'schedule', 'sent', 'head', 'tail')
-local paused_until, schedule = tonumber(state[2] or 0), state[3] or text(now)
-if held ~= '' and held == state[3] and paused_until <= now then
+local burst, window, lane, grain, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], 20000, 1000000
+local state = redis.call('HMGET', KEYS[1], 'next_at', 'paused_until', 'schedule', 'sent', 'line')
+local paused_until = tonumber(state[2] or 0)
+if lane == 'live' and held ~= '' and held == state[3] and paused_until <= now then
     return {1, 0, held}
 end
 
@@ -46,37 +47,43 @@ for at, count in string.gmatch(state[4] or '', '(%d+):(%d+)') do
         counted = counted + count
     end
 end
-local slot = math.max(tonumber(state[1] or 0), paused_until)
+local slot = math.max(tonumber(state[1] or 0), now - burst, paused_until)
 local oldest = 1
 while sent[oldest] and counted + batches > rate do
     slot = math.max(slot, sent[oldest][1] + window)
     counted = counted - sent[oldest][2]
     oldest = oldest + 1
 end
--- What was due and nobody took moves the line on as well: whoever left it is waited for once.
-local tail = tonumber(state[6] or 0)
-local head = math.min(tail, tonumber(state[5] or 0) + math.max(0, now - burst - slot))
-slot = math.max(slot, now - burst)
 local wait = math.max(0, slot - now)
 
 if lane == 'backfill' then
-    local length = math.ceil(batches * window / rate)
-    local place = tonumber(string.match(held, '^' .. schedule .. ':(%d+)$')) or tail
-    wait = math.max(0, slot + math.max(0, place - head) - now)
-    if wait > longest then
-        if place <= head and place < tail then
-            redis.call('HSET', KEYS[1], 'head', text(math.min(tail, place + length)))
+    local line, place, ahead, newest = {}, nil, 0, 0
+    for ticket, length, asks_at in string.gmatch(state[5] or '', '(%d+):(%d+):(%d+)') do
+        newest = ticket
+        if ticket == held then
+            place = #line + 1
+        elseif asks_at + keep > now then
+            line[#line + 1] = ticket .. ':' .. length .. ':' .. asks_at
+            if not place and asks_at + burst > now then
+                ahead = ahead + length
+            end
         end
-        return {0, wait, ''}
     end
-    tail = math.max(tail, place + length)
-    if wait > 0 then
-        redis.call('HSET', KEYS[1], 'schedule', schedule, 'tail', text(tail))
-        redis.call('EXPIRE', KEYS[1], math.max(life, redis.call('TTL', KEYS[1])))
-        return {1, wait, schedule .. ':' .. text(place)}
+    local ticket = place and held or text(math.max(now, newest + 1))
+    wait = math.max(0, slot + ahead - now)
+    local stays = wait > 0 and wait <= longest
+    if stays then
+        -- A steady sender gets a second's quota in each window, so that is how long a body takes.
+        local length = math.ceil(batches * window / rate)
+        table.insert(line, place or #line + 1, ticket .. ':' .. text(length) .. ':' .. text(now + wait))
     end
-    head = math.max(head, place + length)
-elseif wait > longest then
+    redis.call('HSET', KEYS[1], 'line', table.concat(line, ' '))
+    redis.call('EXPIRE', KEYS[1], math.max(life, redis.call('TTL', KEYS[1])))
+    if stays then
+        return {1, wait, ticket}
+    end
+end
+if wait > longest then
     return {0, wait, ''}
 end
 
@@ -91,10 +98,8 @@ end
 for index, entry in ipairs(sent) do
     sent[index] = text(entry[1]) .. ':' .. text(entry[2])
 end
-redis.call(
-    'HSET', KEYS[1], 'next_at', text(slot + cost), 'schedule', schedule, 'sent', table.concat(sent, ' '),
-    'head', text(head), 'tail', text(tail)
-)
+local schedule = state[3] or text(now)
+redis.call('HSET', KEYS[1], 'next_at', text(slot + cost), 'schedule', schedule, 'sent', table.concat(sent, ' '))
 redis.call('EXPIRE', KEYS[1], life + math.ceil(cost / 1000000))
 return {1, wait, schedule}
 """
