@@ -6,10 +6,10 @@ that takes far longer than the measurement. All of it is one account, as all fee
 
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from bench.fleet import FILE, build_users
 from console.operations import Operations
@@ -25,6 +25,7 @@ _LATENCY_S: Final = 0.05
 _HISTORY_ROWS: Final = 300_000
 _SIZE: Final = stack.Size(upload_processes=2)
 _LOOK_EVERY_S: Final = 0.05
+_BACKFILL_ALONE_S: Final = 20
 
 
 def measure(rows: int, *, runs: int) -> dict[str, Any]:
@@ -41,47 +42,65 @@ def measure(rows: int, *, runs: int) -> dict[str, Any]:
             ]
             with Supervisor(home, programs):
                 premises.ask("/faults", method="PUT", content={"delay_s": _LATENCY_S})
-                _took_s(operations)  # The first run starts what later ones find started.
-                alone = _measured(premises, operations, runs)
+                _live_run(operations)  # The first run starts what later ones find started.
+                alone = _Runs.of(premises, operations, runs)
                 history = _saturated(operations)
-                beside = _measured(premises, operations, runs)
+                meter = _Meter(premises)
+                time.sleep(_BACKFILL_ALONE_S)
+                backfill = meter.read(live_rows=0)
+                beside = _Runs.of(premises, operations, runs)
                 if operations.run(history).state not in WORKING:
                     raise RuntimeError("the backfill did not last as long as the measurement")
                 operations.cancel(history)
             operations.close()
     return {
+        "backfill alone": backfill,
         "live runs alone": alone.figures(),
-        "beside a saturated backfill": beside.figures(),
+        "live runs beside the backfill": beside.figures(),
         "beside / alone": {
-            "p50": round(beside.percentile_s(50) / alone.percentile_s(50), 3),
-            "p95": round(beside.percentile_s(95) / alone.percentile_s(95), 3),
+            f"p{percent}": round(beside.took_s(percent) / alone.took_s(percent), 3) for percent in (50, 95)
         },
     }
 
 
-@dataclass
-class _Measured:
-    """Live runs one after another, and what the stand-in counted from the first to the last, whoever sent it."""
+class _Meter:
+    """What the stand-in counts from now on, whoever sends it."""
 
-    live_rows: int = 0
-    runs_s: list[float] = field(default_factory=list)
-    took_s: float = 0.0
-    batches: int = 0
-    throttled: int = 0
+    def __init__(self, premises: Premises) -> None:
+        self._premises = premises
+        self._began_at = time.monotonic()
+        self._before = premises.ask("/counters")
 
-    def percentile_s(self, percent: int) -> float:
-        return quantiles(self.runs_s, n=100, method="inclusive")[percent - 1]
+    def read(self, *, live_rows: int) -> dict[str, Any]:
+        seconds, now = time.monotonic() - self._began_at, self._premises.ask("/counters")
+        batches = now["batches"] - self._before["batches"]
+        return {
+            "live_batches_per_s": round(live_rows / seconds, 1),
+            "backfill_batches_per_s": round((batches - live_rows) / seconds, 1),
+            "quota_used_percent": round(100 * batches / seconds / _QUOTA, 1),
+            "answers_429": _throttled(now) - _throttled(self._before),
+        }
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Live runs one after another: how long each took, and what the stand-in counted from the first to the last."""
+
+    seconds: list[float]
+    counted: dict[str, Any]
+
+    @classmethod
+    def of(cls, premises: Premises, operations: Operations, count: int) -> Self:
+        meter = _Meter(premises)
+        runs = [_live_run(operations) for _ in range(count)]
+        return cls([seconds for _, seconds in runs], meter.read(live_rows=sum(rows for rows, _ in runs)))
+
+    def took_s(self, percent: int) -> float:
+        return quantiles(self.seconds, n=100, method="inclusive")[percent - 1]
 
     def figures(self) -> dict[str, Any]:
-        return {
-            "runs": len(self.runs_s),
-            "p50_s": round(self.percentile_s(50), 2),
-            "p95_s": round(self.percentile_s(95), 2),
-            "live_batches_per_s": round(self.live_rows / self.took_s, 1),
-            "backfill_batches_per_s": round((self.batches - self.live_rows) / self.took_s, 1),
-            "quota_used_percent": round(100 * self.batches / self.took_s / _QUOTA, 1),
-            "answers_429": self.throttled,
-        }
+        percentiles = {f"p{percent}_s": round(self.took_s(percent), 2) for percent in (50, 95)}
+        return {"runs": len(self.seconds), **percentiles, **self.counted}
 
 
 def _declared(premises: Premises, rows: int) -> Operations:
@@ -100,23 +119,11 @@ def _declared(premises: Premises, rows: int) -> Operations:
     return operations
 
 
-def _measured(premises: Premises, operations: Operations, runs: int) -> _Measured:
-    result, before, began_at = _Measured(), premises.ask("/counters"), time.monotonic()
-    for _ in range(runs):
-        rows, took_s = _took_s(operations)
-        result.live_rows += rows
-        result.runs_s.append(took_s)
-    after, result.took_s = premises.ask("/counters"), time.monotonic() - began_at
-    result.batches = after["batches"] - before["batches"]
-    result.throttled = _throttled(after) - _throttled(before)
-    return result
-
-
 def _throttled(counters: dict[str, Any]) -> int:
     return int(counters["answers_by_status"].get("429", 0))
 
 
-def _took_s(operations: Operations) -> tuple[int, float]:
+def _live_run(operations: Operations) -> tuple[int, float]:
     (run_id,) = operations.trigger("live")
     run = operations.wait(run_id, every_s=_LOOK_EVERY_S)
     if run.state is not RunState.SETTLED or run.ended_at is None:

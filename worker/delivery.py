@@ -176,9 +176,11 @@ class Delivery:
             while True:
                 slot = await self._reserve(body, give_up_at, held)
                 if isinstance(slot, Denied):
-                    # A wait that the next attempt makes itself needs nobody to look for the chunk after it.
-                    wait_s = slot.wait_s if slot.wait_s > self._patience.quota_s else 0.0
-                    raise PutOff(wait_s, f"the account's quota has no room for {slot.wait_s:.1f} s")
+                    # What the next attempt can wait for itself needs nobody to look for the chunk afterwards.
+                    is_long = slot.wait_s > min(self._patience.quota_s, self._patience.attempt_s)
+                    raise PutOff(
+                        slot.wait_s if is_long else 0.0, f"the account's quota has no room for {slot.wait_s:.1f} s"
+                    )
                 if not slot.wait_s:
                     return
                 await self._rest(slot.wait_s)

@@ -464,6 +464,16 @@ def test_a_backfill_attempt_that_live_starves_yields_after_the_longest_wait_for_
     run(scenario())
 
 
+def test_a_wait_for_the_quota_that_is_longer_than_an_attempt_is_left_to_the_store(meet: Any) -> None:
+    ledger = Ledger(3 * BODY)
+    ending, server = meet(
+        status(202), ledger, batches_per_s=0.1, limits=replace(LIMITS, attempt_target_s=5, max_wait_s=30)
+    )
+    assert isinstance(ending, Yielded)
+    assert 9 < ending.wait_s < 11
+    assert len(server.requests) == 1
+
+
 def test_a_backfill_attempt_yields_at_once_where_live_has_reserved_what_it_would_wait_for(
     run: Any, valkey: Valkey, feed_server: Any
 ) -> None:

@@ -353,8 +353,6 @@ def test_live_and_backfill_processes_share_a_second_that_holds_no_more_than_the_
 
     run(scenario())
     grants = sorted(granted[Lane.LIVE] + granted[Lane.BACKFILL])
-    # Two live senders want all of it: what backfill got was before they came, or while both were late.
-    assert len(granted[Lane.LIVE]) > 2 * len(granted[Lane.BACKFILL])
     assert 20 * (len(grants) - 1) <= 1_000 * (grants[-1] - grants[0] + 2 * BURST_S)
 
 
