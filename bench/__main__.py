@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from bench import beat, encode, fleet, one_process, warehouses
+from bench import beat, encode, fleet, lanes, one_process, warehouses
 
 _ROWS: Final = 200_000
 _LATENCY_S: Final = 0.05
+_LIVE_ROWS: Final = 2_000
+_LIVE_RUNS: Final = 20
 
 
 def _encode() -> dict[str, Any]:
@@ -27,6 +29,7 @@ _BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
         f"{rows:,} rows": fleet.measure(rows, repetitions=1, source=fleet.PARQUET) for rows in (1_000_000, 2_000_000)
     },
     "beat": lambda: {"10,000 pipelines": beat.measure()},
+    "lanes": lambda: lanes.measure(_LIVE_ROWS, runs=_LIVE_RUNS),
     "warehouses": warehouses.measure,
 }
 

@@ -43,7 +43,7 @@ class Patience:
 
     Attributes:
         attempt_s: From its start; no request starts later.
-        quota_s: The longest wait for the governor.
+        quota_s: The longest a body waits for the governor.
         backoff_first_s: The first pause after no answer; doubled each time, then shortened by up to half at random.
         backoff_max_s: The longest of these.
     """
@@ -171,17 +171,23 @@ class Delivery:
             if self._quota.take(batches):
                 return
             held: Grant | None = None
+            # However often it is told to ask again, as a backfill body may be, it waits no longer than for one slot.
+            give_up_at = min(self._clock() + self._patience.quota_s, self._deadline)
             while True:
-                slot = await self._reserve(body, held)
+                slot = await self._reserve(body, give_up_at, held)
                 if isinstance(slot, Denied):
-                    raise PutOff(slot.wait_s, f"the account's quota has no room for {slot.wait_s:.1f} s")
+                    # What the next attempt can wait for itself needs nobody to look for the chunk afterwards.
+                    is_long = slot.wait_s > min(self._patience.quota_s, self._patience.attempt_s)
+                    raise PutOff(
+                        slot.wait_s if is_long else 0.0, f"the account's quota has no room for {slot.wait_s:.1f} s"
+                    )
                 if not slot.wait_s:
                     return
                 await self._rest(slot.wait_s)
                 held = slot
 
-    async def _reserve(self, body: Body, held: Grant | None) -> Grant | Denied:
-        max_wait_s = max(0.0, min(self._patience.quota_s, self._deadline - self._clock()))
+    async def _reserve(self, body: Body, give_up_at: float, held: Grant | None) -> Grant | Denied:
+        max_wait_s = max(0.0, give_up_at - self._clock())
         # Bodies start in order, so that no more than what follows this one can be left.
         wanted = min(self._ahead, len(self._encoded.rows) - body.first)
         try:

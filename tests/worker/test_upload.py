@@ -19,7 +19,7 @@ from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable, CredentialsRefused, FeedRefused, LedgerUnbalanced, StoreUnavailable
-from shared.run import Progress, Reject, RejectCode
+from shared.run import Lane, Progress, Reject, RejectCode
 from shared.settings import Settings
 from worker.mparticle.client import FeedClient, open_session
 from worker.mparticle.encode import EncodedRows
@@ -111,6 +111,7 @@ class Desk:
         bad: Sequence[int] = (),
         limits: UploadLimits = LIMITS,
         batches_per_s: float = HIGH_QUOTA,
+        lane: Lane = Lane.LIVE,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Ending:
         left = [row for row in checked if row >= ledger.position]
@@ -119,7 +120,7 @@ class Desk:
             rows=ledger.rows,
             position=ledger.position,
             feed=self.feed,
-            governor=self.governor.of(self.group, batches_per_s),
+            governor=self.governor.of(self.group, batches_per_s, lane=lane),
             limits=limits,
             record=ledger.record,
             stopping=stopping,
@@ -422,6 +423,74 @@ def test_an_attempt_that_is_not_wanted_sends_nothing(meet: Any) -> None:
     assert server.requests == []
 
 
+def test_a_backfill_attempt_that_live_starves_yields_after_the_longest_wait_for_one_slot(
+    run: Any, feed_server: Any
+) -> None:
+    class Starved:
+        """A quota that always has another live body go first, a moment later."""
+
+        asked = 0
+
+        def body_batches(self, limit: int) -> int:
+            return limit
+
+        def take(self, _: int) -> bool:
+            return False
+
+        async def reserve(self, batches: int, *, max_wait_s: float, **_: object) -> Grant | Denied:
+            self.asked += 1
+            return Denied(0.01) if max_wait_s < 0.01 else Grant(0.01, batches, b"")
+
+    async def scenario() -> None:
+        server, quota, ledger = feed_server(status(202)), Starved(), Ledger(ROWS)
+        async with server.running(), open_session(requests_in_flight=4, timeout_s=5) as session:
+            ending = await upload(
+                chunk(ROWS),
+                rows=ROWS,
+                position=0,
+                feed=FeedClient(session, base_url=server.base_url, api_key="key", api_secret="secret"),
+                governor=quota,  # type: ignore[arg-type] # the least that an attempt asks of a quota
+                limits=replace(LIMITS, max_wait_s=0.1),
+                record=ledger.record,
+                stopping=lambda: False,
+            )
+        assert isinstance(ending, Yielded)
+        # What it still waits for the next attempt can wait for.
+        assert ending.wait_s == 0
+        assert "quota" in ending.reason
+        assert 1 < quota.asked <= 11
+        assert server.requests == []
+
+    run(scenario())
+
+
+def test_a_wait_for_the_quota_that_is_longer_than_an_attempt_is_left_to_the_store(meet: Any) -> None:
+    ledger = Ledger(3 * BODY)
+    ending, server = meet(
+        status(202), ledger, batches_per_s=0.1, limits=replace(LIMITS, attempt_target_s=5, max_wait_s=30)
+    )
+    assert isinstance(ending, Yielded)
+    assert 9 < ending.wait_s < 11
+    assert len(server.requests) == 1
+
+
+def test_a_backfill_attempt_yields_at_once_where_live_has_reserved_what_it_would_wait_for(
+    run: Any, valkey: Valkey, feed_server: Any
+) -> None:
+    async def scenario() -> None:
+        server, ledger = feed_server(status(202)), Ledger(ROWS)
+        async with server.running(), desk(valkey, server.base_url) as made:
+            live = made.governor.of(made.group, BODY, lane=Lane.LIVE)
+            for _ in range(40):
+                await live.reserve(BODY, wanted=BODY, max_wait_s=60)
+            ending = await made.attempt(ledger, lane=Lane.BACKFILL, batches_per_s=BODY)
+            assert isinstance(ending, Yielded)
+            assert ending.wait_s > LIMITS.max_wait_s
+            assert server.requests == []
+
+    run(scenario())
+
+
 def test_a_pause_longer_than_an_attempt_waits_is_left_to_the_store(run: Any, valkey: Valkey, feed_server: Any) -> None:
     async def scenario() -> None:
         server, ledger = feed_server(answers_to(2 * BODY, status(429, Retry_After="90"))), Ledger(ROWS)
@@ -561,7 +630,7 @@ def test_rows_that_the_encoder_lost_are_noticed(run: Any, valkey: Valkey, feed_s
                 rows=21,
                 position=0,
                 feed=made.feed,
-                governor=made.governor.of(made.group, HIGH_QUOTA),
+                governor=made.governor.of(made.group, HIGH_QUOTA, lane=Lane.LIVE),
                 limits=LIMITS,
                 record=Ledger(21).record,
                 stopping=lambda: False,

@@ -6,6 +6,9 @@ second holds more batches than the quota, wherever that second begins: mParticle
 pauses the account for everybody. A slot that was waited for is worth nothing once a pause has begun, or once Redis
 forgot the schedule, so whoever waited asks again before sending.
 
+That is how the live lane sends. The backfill lane gets what live leaves: it holds no slot, only a place in a line, and
+whoever waited may have to wait again. So at most one backfill body that was granted already stands before a live one.
+
 An account's state is one hash that expires by itself. Losing it costs a burst at most: slots reserved before the loss
 are recognised by their schedule's name and refused; the lost pause is set anew by the next 429.
 
@@ -27,6 +30,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.errors import BrokerUnavailable
+from shared.run import Lane
 from worker.mparticle.answers import Answer, Throttled
 from worker.mparticle.schedule import PAUSE, RESERVE
 
@@ -52,14 +56,14 @@ _MICRO: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A reserved slot: these ``batches`` may go in ``wait_s`` seconds.
+    """A slot: these ``batches`` may go in ``wait_s`` seconds; on the backfill lane only if live leaves it by then.
 
     Whoever waited for it asks again before sending, with this grant as ``held``.
     """
 
     wait_s: float
     batches: int
-    schedule: bytes = field(repr=False)
+    ticket: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +104,19 @@ class Governor:
         )
         return cls(client)
 
-    def of(self, group: str, batches_per_s: float) -> "Quota":
-        """Give the quota of one account, as a feed that declares ``batches_per_s`` may spend it."""
-        return Quota(self, group, batches_per_s)
+    def of(self, group: str, batches_per_s: float, *, lane: Lane) -> "Quota":
+        """Give the quota of one account, as a lane's run into a feed that declares ``batches_per_s`` may spend it."""
+        return Quota(self, group, batches_per_s, lane=lane)
 
     async def reserve(
-        self, group: str, batches: int, batches_per_s: float, max_wait_s: float, *, held: Grant | None = None
+        self,
+        group: str,
+        batches: int,
+        batches_per_s: float,
+        max_wait_s: float,
+        *,
+        lane: Lane = Lane.LIVE,
+        held: Grant | None = None,
     ) -> Grant | Denied:
         """Reserve the next slot of an account's schedule, in one call.
 
@@ -114,18 +125,20 @@ class Governor:
             batches: How many batches the slot is for.
             batches_per_s: The account's quota.
             max_wait_s: Beyond this nothing is reserved.
+            lane: Backfill reserves nothing ahead: a wait is for its place in the line.
             held: A slot that was waited for. If it is still good it is granted with no wait; if a pause has begun or
-                the schedule was lost meanwhile, another is reserved.
+                the schedule was lost meanwhile, another is reserved. On the backfill lane it keeps its place in the
+                line, unless the schedule was lost.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        schedule = held.schedule if held else b""
+        ticket = held.ticket if held else b""
         longest, burst, window = (int(seconds * _MICRO) for seconds in (max_wait_s, BURST_S, WINDOW_S))
-        granted, wait, schedule = await self._call(
-            self._reserve, group, batches, batches_per_s, longest, schedule, burst, window
+        granted, wait, ticket = await self._call(
+            self._reserve, group, batches, batches_per_s, longest, ticket, burst, window, lane.value
         )
-        return Grant(wait / _MICRO, batches, schedule) if granted else Denied(wait / _MICRO)
+        return Grant(wait / _MICRO, batches, ticket) if granted else Denied(wait / _MICRO)
 
     async def pause(self, group: str, seconds: float) -> float:
         """Let nobody send for this account for so long; a longer pause that is on stays as it is.
@@ -160,7 +173,7 @@ class Governor:
         pause: int = await self._call(self._pause, group, asked, jitter, *limits)
         return pause / _MICRO
 
-    async def _call(self, script: Any, group: str, *arguments: float | bytes) -> Any:
+    async def _call(self, script: Any, group: str, *arguments: float | str | bytes) -> Any:
         try:
             return await script(keys=[KEY_PREFIX + group], args=arguments)
         except (RedisError, OSError) as error:
@@ -179,15 +192,23 @@ class Quota:
         governor: Where the account's state is.
         group: The account's ``quota_group``.
         batches_per_s: The account's quota.
+        lane: Whose share of it.
         clock: Monotonic seconds, for what was reserved ahead.
     """
 
     def __init__(
-        self, governor: Governor, group: str, batches_per_s: float, *, clock: Callable[[], float] = time.monotonic
+        self,
+        governor: Governor,
+        group: str,
+        batches_per_s: float,
+        *,
+        lane: Lane,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._governor = governor
         self._group = group
         self._batches_per_s = batches_per_s
+        self._lane = lane
         self._clock = clock
         self._left = 0
         self._spend_by = 0.0
@@ -217,7 +238,9 @@ class Quota:
             BrokerUnavailable: Redis does not answer.
         """
         block = held.batches if held else max(batches, min(wanted, int(self._batches_per_s * BLOCK_S)))
-        grant = await self._governor.reserve(self._group, block, self._batches_per_s, max_wait_s, held=held)
+        grant = await self._governor.reserve(
+            self._group, block, self._batches_per_s, max_wait_s, lane=self._lane, held=held
+        )
         if isinstance(grant, Grant) and not grant.wait_s:
             self._left = block - batches
             self._spend_by = self._clock() + BLOCK_S

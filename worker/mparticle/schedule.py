@@ -1,5 +1,9 @@
 """One account's schedule and pause, as Redis keeps and changes them: a hash and two scripts.
 
+Live bodies reserve slots ahead. Backfill bodies never do: they stand in a line beside the schedule, and the first of it
+takes the next slot once that is due, if live has not taken it. A place in the line says when to ask again: after the
+next slot, and after those ahead. Who is late is not waited for, and who does not come back loses its place.
+
 The fields of the hash::
 
     next_at       when the next slot is due if slots are spread evenly
@@ -7,6 +11,7 @@ The fields of the hash::
     paused_until  no slot lies before this
     doublings     how often the pause was doubled, since the last trouble was over
     schedule      a name that a schedule begun anew does not share
+    line          backfill bodies that wait: ``ticket:length:asks_at``, first come first, the length in time
 
 Every time is in whole microseconds of Redis' clock. They need 51 of the 53 bits that Lua's numbers have, and ``%.0f``
 because ``tostring()`` keeps 14 digits only. A hash lives for two hours after its last change, and longer where a slot
@@ -22,15 +27,16 @@ local function text(number) return string.format('%.0f', number) end
 local life = 7200
 """
 
-# Batches due in the same 20 ms count as due with the last of them, which bounds how much is kept.
+# Batches due in the same 20 ms count as due with the last of them, which bounds how much is kept. A place in the line
+# is kept for a second after its owner should have come.
 RESERVE: Final = (
     _NOW
     + """
 local batches, rate, longest, held = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local burst, window, grain = tonumber(ARGV[5]), tonumber(ARGV[6]), 20000
-local state = redis.call('HMGET', KEYS[1], 'next_at', 'paused_until', 'schedule', 'sent')
+local burst, window, lane, grain, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], 20000, 1000000
+local state = redis.call('HMGET', KEYS[1], 'next_at', 'paused_until', 'schedule', 'sent', 'line')
 local paused_until = tonumber(state[2] or 0)
-if held ~= '' and held == state[3] and paused_until <= now then
+if lane == 'live' and held ~= '' and held == state[3] and paused_until <= now then
     return {1, 0, held}
 end
 
@@ -49,6 +55,34 @@ while sent[oldest] and counted + batches > rate do
     oldest = oldest + 1
 end
 local wait = math.max(0, slot - now)
+
+if lane == 'backfill' then
+    local line, place, ahead, newest = {}, nil, 0, 0
+    for ticket, length, asks_at in string.gmatch(state[5] or '', '(%d+):(%d+):(%d+)') do
+        newest = ticket
+        if ticket == held then
+            place = #line + 1
+        elseif asks_at + keep > now then
+            line[#line + 1] = ticket .. ':' .. length .. ':' .. asks_at
+            if not place and asks_at + burst > now then
+                ahead = ahead + length
+            end
+        end
+    end
+    local ticket = place and held or text(math.max(now, newest + 1))
+    wait = math.max(0, slot + ahead - now)
+    local stays = wait > 0 and wait <= longest
+    if stays then
+        -- A steady sender gets a second's quota in each window, so that is how long a body takes.
+        local length = math.ceil(batches * window / rate)
+        table.insert(line, place or #line + 1, ticket .. ':' .. text(length) .. ':' .. text(now + wait))
+    end
+    redis.call('HSET', KEYS[1], 'line', table.concat(line, ' '))
+    redis.call('EXPIRE', KEYS[1], math.max(life, redis.call('TTL', KEYS[1])))
+    if stays then
+        return {1, wait, ticket}
+    end
+end
 if wait > longest then
     return {0, wait, ''}
 end

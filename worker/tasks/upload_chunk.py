@@ -98,7 +98,9 @@ class _Attempt:
                 api_key=snapshot.feed.api_key,
                 api_secret=secret,
             ),
-            governor=self._process.governor.of(snapshot.feed.quota_group, snapshot.feed.batches_per_s),
+            governor=self._process.governor.of(
+                snapshot.feed.quota_group, snapshot.feed.batches_per_s, lane=claimed.lane
+            ),
             limits=UploadLimits.of(self._limits),
             record=self._record,
             stopping=lambda: is_shutting_down() or not self._is_wanted,

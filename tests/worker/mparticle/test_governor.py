@@ -16,6 +16,7 @@ import redis.asyncio
 
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable
+from shared.run import Lane
 from worker.mparticle.answers import Accepted, Throttled
 from worker.mparticle.governor import (
     BLOCK_S,
@@ -198,7 +199,7 @@ def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str)
     [(270, 90), (150, 75), (100, 100), (99.5, 99), (50, 50), (1_000, 100), (1_001, 91), (5e6, 100), (2, 2), (0.2, 1)],
 )
 def test_bodies_are_sized_so_that_they_fill_a_second(valkey: Valkey, batches_per_s: float, body: int) -> None:
-    quota = Governor.connect(valkey.url).of("any", batches_per_s)
+    quota = Governor.connect(valkey.url).of("any", batches_per_s, lane=Lane.LIVE)
     assert quota.body_batches(100) == body
 
 
@@ -255,8 +256,8 @@ def test_a_429_in_one_worker_pauses_the_other(
 ) -> None:
     async def scenario() -> None:
         async with governors(valkey, 2) as (one, other):
-            await one.of(group, 270).observe(answer)
-            slot = await other.of(group, 270).reserve(1, wanted=1, max_wait_s=30)
+            await one.of(group, 270, lane=Lane.LIVE).observe(answer)
+            slot = await other.of(group, 270, lane=Lane.LIVE).reserve(1, wanted=1, max_wait_s=30)
             assert isinstance(slot, Grant)
             assert at_least_s < slot.wait_s <= at_most_s
 
@@ -266,16 +267,99 @@ def test_a_429_in_one_worker_pauses_the_other(
 def test_other_answers_pause_nobody(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            await governor.of(group, 270).observe(Accepted(100))
+            await governor.of(group, 270, lane=Lane.LIVE).observe(Accepted(100))
             assert await wait_of(governor.reserve(group, 1, 1, 0)) == 0
 
     run(scenario())
 
 
+def test_backfill_waits_for_what_live_leaves_and_asks_again_without_losing_its_place(
+    run: Any, valkey: Valkey, group: str
+) -> None:
+    async def scenario() -> None:
+        async with governors(valkey, 2) as (one, other):
+            live, backfill = one.of(group, 10, lane=Lane.LIVE), other.of(group, 10, lane=Lane.BACKFILL)
+            assert await wait_of(live.reserve(10, wanted=10, max_wait_s=30)) == 0
+            held = await backfill.reserve(10, wanted=10, max_wait_s=30)
+            assert isinstance(held, Grant)
+            assert 0.9 < held.wait_s <= 1.05
+            # It reserved nothing: live, that comes later, is first.
+            assert await wait_of(live.reserve(10, wanted=10, max_wait_s=30)) <= held.wait_s
+            again = await backfill.reserve(10, wanted=10, max_wait_s=30, held=held)
+            assert isinstance(again, Grant)
+            assert 1.9 < again.wait_s <= 2.1
+            assert again.ticket == held.ticket
+            # Whoever comes later on its own lane stands behind it.
+            assert await wait_of(backfill.reserve(10, wanted=10, max_wait_s=30)) > again.wait_s + 0.9
+            denied = await backfill.reserve(10, wanted=10, max_wait_s=1, held=again)
+            assert isinstance(denied, Denied)
+
+    run(scenario())
+
+
+def test_a_pause_holds_both_lanes(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.of(group, 270, lane=Lane.BACKFILL).observe(Throttled(20, "account"))
+            for lane in Lane:
+                quota = governor.of(group, 270, lane=lane)
+                assert isinstance(await quota.reserve(1, wanted=1, max_wait_s=10), Denied)
+                # The other lane's body has the slot before it.
+                assert 15 < await wait_of(quota.reserve(1, wanted=1, max_wait_s=30)) < 21
+
+    run(scenario())
+
+
+def test_a_place_in_a_forgotten_line_is_worth_nothing(run: Any, valkey: Valkey, group: str) -> None:
+    async def scenario() -> None:
+        async with governors(valkey) as [governor]:
+            await governor.reserve(group, 100, 1, LONG_S)
+            held = await governor.reserve(group, 100, 1, LONG_S, lane=Lane.BACKFILL)
+            assert isinstance(held, Grant)
+            redis.Redis.from_url(valkey.url).delete(KEY_PREFIX + group)
+            await governor.reserve(group, 100, 1, LONG_S)
+            (first, second) = [
+                await wait_of(governor.reserve(group, 100, 1, LONG_S, lane=Lane.BACKFILL, held=ticket))
+                for ticket in (None, held)
+            ]
+            assert first == pytest.approx(100, abs=1)
+            assert second > first + 100
+
+    run(scenario())
+
+
+def test_live_and_backfill_processes_share_a_second_that_holds_no_more_than_the_quota(
+    run: Any, valkey: Valkey, group: str
+) -> None:
+    granted: dict[Lane, list[float]] = {lane: [] for lane in Lane}
+
+    async def sender(governor: Governor, lane: Lane, bodies: int) -> None:
+        quota = governor.of(group, 1_000, lane=lane)
+        while len(granted[Lane.LIVE]) < bodies:
+            held: Grant | None = None
+            while not isinstance(held, Grant) or held.wait_s:
+                await asyncio.sleep(held.wait_s if isinstance(held, Grant) else 0)
+                slot = await quota.reserve(20, wanted=20, max_wait_s=30, held=held)
+                assert isinstance(slot, Grant)
+                held = slot
+            granted[lane].append(time.monotonic())
+
+    async def scenario() -> None:
+        async with governors(valkey, 6) as made:
+            await asyncio.gather(
+                *(sender(governor, Lane.LIVE, 60) for governor in made[:2]),
+                *(sender(governor, Lane.BACKFILL, 60) for governor in made[2:]),
+            )
+
+    run(scenario())
+    grants = sorted(granted[Lane.LIVE] + granted[Lane.BACKFILL])
+    assert 20 * (len(grants) - 1) <= 1_000 * (grants[-1] - grants[0] + 2 * BURST_S)
+
+
 def test_at_the_default_quota_each_body_is_reserved_by_itself(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            quota = governor.of(group, 270)
+            quota = governor.of(group, 270, lane=Lane.LIVE)
             assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
             assert not quota.take(1)
 
@@ -293,7 +377,7 @@ def test_at_a_high_quota_one_call_reserves_for_several_bodies(run: Any, valkey: 
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
             clock = Clock()
-            quota = Quota(governor, group, 20_000, clock=clock)
+            quota = Quota(governor, group, 20_000, lane=Lane.LIVE, clock=clock)
             assert not quota.take(100)
             assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
             # 20 ms of 20,000 a second are 400 batches, four bodies.
@@ -314,7 +398,7 @@ def test_what_is_reserved_ahead_is_void_after_a_while_and_after_a_429(run: Any, 
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
             clock = Clock()
-            quota = Quota(governor, group, 1_000_000, clock=clock)
+            quota = Quota(governor, group, 1_000_000, lane=Lane.LIVE, clock=clock)
             await quota.reserve(100, wanted=1_000, max_wait_s=30)
             assert quota.take(100)
             clock.now += BLOCK_S

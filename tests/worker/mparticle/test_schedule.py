@@ -1,7 +1,5 @@
 """The schedule's arithmetic, in a real Valkey on a clock that the test sets."""
 
-import uuid
-from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -10,39 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.ratelimit import RateLimit
-from sandbox.valkey import Valkey
+from tests.worker.mparticle.told_time import MICRO, START, Schedule
 from worker.mparticle.governor import BURST_S, WINDOW_S
-from worker.mparticle.schedule import RESERVE
 
-MICRO = 1_000_000
-START = 1_764_000_000 * MICRO + 123_456
-LONGEST = 10_000 * MICRO
 JITTER = int((WINDOW_S - 1) * MICRO)
 
 with_fixtures = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-class Schedule:
-    """One account's schedule; time is in microseconds and is told, not read."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self.key = f"test:{uuid.uuid4()}"
-        told = RESERVE.replace("redis.call('TIME')", "{ARGV[7], ARGV[8]}")
-        assert told != RESERVE
-        self._script = client.register_script(told)
-
-    def slot(self, now: int, batches: int, rate: float) -> int:
-        """Reserve, and give when the batches may go."""
-        arguments = (batches, rate, LONGEST, "", int(BURST_S * MICRO), int(WINDOW_S * MICRO), *divmod(now, MICRO))
-        granted, wait, _ = self._script(keys=[self.key], args=arguments)
-        assert granted
-        return now + int(wait)
-
-
-@pytest.fixture
-def client(valkey: Valkey) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(valkey.url) as made:
-        yield made
 
 
 @with_fixtures

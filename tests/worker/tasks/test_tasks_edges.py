@@ -9,18 +9,21 @@ from shutil import which
 from uuid import uuid4
 
 import pytest
+import redis
 import sqlalchemy as sa
 
 from sandbox.ports import free_port
 from shared.broker import build_app
+from shared.catalog import Full, Incremental, IteratorType
 from shared.errors import PayloadUnknown, Unexpected
 from shared.messages import PAYLOAD_VERSION, TaskName
-from shared.run import Ledger, RunState
+from shared.run import Lane, Ledger, RunState
 from shared.store import moves
 from shared.store.tables import chunks as chunks_table
 from shared.store.tables import reject_files, runs
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
+from worker.mparticle.governor import KEY_PREFIX
 
 A_RUNS_TASKS = (TaskName.PLAN_RUN, TaskName.EXTRACT_SLICE, TaskName.UPLOAD_CHUNK, TaskName.SETTLE_RUN)
 
@@ -244,3 +247,17 @@ def shift(desk: Desk, column: sa.Column[object], by: timedelta) -> None:
     """Have what a column tells have been so much earlier."""
     with desk.database.transaction() as store:
         store.execute(sa.update(column.table).values({column.name: column - by}))
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_in_line"),
+    [(Full(), False), (Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP), True)],
+)
+def test_a_chunk_spends_its_lanes_share_of_the_quota(desk: Desk, mode: Full | Incremental, is_in_line: bool) -> None:
+    run_id = desk.trigger(desk.pipeline(mode))
+    assert_settled_whole(desk, desk.finish(run_id).id)
+    assert desk.run(run_id).lane is (Lane.BACKFILL if is_in_line else Lane.LIVE)
+    broker_url = desk.process.settings.broker_url
+    assert broker_url
+    with redis.Redis.from_url(broker_url.get_secret_value()) as client:
+        assert client.hexists(KEY_PREFIX + "default", "line") is is_in_line
