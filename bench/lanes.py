@@ -116,6 +116,8 @@ def _declared(premises: Premises, rows: int) -> Operations:
         premises.pipeline("history", incremental).model_copy(update={"data_model_id": "all-users"}),
     ):
         operations.declare(resource)
+    for pipeline_id in ("live", "history"):
+        operations.begin(pipeline_id)
     return operations
 
 

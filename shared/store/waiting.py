@@ -67,7 +67,9 @@ def put_in_line(connection: sa.Connection, row: PipelineRow, occurrence: Occurre
             sent_at=None,
             **occurrence.columns,
         )
-    covered = waits.missed + occurrence.missed + (waits.scheduled_for is not None)
+    covered = waits.missed
+    if occurrence.scheduled_for is not None:
+        covered += occurrence.missed + (waits.scheduled_for is not None)
     connection.execute(
         sa.update(runs).where(runs.c.id == waits.id).values(**(occurrence.columns | {"missed": covered}))
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -114,5 +115,17 @@ def settled_windows_are_contiguous(pipeline: Any, runs: Sequence[Any]) -> None:
         assert run.low == stands
         stands = run.high
     assert pipeline.watermark == stands
-    history = [run for run in runs if run.state == RunState.SETTLED and run.kind == "initial"]
-    assert [run.high for run in history] == ([] if pipeline.history_settled_to is None else [pipeline.history_to])
+    history_is_settled_up_to_where_it_says(pipeline, runs)
+
+
+def history_is_settled_up_to_where_it_says(pipeline: Any, runs: Sequence[Any]) -> None:
+    """Every instant up to the mark, and whatever has no time, is in exactly one settled part of the initial sync."""
+    settled = [run for run in runs if run.state == RunState.SETTLED and run.kind == "initial"]
+    in_order = sorted(settled, key=lambda run: run.high)
+    assert all(before.high <= after.low for before, after in pairwise(in_order)), "parts overlap"
+    if pipeline.history_settled_to is None:
+        return
+    below = [run for run in in_order if run.high <= pipeline.history_settled_to]
+    assert below[0].low is None
+    assert all(before.high == after.low for before, after in pairwise(below)), "a gap below the mark"
+    assert below[-1].high == pipeline.history_settled_to

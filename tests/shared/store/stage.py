@@ -142,9 +142,25 @@ class Stage:
             raise ClaimLost
         return run, token
 
-    def freeze(self, run: Run, token: Token, window: Window, *, slice_count: int = 1) -> list[Message]:
+    def freeze(
+        self,
+        run: Run,
+        token: Token,
+        window: Window,
+        *,
+        slice_count: int = 1,
+        further_parts: Sequence[Window] = (),
+    ) -> list[Message]:
         with self.database.transaction() as connection:
-            return plans.freeze(connection, run, token, window=window, snapshot={}, slice_count=slice_count)
+            return plans.freeze(
+                connection,
+                run,
+                token,
+                window=window,
+                snapshot={},
+                slice_count=slice_count,
+                further_parts=further_parts,
+            )
 
     def plan(self, run_id: RunId, window: Window | None = None, *, slice_count: int = 1) -> list[SliceId]:
         run, token = self.claim_plan(run_id)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -20,11 +21,12 @@ from sqlalchemy import Connection
 
 from shared.errors import ChunkAbandoned, FeedRefused, SyncError
 from shared.messages import Message, TaskName
-from shared.run import STOPPED, ChunkId, Lane, Run, RunId, SliceId, Token, Window
-from shared.store import chunks, lost, moves, plans, runs, slices
+from shared.run import STOPPED, ChunkId, Lane, PipelineState, Run, RunId, SliceId, Token, Window
+from shared.store import backfills, chunks, declared, lives, lost, moves, plans, requests, runs, slices
 from shared.store.claims import ClaimLost
+from shared.store.waiting import Occurrence
 from tests.shared.store.promises import Promises
-from tests.shared.store.stage import INCREMENTAL, LAPSED_S, LEASE_S, T0, WINDOW_CHUNKS, Held, Stage
+from tests.shared.store.stage import INCREMENTAL, LAPSED_S, LEASE_S, MAX_REOPENINGS, T0, WINDOW_CHUNKS, Held, Stage
 from worker.upkeep import too_many_deaths
 
 MAX_DEATHS = 3
@@ -68,6 +70,7 @@ class Store(RuleBasedStateMachine):
         self.promises = Promises(self.stage)
         self.queue: list[Message] = []
         self.at_work: list[Planner | Extractor | Uploader] = []
+        self.occurred = 0
 
     @initialize(is_past_history=st.booleans(), sizes=SIZES)
     def begin(self, sizes: list[int], *, is_past_history: bool) -> None:
@@ -87,6 +90,39 @@ class Store(RuleBasedStateMachine):
     def trigger(self) -> None:
         with contextlib.suppress(SyncError):
             self.queue += self.stage.trigger().messages
+
+    @rule(missed=st.integers(0, 2))
+    def come_round(self, missed: int) -> None:
+        """Let an occurrence of the schedule come, having missed some."""
+        self.occurred += 1 + missed
+        scheduled_for = T0 + timedelta(days=365, minutes=self.occurred)
+
+        def occur(connection: Connection) -> list[Message]:
+            row = declared.get_pipeline(connection, "people", lock=True)
+            if row.state is not PipelineState.ACTIVE:
+                self.occurred -= 1 + missed
+                return []
+            asked = requests.occur(
+                connection,
+                row,
+                Occurrence(scheduled_for, missed),
+                window_chunks=WINDOW_CHUNKS,
+                max_reopenings=MAX_REOPENINGS,
+            )
+            return list(asked.messages)
+
+        self._transact(occur)
+
+    @rule(is_pause=st.booleans())
+    def pause_or_resume(self, *, is_pause: bool) -> None:
+        def move(connection: Connection) -> list[Message]:
+            if is_pause:
+                lives.pause(connection, "people")
+                return []
+            return list(lives.resume(connection, "people", window_chunks=WINDOW_CHUNKS).messages)
+
+        with contextlib.suppress(SyncError):
+            self._transact(move)
 
     @precondition(lambda self: self.queue)
     @rule(pick=PICK)
@@ -127,8 +163,11 @@ class Store(RuleBasedStateMachine):
     def do_the_work(self, pick: int, slice_count: int, hours: int, sizes: list[int], rejected: int) -> None:
         match self.at_work.pop(pick % len(self.at_work)):
             case Planner(run, token):
+                window, *further = self._windows(run, hours)
                 self._or_nothing_changes(
-                    lambda: self.stage.freeze(run, token, self._window(run, hours), slice_count=slice_count)
+                    lambda: self.stage.freeze(
+                        run, token, window, slice_count=1 if further else slice_count, further_parts=further
+                    )
                 )
             case Extractor(claimed, token):
                 self._or_nothing_changes(lambda: self.stage.publish(claimed, token, sizes))
@@ -237,13 +276,17 @@ class Store(RuleBasedStateMachine):
     @invariant()
     def promises_hold(self) -> None:
         self.promises.check()
+        (covered,) = self.stage.rows("SELECT sum(1 + missed) AS all FROM runs WHERE scheduled_for IS NOT NULL")
+        assert (covered.all or 0) == self.occurred, "an occurrence is covered by exactly one run"
 
     def teardown(self) -> None:
         """Kill everybody, lose every message, and let an operator and new workers end what is left."""
         for table in ("runs", "slices", "chunks"):
             self.stage.write(f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE token IS NOT NULL")
             self.stage.write(f"UPDATE {table} SET not_before = NULL")
-        for _ in range(4):
+        self.pause_or_resume(is_pause=False)
+        for _ in range(6):
+            self.come_round(0)
             with self.stage.database.transaction() as connection:
                 lost.free_dead(connection)
                 stop_what_is_in_doubt(connection)
@@ -264,6 +307,7 @@ class Store(RuleBasedStateMachine):
         found = bool(complete)
         for message in complete:
             assert self.stage.settle(RunId(message.id))
+        self.promises.check()
         for run in self.stage.rows("SELECT id FROM runs WHERE state = 'created' AND sent_at IS NOT NULL"):
             planned, token = self.stage.claim_plan(RunId(run.id))
             self.stage.freeze(planned, token, self._window(planned, 1))
@@ -282,8 +326,21 @@ class Store(RuleBasedStateMachine):
             found = True
         return found
 
+    def _windows(self, run: Run, hours: int) -> list[Window]:
+        """Cut history into as many parts as hours, where a planner would."""
+        with self.stage.database.transaction() as connection:
+            is_whole = backfills.to_be_cut(connection, run) is not None
+        window = self._window(run, hours)
+        if not is_whole or run.window.high is not None or window.high is None:
+            return [window]
+        ends = [window.high - timedelta(days=day) for day in range(hours, -1, -1)]
+        bounds = pairwise([None, *ends])
+        return [Window(low, high, includes_null=low is None) for low, high in bounds]
+
     def _window(self, run: Run, hours: int) -> Window:
         standing = self.stage.standing()
+        if run.window.high is not None:
+            return run.window
         if run.lane is Lane.BACKFILL:
             return Window(None, standing.history_to or T0, includes_null=True)
         assert standing.watermark is not None
