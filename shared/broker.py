@@ -80,6 +80,7 @@ def send(app: Celery, messages: Iterable[Message]) -> None:
                     message.task.value,
                     args=(message.payload(),),
                     queue=message.queue.value,
+                    priority=message.priority.value,
                     producer=producer,
                     retry=False,
                 )

@@ -7,7 +7,7 @@ old and new workers can run side by side.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -42,6 +42,27 @@ class Queue(StrEnum):
     UPLOAD_BACKFILL = "upload.backfill"
 
 
+class Priority(IntEnum):
+    """Which of a queue's messages goes first; the numbers are the broker's, 0 before all others.
+
+    A run's messages rank by how many of it are under way: whoever has few overtakes whoever fills the queue.
+    """
+
+    FIRST = 0
+    BEHIND = 3
+    LAST = 6
+
+    @classmethod
+    def of(cls, under_way: int) -> "Priority":
+        """Give the rank of one more message of a run that has so many under way."""
+        if under_way < _FEW:
+            return cls.FIRST
+        return cls.BEHIND if under_way < _SOME else cls.LAST
+
+
+_FEW: Final = 2
+_SOME: Final = 8
+
 _QUEUES: Final[Mapping[tuple[TaskName, Lane], Queue]] = {
     # Somebody waits for the answer: the workers that may ask warehouses take these first.
     (TaskName.PROBE, Lane.LIVE): Queue.PROBE,
@@ -63,6 +84,7 @@ class Message:
     task: TaskName
     id: UUID
     lane: Lane = Lane.LIVE
+    priority: Priority = Priority.FIRST
 
     @property
     def queue(self) -> Queue:

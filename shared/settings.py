@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     retry_after_s: Seconds = Field(
         30, description="how long work waits after a transient failure; upkeep looks no more often than this"
     )
+    silence_max_s: Seconds = Field(
+        600, description="the longest pause of a run whose feed answers nothing; others have its slots meanwhile"
+    )
     doubt_max_s: Seconds = Field(
         25 * 86400, description="unfinished chunks older than this stop: mParticle forgets ids after 30 days"
     )

@@ -99,6 +99,13 @@ class Delivery:
         self._calm = asyncio.Event()
         self._calm.set()
         self._troubled: set[int] = set()
+        self._unanswered = 0
+        self._answered = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether something was sent and nothing was answered."""
+        return self._unanswered > 0 and self._answered == 0
 
     @property
     def is_over(self) -> bool:
@@ -130,6 +137,10 @@ class Delivery:
                 self._go_on()
                 content = body_bytes(self._encoded, body)
                 answer = await self._feed.send(content)
+                if isinstance(answer, Unavailable):
+                    self._unanswered += 1
+                else:
+                    self._answered += 1
                 await self._observe(answer)
                 match answer:
                     case Accepted() | TooLarge():

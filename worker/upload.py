@@ -14,7 +14,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from shared.errors import Refused
@@ -73,6 +73,8 @@ class Yielded:
 
     wait_s: float
     reason: str
+    is_silent: bool = False
+    """Whether the feed has answered nothing in this attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ class _Attempt:
         await self._save()
         if self._ending is None or self._frontier.is_complete:
             return Finished()
+        if isinstance(self._ending, Yielded) and self._delivery.is_silent:
+            return replace(self._ending, is_silent=True)
         return self._ending
 
     async def _watch(self, sending: set[asyncio.Task[None]], every_s: float, stopping: Callable[[], bool]) -> None:

@@ -7,14 +7,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from shared.messages import Message, TaskName
+from shared.messages import Message, Priority, TaskName
 from shared.run import ChunkId, ChunkState, Lane, Progress, RunId, RunState, Token
 from shared.spool import SpooledFile
-from shared.store import claims, runs
+from shared.store import claims, dispatching, runs
+from shared.store.dispatching import SENDING
 from shared.store.tables import chunks, reject_files, slices
 from shared.store.tables import runs as runs_table
-
-_SENDING = (RunState.EXTRACTING, RunState.UPLOADING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +30,6 @@ class ClaimedChunk:
     checksum: str
     rows: int
     position: int
-
-
-def dispatch(connection: sa.Connection, run_id: RunId, lane: Lane, *, limit: int) -> list[Message]:
-    """Mark chunks that wait as sent, in order, until ``limit`` are under way, and give their messages.
-
-    A run has only so many messages under way, so that a huge run does not fill the queue before a small one. The
-    caller holds the run's lock: two who count at once would both send.
-    """
-    under_way = connection.execute(
-        sa.select(sa.func.count()).where(chunks.c.run_id == run_id, is_under_way())
-    ).scalar_one()
-    return _send_waiting(connection, run_id, lane, at_most=max(0, limit - under_way))
 
 
 def claim(
@@ -65,8 +52,9 @@ def claim(
                 claims.is_due(chunks),
                 sa.or_(chunks.c.in_doubt_since.is_(None), is_remembered),
                 runs_table.c.id == chunks.c.run_id,
-                runs_table.c.state.in_(_SENDING),
+                runs_table.c.state.in_(SENDING),
                 runs_table.c.paused_at.is_(None),
+                claims.is_due(runs_table),
             )
             .values(
                 state=ChunkState.UPLOADING,
@@ -146,7 +134,7 @@ def record(
     if progress.accepted or rejected:
         runs.count_rows(connection, claimed.run_id, accepted=progress.accepted, rejected=rejected)
     state = connection.scalar(sa.select(runs_table.c.state).where(runs_table.c.id == claimed.run_id))
-    return state in _SENDING
+    return state in SENDING
 
 
 def finish(connection: sa.Connection, claimed: ClaimedChunk, token: Token) -> list[Message]:
@@ -174,8 +162,8 @@ def finish(connection: sa.Connection, claimed: ClaimedChunk, token: Token) -> li
     state, is_complete = row
     if is_complete and state == RunState.UPLOADING:
         return [Message(TaskName.SETTLE_RUN, claimed.run_id)]
-    if state in _SENDING:
-        return _send_waiting(connection, claimed.run_id, claimed.lane, at_most=1)
+    if state in SENDING:
+        return dispatching.send_next(connection, claimed.run_id, claimed.lane)
     return []
 
 
@@ -184,6 +172,7 @@ def put_off(
 ) -> list[Message]:
     """Give a claimed chunk back, to be continued where it stands, now or after a while."""
     is_now = wait_s <= 0
+    under_way = dispatching.under_way(connection, claimed.run_id) - 1
     claims.require_one(
         connection.execute(
             sa.update(chunks)
@@ -198,7 +187,9 @@ def put_off(
             )
         )
     )
-    return [Message(TaskName.UPLOAD_CHUNK, claimed.id, claimed.lane)] if is_now else []
+    if not is_now:
+        return []
+    return [Message(TaskName.UPLOAD_CHUNK, claimed.id, claimed.lane, Priority.of(under_way))]
 
 
 def give_up(connection: sa.Connection, claimed: ClaimedChunk, token: Token, why: str) -> None:
@@ -238,40 +229,3 @@ def mark_failed(connection: sa.Connection, chunk_id: UUID, why: str) -> None:
 def renew(connection: sa.Connection, chunk_id: UUID, token: Token, lease_s: float) -> None:
     """Push the lease ahead, or raise ``ClaimLost``."""
     claims.renew(connection, chunks, chunk_id, token, lease_s)
-
-
-def is_under_way() -> sa.ColumnElement[bool]:
-    """Say whether a chunk is claimed, or has a message that nobody claimed yet."""
-    return sa.or_(
-        chunks.c.state == ChunkState.UPLOADING,
-        sa.and_(chunks.c.state == ChunkState.READY, chunks.c.sent_at.is_not(None)),
-    )
-
-
-def is_waiting() -> sa.ColumnElement[bool]:
-    """Say whether a chunk is due and has no message under way."""
-    return sa.and_(chunks.c.state == ChunkState.READY, chunks.c.sent_at.is_(None), claims.is_due(chunks))
-
-
-def _send_waiting(connection: sa.Connection, run_id: RunId, lane: Lane, *, at_most: int) -> list[Message]:
-    # A CTE that locks is never folded into the UPDATE, where a join could run it, and its LIMIT, more than once.
-    waiting = (
-        sa.select(chunks.c.id)
-        .where(chunks.c.run_id == run_id, is_waiting(), _is_not_paused(run_id))
-        .order_by(chunks.c.published_at, chunks.c.no)
-        .limit(at_most)
-        .with_for_update(of=chunks, key_share=True, skip_locked=True)
-        .cte("waiting")
-    )
-    sent = connection.execute(
-        sa.update(chunks)
-        .where(chunks.c.id == waiting.c.id)
-        .values(sent_at=sa.func.now(), resends=0)
-        .returning(chunks.c.id, chunks.c.published_at, chunks.c.no)
-    ).all()
-    ordered = sorted(sent, key=lambda row: (row.published_at, row.no))
-    return [Message(TaskName.UPLOAD_CHUNK, row.id, lane) for row in ordered]
-
-
-def _is_not_paused(run_id: RunId) -> sa.ColumnElement[bool]:
-    return sa.exists().where(runs_table.c.id == run_id, runs_table.c.paused_at.is_(None))

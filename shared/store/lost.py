@@ -9,8 +9,7 @@ import sqlalchemy as sa
 
 from shared.messages import Death, Message, Queue, TaskName
 from shared.run import CLOSED, STOPPED, WORKING, ChunkState, Lane, PipelineState, RunId, RunState, SliceState
-from shared.store import chunks as chunk_rows
-from shared.store import claims
+from shared.store import claims, dispatching
 from shared.store.tables import chunks, pipelines, reject_files, runs, slices
 
 _MOST_DOUBLINGS: Final = 16
@@ -52,13 +51,18 @@ def never_sent(connection: sa.Connection, *, window_chunks: int) -> list[Message
                 .returning(table.c.id, unsent.c.lane)
             )
         ]
-    waits = sa.exists().where(chunks.c.run_id == runs.c.id, chunk_rows.is_waiting())
+    waits = sa.exists().where(chunks.c.run_id == runs.c.id, dispatching.is_waiting())
     for run_id, lane in connection.execute(
         sa.select(runs.c.id, runs.c.lane)
-        .where(runs.c.state.in_((RunState.EXTRACTING, RunState.UPLOADING)), runs.c.paused_at.is_(None), waits)
+        .where(
+            runs.c.state.in_((RunState.EXTRACTING, RunState.UPLOADING)),
+            runs.c.paused_at.is_(None),
+            claims.is_due(runs),
+            waits,
+        )
         .with_for_update(of=runs, key_share=True, skip_locked=True)
     ).all():
-        messages += chunk_rows.dispatch(connection, RunId(run_id), Lane(lane), limit=window_chunks)
+        messages += dispatching.dispatch(connection, RunId(run_id), Lane(lane), limit=window_chunks)
     return messages
 
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from shared.messages import Message, TaskName
 from shared.run import WORKING, ChunkState, Run, RunState, SliceState
-from shared.store import chunks as chunk_rows
+from shared.store import dispatching
 from shared.store import runs as run_rows
 from shared.store.asked import Asked
 from shared.store.tables import chunks, runs, slices
@@ -33,6 +33,7 @@ def reopen(
             ended_at=None,
             paused_at=None,
             not_before=None,
+            silences=0,
             deaths=0,
             reopenings=reopenings,
             sent_at=sa.func.now(),
@@ -85,7 +86,7 @@ def _messages(connection: sa.Connection, run: Run, window_chunks: int) -> list[M
         .returning(slices.c.id)
     ).all()
     messages = [Message(TaskName.EXTRACT_SLICE, id_, run.lane) for id_ in pending]
-    return messages + chunk_rows.dispatch(connection, run.id, run.lane, limit=window_chunks)
+    return messages + dispatching.dispatch(connection, run.id, run.lane, limit=window_chunks)
 
 
 def _wait_again(connection: sa.Connection, run: Run) -> Asked:

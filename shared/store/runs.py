@@ -159,6 +159,8 @@ def count_rows(connection: sa.Connection, run_id: RunId, **increments: int) -> N
     """Add to the run's counters; where the run was stopped meanwhile, the rows come out of ``unsent``."""
     moved = sum(increments.values())
     values: dict[str, Any] = {name: runs.c[name] + count for name, count in increments.items()}
+    if increments.get("accepted") or increments.get("rejected"):  # Its feed answers.
+        values |= {"silences": 0, "not_before": None}
     is_over = runs.c.state.in_(STOPPED | {RunState.ABANDONED})
     values["unsent"] = sa.case((is_over, runs.c.unsent - moved), else_=runs.c.unsent)
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))

@@ -106,6 +106,9 @@ runs: Final = Table(
     *claim(),
     Column("missed", Integer, nullable=False, server_default="0", comment="earlier occurrences that it also covers"),
     Column("paused_at", INSTANT, comment="nothing of it is claimed until its pipeline, or its backfill, is resumed"),
+    Column(
+        "silences", Integer, nullable=False, server_default="0", comment="attempts without an answer since the last"
+    ),
     Column("backfill_id", ForeignKey(backfills.c.id)),
     Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
     UniqueConstraint("pipeline_id", "scheduled_for"),

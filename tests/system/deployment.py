@@ -28,7 +28,7 @@ from sandbox.supervisor import Patience, Supervisor
 from sandbox.valkey import Valkey
 from shared import broker
 from shared.errors import StoreUnavailable
-from shared.messages import Message, Queue
+from shared.messages import Message, Priority, Queue
 from shared.run import WORKING, Run, RunId
 from shared.spool import Spool
 from shared.store.database import Database
@@ -226,8 +226,9 @@ class Deployment:
         lost = 0
         with redis.Redis.from_url(self.valkey.url) as client:
             for queue in Queue:
-                found, _ = client.pipeline().llen(queue.value).delete(queue.value).execute()
-                lost += 0 if queue is Queue.CONTROL else found
+                for key in keys_of(queue):
+                    found, _ = client.pipeline().llen(key).delete(key).execute()
+                    lost += 0 if queue is Queue.CONTROL else found
         return lost
 
     def logs(self) -> dict[str, str]:
@@ -241,12 +242,18 @@ class Deployment:
                 newest = self.rows(sa.select(table).order_by(sa.desc(sa.literal_column(_AGE[table.name]))).limit(8))
                 lines += [f"{table.name}: {_shown(row)}" for row in newest]
         with suppress(redis.RedisError), redis.Redis.from_url(self.valkey.url) as client:
-            lines.append(f"queues: { ({queue.value: client.llen(queue.value) for queue in Queue}) }")
+            depths = {queue.value: sum(client.llen(key) for key in keys_of(queue)) for queue in Queue}
+            lines.append(f"queues: {depths}")
         with suppress(OSError):
             lines.append(f"stand-in: {self.counters()}, faults {self.premises.ask('/faults')}")
         lines.append(f"supervisor: {self.supervisor.failure}")
         lines += [f"--- {path.name}\n{processes.tail(path)}" for path in sorted((self.home / "logs").glob("*.log"))]
         return "\n".join(lines)
+
+
+def keys_of(queue: Queue) -> list[str]:
+    """Give the lists of a queue in Redis: kombu keeps one for each priority."""
+    return [f"{queue.value}\x06\x16{priority}" if priority else queue.value for priority in Priority]
 
 
 def fetch(port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes:

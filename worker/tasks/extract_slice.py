@@ -18,7 +18,7 @@ from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, SliceId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
-from shared.store import chunks, declared, moves, runs, slices
+from shared.store import declared, dispatching, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.slices import ClaimedSlice
 from shared.telemetry import bound, log
@@ -208,7 +208,9 @@ class _Attempt:
                     position=part.rest,
                     lease_s=self._limits.extract_lease_s,
                 )
-            messages = chunks.dispatch(connection, self._run.id, self._run.lane, limit=self._limits.run_window_chunks)
+            messages = dispatching.dispatch(
+                connection, self._run.id, self._run.lane, limit=self._limits.run_window_chunks
+            )
         if following is not None:
             self._claimed = following
             self._spooling = Spooling(self._process, self._run, following, self._token)

@@ -18,7 +18,7 @@ from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Progress, Reject, RunId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
-from shared.store import chunks, declared, moves, runs
+from shared.store import chunks, declared, dispatching, moves, runs
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.telemetry import bound, log
@@ -131,10 +131,14 @@ class _Attempt:
             case Finished():
                 with self._process.database.transaction() as connection:
                     return chunks.finish(connection, self._claimed, self._token)
-            case Yielded(wait_s=wait_s, reason=reason):
-                _log.info("chunk_yielded", wait_s=wait_s, reason=reason)
+            case Yielded(wait_s=wait_s, reason=reason, is_silent=is_silent):
+                _log.info("chunk_yielded", wait_s=wait_s, reason=reason, is_silent=is_silent)
                 with self._process.database.transaction() as connection:
-                    return chunks.put_off(connection, self._claimed, self._token, wait_s, reason)
+                    messages = chunks.put_off(connection, self._claimed, self._token, wait_s, reason)
+                    if wait_s > 0:
+                        most_s = self._limits.silence_max_s if is_silent else None
+                        dispatching.hold(connection, self._claimed.run_id, wait_s, most_s=most_s)
+                return messages
             case Stopped(error=error):
                 raise error
             case _:

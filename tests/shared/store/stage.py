@@ -38,7 +38,7 @@ from shared.run import (
 )
 from shared.schedule import OnDemand, Schedule
 from shared.spool import SpooledFile
-from shared.store import chunks, declared, lives, plans, requests, runs, settling, slices
+from shared.store import chunks, declared, dispatching, lives, plans, requests, runs, settling, slices
 from shared.store.asked import Asked
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
@@ -184,7 +184,7 @@ class Stage:
                 connection, claimed, token, new, extracted=sum(sizes) if extracted is None else extracted
             )
             run = runs.get(connection, claimed.run_id)
-            messages = chunks.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
+            messages = dispatching.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
         return messages or ([Message(TaskName.SETTLE_RUN, run.id)] if is_last else [])
 
     def publish_and_continue(
@@ -200,7 +200,7 @@ class Stage:
                 connection, claimed, token, new, extracted=sum(sizes), position=position, lease_s=lease_s
             )
             run = runs.get(connection, claimed.run_id)
-            return following, chunks.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
+            return following, dispatching.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
 
     def extract(self, slice_id: SliceId, sizes: Sequence[int]) -> list[ChunkId]:
         self.publish(*self.claim_slice(slice_id), sizes)

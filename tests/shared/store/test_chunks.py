@@ -4,16 +4,16 @@ import pytest
 import sqlalchemy as sa
 
 from shared.errors import FeedRefused
-from shared.messages import Message, TaskName
-from shared.run import ChunkId, Lane, Progress, Reject, RejectCode, RunState
+from shared.messages import Message, Priority, TaskName
+from shared.run import ChunkId, Lane, Progress, Reject, RejectCode, RunId, RunState
 from shared.spool import SpooledFile
-from shared.store import chunks, lost, moves, runs
+from shared.store import chunks, dispatching, lost, moves, runs
 from tests.shared.store.stage import LAPSED_S, LEASE_S, WINDOW_CHUNKS, Held, Stage, sent
 
 
 def under_way(stage: Stage) -> int:
     with stage.database.transaction() as connection:
-        return int(connection.execute(sa.select(sa.func.count()).where(chunks.is_under_way())).scalar_one())
+        return int(connection.execute(sa.select(sa.func.count()).where(dispatching.is_under_way())).scalar_one())
 
 
 def put_off(stage: Stage, held: Held, wait_s: float, why: str | None = "429") -> list[Message]:
@@ -232,3 +232,61 @@ def test_a_chunk_id_never_comes_twice(stage: Stage) -> None:
     for slice_id in stage.plan(run_id, slice_count=3):
         seen.update(stage.extract(slice_id, [1, 1]))
     assert len(seen) == 6
+
+
+def test_messages_rank_by_how_many_of_their_run_are_under_way(stage: Stage) -> None:
+    stage.declare()
+    run_id = stage.started()
+    (slice_id,) = stage.plan(run_id)
+    messages = stage.publish(*stage.claim_slice(slice_id), [1] * 12)
+    ranks = [message.priority for message in messages]
+    assert ranks == [Priority.FIRST] * 2 + [Priority.BEHIND] * 6
+    others = stage.upload(ChunkId(messages[0].id))
+    assert [message.priority for message in others] == [Priority.BEHIND], "seven others are under way"
+
+
+def test_a_run_that_is_held_is_claimed_by_nobody_and_then_tried_with_one_chunk_that_was_tried_least(
+    stage: Stage,
+) -> None:
+    _, ids = held_run(stage)
+    assert [stage.claim(chunk_id) for chunk_id in ids] == [None, None, None]
+    with stage.database.transaction() as connection:
+        assert lost.never_sent(connection, window_chunks=8) == []
+    stage.write("UPDATE runs SET not_before = now() - interval '1 s'")
+    stage.write("UPDATE chunks SET not_before = NULL")
+    with stage.database.transaction() as connection:
+        (message,) = lost.never_sent(connection, window_chunks=8)
+    assert message.id == ids[1], "the first chunk was tried already"
+    stage.upload(ids[1])
+    assert silences(stage) == 0
+    with stage.database.transaction() as connection:
+        assert len(lost.never_sent(connection, window_chunks=8)) == 1, "it answers: the whole window again"
+
+
+def test_a_silent_run_is_held_ever_longer_up_to_the_longest(stage: Stage) -> None:
+    run_id, _ = held_run(stage)
+    waits = []
+    for _ in range(6):
+        stage.write("UPDATE runs SET not_before = NULL")
+        with stage.database.transaction() as connection:
+            dispatching.hold(connection, run_id, 30, most_s=600)
+        (row,) = stage.rows("SELECT extract(epoch FROM not_before - now()) AS wait_s FROM runs")
+        waits.append(round(float(row.wait_s)))
+    assert waits == sorted(waits)
+    assert waits[0] in range(58, 61)
+    assert waits[-1] in range(598, 601)
+
+
+def held_run(stage: Stage) -> tuple[RunId, list[ChunkId]]:
+    """A run of three chunks, whose first was tried and got no answer."""
+    stage.declare()
+    run_id, ids = stage.uploading([2, 2, 2])
+    held = stage.held(ids[0])
+    with stage.database.transaction() as connection:
+        chunks.put_off(connection, held.chunk, held.token, 30, "no answer")
+        dispatching.hold(connection, run_id, 30, most_s=600)
+    return run_id, ids
+
+
+def silences(stage: Stage) -> int:
+    return int(stage.rows("SELECT silences FROM runs")[0].silences)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from shared.messages import Queue
 from shared.run import ChunkId, RunId, RunState, SliceId, Token
-from shared.store import chunks, lost, runs, settling, slices
+from shared.store import chunks, dispatching, lost, runs, settling, slices
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
 from tests.shared.store.stage import DOUBT_MAX_S, WINDOW_CHUNKS, Stage
@@ -97,7 +97,7 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
     stage, run_id = crowded(database)
     run = stage.run(run_id)
     with stage.database.transaction() as connection:
-        first = chunks.dispatch(connection, run_id, run.lane, limit=WINDOW_CHUNKS)
+        first = dispatching.dispatch(connection, run_id, run.lane, limit=WINDOW_CHUNKS)
     assert len(first) == WINDOW_CHUNKS
     held = stage.held(ChunkId(first[0].id))
     stage.record(held, 9)
@@ -106,7 +106,7 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
     hot: dict[str, Callable[[Connection], object]] = {
         "claim a chunk": lambda c: chunks.claim(c, ChunkId(first[1].id), token, 60, doubt_max_s=DOUBT_MAX_S),
         "finish a chunk": lambda c: chunks.finish(c, finished, held.token),
-        "dispatch": lambda c: chunks.dispatch(c, run_id, run.lane, limit=2 * WINDOW_CHUNKS),
+        "dispatch": lambda c: dispatching.dispatch(c, run_id, run.lane, limit=2 * WINDOW_CHUNKS),
         "claim a slice": lambda c: slices.claim(c, SliceId(unknown), token, 60),
         "count room": lambda c: (slices.room_taken(c), slices.waiting_for_room(c)),
         "free the dead": lost.free_dead,

@@ -129,6 +129,13 @@ def _let_runs_wait() -> None:
             nullable=True,
             comment="nothing of it is claimed until its pipeline, or its backfill, is resumed",
         ),
+        sa.Column(
+            "silences",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="attempts without an answer since the last",
+        ),
         sa.Column("backfill_id", sa.Uuid(), nullable=True),
         sa.Column(
             "part",
