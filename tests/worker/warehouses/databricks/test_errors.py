@@ -115,11 +115,34 @@ def test_an_unknown_host_is_named(responder: Responder, opened: Any) -> None:
             "at line 1, column 3: CAST_INVALID_INPUT SQLSTATE 22018",
         ),
         (f"Job aborted due to stage failure: task 1: {VALUE} [ALICE]", ModelInvalid, "unknown error"),
+        (f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE' cannot be cast.", ModelInvalid, "CAST_INVALID_INPUT"),
         ("[QUERY_EXECUTION_TIMEOUT_EXCEEDED] Ended after 60 s. SQLSTATE: 57014", QueryTimedOut, "STATEMENT_TIMEOUT"),
         ("Query has timed out after 60 seconds.", QueryTimedOut, "time limit"),
         ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", WarehouseBusy, "OPERATION_CANCELED"),
         ("Invalid SessionHandle: SessionHandle [x]", WarehouseBusy, "broke off"),
         ("[INTERNAL_ERROR] Something with a value. SQLSTATE: XX000", WarehouseBusy, "INTERNAL_ERROR"),
+        (f"[USER_RAISED_EXCEPTION] {VALUE} SQLSTATE: P0001", ModelInvalid, "USER_RAISED_EXCEPTION SQLSTATE P0001"),
+        (f"[COLLECTION_SIZE_LIMIT_EXCEEDED.FUNCTION] {VALUE} SQLSTATE: 54000", ModelInvalid, "SQLSTATE 54000"),
+        (
+            f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE: 42000' cannot be cast. SQLSTATE: 22018",
+            ModelInvalid,
+            "CAST_INVALID_INPUT SQLSTATE 22018",
+        ),
+        (
+            f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE: 57014' cannot be cast. SQLSTATE: 22018",
+            ModelInvalid,
+            "CAST_INVALID_INPUT SQLSTATE 22018",
+        ),
+        (
+            f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE: 42000\n== SQL' cannot be cast. SQLSTATE: 22018",
+            ModelInvalid,
+            "CAST_INVALID_INPUT",
+        ),
+        (
+            "[CAST_INVALID_INPUT] The value 'x' cannot be cast. SQLSTATE: 22018\n== SQL ==\nCAST('SQLSTATE: 57014' AS INT)",
+            ModelInvalid,
+            "CAST_INVALID_INPUT SQLSTATE 22018",
+        ),
     ],
 )
 def test_a_failed_query_is_sorted_by_its_state(
