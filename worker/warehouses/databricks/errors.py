@@ -58,8 +58,18 @@ _ABOUT_ROWS: Final = ("21", "22", "23", "38", "39", "54", "P0")
 """Values, cardinality, functions of the user's own, limits that a value or the query exceeds, ``raise_error``."""
 _UNKNOWN_SETTINGS: Final = frozenset({"CONFIG_NOT_AVAILABLE", "INVALID_CONF_VALUE", "CANNOT_MODIFY_CONFIG"})
 _NOT_FOUND: Final = frozenset({"SCHEMA_NOT_FOUND", "CATALOG_NOT_FOUND", "NO_SUCH_CATALOG_EXCEPTION"})
-_BROKEN_OFF: Final = ("TEMPORARILY_UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCEL", "INVALID SESSIONHANDLE")
+_BROKEN_OFF: Final = (
+    "TEMPORARILY_UNAVAILABLE",
+    "RESOURCE_EXHAUSTED",
+    "CANCEL",
+    "INVALID SESSIONHANDLE",
+    "CLOSED SERVER SIDE",
+    "LINK HAS EXPIRED",
+)
+"""What the server or the client says, without a state, when time is the cure."""
 _REFUSED_ADDRESS: Final = ("IP ACL", "IP ACCESS LIST", "SOURCE IP")
+_GONE: Final = frozenset({400, 404})
+"""How a request about a session or a query that the server no longer has is answered."""
 _REQUEST_BUSY: Final = 500
 
 
@@ -104,6 +114,12 @@ def could_not_open(error: Exception, connection_id: str, host: str) -> SyncError
 
 def query_failed(error: Exception, *, label: Label, query: Query, host: str) -> SyncError:
     """Translate an error of a query that was not interrupted by us."""
+    if isinstance(error, RequestError) and error.context.get("http-code") in _GONE:
+        # The same address gave us a session. If it is no SQL warehouse's any more, opening the next one says so.
+        return WarehouseBusy(
+            f"{label}: Databricks at {host} no longer has the session or the query "
+            f"(HTTP {error.context['http-code']}); it is tried again"
+        )
     if (found := _of_request(error, str(label), host)) is not None:
         return found
     if not isinstance(error, ClientError):
