@@ -67,7 +67,7 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
     return Answer(
         columns=tuple(_column(subject, field, iterator) for field in schema),
         rows=_rows(table),
-        batches=tuple(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")),
+        batches=tuple(_shown(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]"))),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
     )
 
@@ -139,5 +139,18 @@ def _rows(table: pa.Table) -> tuple[dict[str, Any], ...]:
         column.cast(pa.string()) if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type) else column
         for column in table.columns
     ]
-    shown = pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
-    return tuple(json.loads(json.dumps(row, default=str)) for row in shown)
+    rows = pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
+    return tuple(_shown(json.loads(json.dumps(row, default=str))) for row in rows)
+
+
+def _shown(value: Any) -> Any:
+    """Give a JSON value with a visible sign for U+0000: the store cannot hold that, though a batch that is sent can."""
+    match value:
+        case str():
+            return value.replace("\0", "\N{SYMBOL FOR NULL}")
+        case list():
+            return [_shown(one) for one in value]
+        case dict():
+            return {_shown(name): _shown(one) for name, one in value.items()}
+        case _:
+            return value

@@ -80,6 +80,23 @@ def test_a_preview_shows_the_rows_that_would_be_rejected(desk: Desk) -> None:
     assert answer.batches == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "row", "attribute"),
+    [
+        ("'a' || chr(0) || 'b'", "a\u2400b", "a\u2400b"),
+        ("['a' || chr(0)]", ["a\u2400"], ["a\u2400"]),
+        ("""'"\\u0000"'::JSON""", '"\\u0000"', "\u2400"),
+        ("'\\u0000'", "\\u0000", "\\u0000"),
+        ("'nan'::DOUBLE", None, None),
+    ],
+)
+def test_a_preview_shows_what_the_store_cannot_hold(desk: Desk, value: str, row: object, attribute: object) -> None:
+    name = desk.pipeline(query=f"SELECT customer_id, {value} AS odd FROM people")
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=1)
+    assert [one["odd"] for one in answer.rows] == [row]
+    assert [batch.get("user_attributes", {}).get("odd") for batch in answer.batches] == [attribute]
+
+
 def test_a_count_is_of_the_window_that_the_next_run_reads(desk: Desk) -> None:
     name = desk.pipeline(INCREMENTAL)
     first = answer_of(desk, ProbeKind.COUNT, pipeline_id=name)
