@@ -1,7 +1,7 @@
 """Answer a question about a connection or a pipeline by asking its warehouse; nothing is sent to mParticle."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from shared.catalog import DataModel, Environment, Incremental, Pipeline
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, MappingRefused
 from shared.mapping.compile import compile_user_mapping, meaning_of
-from shared.probe import Answer, ColumnAnswer, ProbeKind, RejectAnswer
+from shared.probe import Answer, ColumnAnswer, RejectAnswer
 from shared.run import Standing, Window
 from shared.snapshot import FrozenIterator
 from worker import draft
@@ -53,14 +53,18 @@ def columns(subject: Subject, warehouse: Warehouse) -> Answer:
     return Answer(columns=tuple(_column(subject, field, iterator) for field in schema), refused=refused)
 
 
-def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
-    """Read some rows and show the batches that they become."""
+def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callable[[], object]) -> Answer:
+    """Read some rows and show the batches that they become.
+
+    ``go_on`` is called before the query that reads them; what it raises keeps it from being run.
+    """
     schema = draft.describe(subject.model, warehouse)
     iterator = draft.iterator_of(schema, subject.pipeline.sync_mode)
     mapping = _mapping(subject, schema, iterator)
     query = sql.preview_query(
         subject.model.sql_query, dialect=warehouse.dialect, iterator=None, window=Window(), rows=rows
     )
+    go_on()
     with warehouse.stream(query, batch_rows=rows) as stream:
         table = pa.Table.from_batches(stream, stream.schema)
     encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
@@ -72,10 +76,11 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
     )
 
 
-def count(subject: Subject, warehouse: Warehouse) -> Answer:
-    """Count the rows of the window that the next run would read."""
+def count(subject: Subject, warehouse: Warehouse, *, go_on: Callable[[], object]) -> Answer:
+    """Count the rows of the window that the next run would read; ``go_on`` as of ``preview``."""
     window, iterator = _next(subject, warehouse)
     query = sql.count_query(subject.model.sql_query, dialect=warehouse.dialect, iterator=iterator, window=window)
+    go_on()
     with warehouse.stream(query, batch_rows=1) as stream:
         ((row_count,),) = (batch.column(0).to_pylist() for batch in stream)
     return Answer(low=window.low, high=window.high, row_count=int(row_count))
@@ -86,13 +91,6 @@ def cost(subject: Subject, warehouse: Warehouse) -> Answer:
     window, iterator = _next(subject, warehouse)
     query = sql.windowed(subject.model.sql_query, dialect=warehouse.dialect, iterator=iterator, window=window)
     return Answer(low=window.low, high=window.high, scanned_bytes=warehouse.scanned_bytes(query))
-
-
-ABOUT_A_PIPELINE: Final[Mapping[ProbeKind, Callable[[Subject, Warehouse], Answer]]] = {
-    ProbeKind.COLUMNS: columns,
-    ProbeKind.COUNT: count,
-    ProbeKind.COST: cost,
-}
 
 
 def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> Any:

@@ -1,8 +1,11 @@
 """A probe is answered once, in time or not at all, and its answer stays nowhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -10,10 +13,15 @@ from shared import catalog
 from shared.errors import ModelInvalid, StoreUnavailable
 from shared.messages import TaskName
 from shared.probe import ProbeKind, Question
+from shared.settings import Settings
+from shared.sql import Query
 from shared.store import probes
 from shared.store.probes import ProbeId, Standing
 from shared.store.tables import probes as rows_of_probes
+from tests.standins.continuable import Continuable, History
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
+from worker.warehouses.base import Label, Warehouse
+from worker.warehouses.registry import open_warehouse
 
 INCREMENTAL = catalog.Incremental(iterator_field="CHANGED_AT", iterator_data_type=catalog.IteratorType.TIMESTAMP)
 
@@ -135,6 +143,31 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(desk: Desk) -> N
     with desk.database.transaction() as store:
         probes.forget(store, probe_id)
     desk.do(TaskName.PROBE, arguments)
+    assert desk.rows(sa.select(rows_of_probes)) == []
+
+
+@pytest.mark.parametrize("kind", [ProbeKind.PREVIEW, ProbeKind.COUNT])
+def test_a_query_that_reads_rows_is_not_begun_once_nobody_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: ProbeKind
+) -> None:
+    history = History()
+    name = desk.pipeline()
+
+    class Slow(Continuable):
+        def describe(self, query: Query) -> pa.Schema:
+            with desk.database.transaction() as store:
+                probes.forget(store, probe_id)
+            return super().describe(query)
+
+    @contextmanager
+    def opened(connection: catalog.Connection, settings: Settings, *, label: Label) -> Iterator[Warehouse]:
+        with open_warehouse(connection, settings, label=label) as warehouse:
+            yield Slow(warehouse, history)
+
+    monkeypatch.setattr("worker.tasks.probe.open_warehouse", opened)
+    probe_id, arguments = ask(desk, kind, pipeline_id=name)
+    desk.do(TaskName.PROBE, arguments)
+    assert history.opened == []
     assert desk.rows(sa.select(rows_of_probes)) == []
 
 
