@@ -35,9 +35,15 @@ def examine(operations: Operations, connection_id: str | None = None) -> Iterato
     if not (store.is_well and broker.is_well):
         return
     yield from _workers(operations)
-    connections = [one for one in operations.connections() if connection_id in (None, one.id)]
-    if not connections:
+    declared = operations.connections()
+    connections = [one for one in declared if connection_id in (None, one.id)]
+    if not declared:
         yield Finding("connections", "none is declared", "declare one: `warehouse-sync apply FILE`")
+    elif not connections:
+        names = ", ".join(one.id for one in declared)
+        yield Finding(
+            f"connection {connection_id}", "there is no such connection", f"name one that is declared: {names}"
+        )
     for connection in connections:
         signed_in = _asked(operations, f"connection {connection.id}", ProbeKind.TEST, connection_id=connection.id)
         yield signed_in

@@ -1,7 +1,7 @@
 """Answer a question about a connection or a pipeline by asking its warehouse; nothing is sent to mParticle."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from shared.catalog import DataModel, Environment, Incremental, Pipeline
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, MappingRefused
 from shared.mapping.compile import compile_user_mapping, meaning_of
-from shared.probe import Answer, ColumnAnswer, ProbeKind, Question, RejectAnswer
+from shared.probe import Answer, ColumnAnswer, Question, RejectAnswer
 from shared.run import Standing, Window
 from shared.snapshot import FrozenIterator
 from worker import draft
@@ -54,28 +54,36 @@ def columns(subject: Subject, warehouse: Warehouse) -> Answer:
     return Answer(columns=tuple(_column(subject, field, iterator) for field in schema), refused=refused)
 
 
-def preview(subject: Subject, warehouse: Warehouse, *, rows: int) -> Answer:
-    """Read some rows and show the batches that they become."""
+def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callable[[], object]) -> Answer:
+    """Read some rows and show the batches that they become.
+
+    ``go_on`` is called before the query that reads them; what it raises keeps it from being run.
+    """
     schema = draft.describe(subject.model, warehouse)
     iterator = draft.iterator_of(schema, subject.pipeline.sync_mode)
     mapping = _mapping(subject, schema, iterator)
     query = sql.preview_query(
         subject.model.sql_query, dialect=warehouse.dialect, iterator=None, window=Window(), rows=rows
     )
+    go_on()
     with warehouse.stream(query, batch_rows=rows) as stream:
         table = pa.Table.from_batches(stream, stream.schema)
     encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
     return Answer(
         columns=tuple(_column(subject, field, iterator) for field in schema),
         rows=_rows(table),
-        batches=tuple(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")),
+        batches=tuple(_shown(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]"))),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
     )
 
 
-def count(subject: Subject, warehouse: Warehouse, question: Question) -> Answer:
-    """Count the rows of a window, and those that no window holds because their iterator is NULL."""
+def count(subject: Subject, warehouse: Warehouse, question: Question, *, go_on: Callable[[], object]) -> Answer:
+    """Count the rows of a window, and those that no window holds because their iterator is NULL.
+
+    ``go_on`` is as of ``preview``.
+    """
     window, iterator = _window(subject, warehouse, question)
+    go_on()
     if iterator is None:
         query = sql.count_query(subject.model.sql_query, dialect=warehouse.dialect, iterator=None, window=window)
         with warehouse.stream(query, batch_rows=1) as stream:
@@ -93,14 +101,6 @@ def cost(subject: Subject, warehouse: Warehouse, question: Question) -> Answer:
         subject.model.sql_query, dialect=warehouse.dialect, iterator=draft.asked_by(iterator), window=window
     )
     return Answer(low=window.low, high=window.high, scanned_bytes=warehouse.scanned_bytes(query))
-
-
-ABOUT_A_PIPELINE: Final[Mapping[ProbeKind, Callable[[Subject, Warehouse, Question], Answer]]] = {
-    ProbeKind.COLUMNS: lambda subject, warehouse, _: columns(subject, warehouse),
-    ProbeKind.PREVIEW: lambda subject, warehouse, question: preview(subject, warehouse, rows=question.rows),
-    ProbeKind.COUNT: count,
-    ProbeKind.COST: cost,
-}
 
 
 def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> Any:
@@ -151,5 +151,18 @@ def _rows(table: pa.Table) -> tuple[dict[str, Any], ...]:
         column.cast(pa.string()) if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type) else column
         for column in table.columns
     ]
-    shown = pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
-    return tuple(json.loads(json.dumps(row, default=str)) for row in shown)
+    rows = pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
+    return tuple(_shown(json.loads(json.dumps(row, default=str))) for row in rows)
+
+
+def _shown(value: Any) -> Any:
+    """Give a JSON value with a visible sign for U+0000: the store cannot hold that, though a batch that is sent can."""
+    match value:
+        case str():
+            return value.replace("\0", "\N{SYMBOL FOR NULL}")
+        case list():
+            return [_shown(one) for one in value]
+        case dict():
+            return {_shown(name): _shown(one) for name, one in value.items()}
+        case _:
+            return value

@@ -108,7 +108,7 @@ class _Attempt:
             self._renew, lease_s=self._limits.extract_lease_s, on_lost=self._interrupt, is_ending=is_shutting_down
         ) as lost:
             try:
-                last = self._read_parts()
+                last = self._read_parts(lost)
             except SyncError as error:
                 if lost.is_set():  # The driver's complaint is only our own cancel.
                     raise ClaimLost from None
@@ -119,7 +119,7 @@ class _Attempt:
                 raise ClaimLost
         return last
 
-    def _read_parts(self) -> Extraction | None:
+    def _read_parts(self, lost: threading.Event) -> Extraction | None:
         snapshot = Snapshot.model_validate(self._run.snapshot)
         with self._process.database.transaction() as connection:
             where = declared.get(connection, Connection, snapshot.connection_id)
@@ -138,6 +138,8 @@ class _Attempt:
                 query, batch_rows=self._limits.record_batch_rows, position=self._claimed.position
             ) as stream:
                 self._stream = stream
+                if lost.is_set():  # While the stream was opened there was nothing to cancel.
+                    raise ClaimLost
                 parts = extract(
                     stream,
                     max_rows=snapshot.chunk_max_rows,

@@ -4,6 +4,8 @@ Never repeated: whoever waits no longer than the question's limit asks again, wh
 so only the store sees them.
 """
 
+from typing import assert_never
+
 from celery import shared_task
 
 from shared.catalog import Connection, DataModel, declared_environment
@@ -12,6 +14,7 @@ from shared.messages import TaskName, read_payload
 from shared.probe import Answer, Question
 from shared.settings import Settings
 from shared.store import declared, probes
+from shared.store.claims import ClaimLost
 from shared.store.probes import ProbeId
 from shared.telemetry import bound, log
 from worker import probe as stage
@@ -49,10 +52,28 @@ def _answer(process: Process, probe_id: ProbeId, question: Question) -> Answer:
     limits = process.settings
     label = Label(f"probe {probe_id}", question.pipeline_id)
     connection, subject = _subject(process, question)
+
+    def go_on() -> None:
+        with process.database.transaction() as store:
+            if not probes.look(store, probe_id).is_taken:  # Whoever asks removes the question when they stop waiting.
+                raise ClaimLost
+
     with open_warehouse(connection, _in_time(limits), label=label) as warehouse:
         if subject is None:
             return stage.sign_in(warehouse)
-        return stage.ABOUT_A_PIPELINE[question.kind](subject, warehouse, question)
+        match question.kind:
+            case ProbeKind.COLUMNS:
+                return stage.columns(subject, warehouse)
+            case ProbeKind.PREVIEW:
+                return stage.preview(subject, warehouse, rows=question.rows, go_on=go_on)
+            case ProbeKind.COUNT:
+                return stage.count(subject, warehouse, question, go_on=go_on)
+            case ProbeKind.COST:
+                return stage.cost(subject, warehouse, question)
+            case ProbeKind.TEST:
+                raise Unexpected("a probe that tests a connection names a pipeline; please report this")
+            case _:
+                assert_never(question.kind)
 
 
 def _subject(process: Process, question: Question) -> tuple[Connection, stage.Subject | None]:
@@ -74,5 +95,9 @@ def _subject(process: Process, question: Question) -> tuple[Connection, stage.Su
 
 
 def _in_time(limits: Settings) -> Settings:
-    """Give settings under which no query outlasts whoever waits for it."""
+    """Give settings under which no single query outlasts the longest wait.
+
+    Several are asked for one answer, and signing in takes time too. So what runs last, reads rows and may be billed
+    is begun only while somebody waits, and ends at most one such time later.
+    """
     return limits.model_copy(update={"query_timeout_s": min(limits.query_timeout_s, limits.probe_timeout_s)})

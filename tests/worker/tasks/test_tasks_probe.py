@@ -1,8 +1,11 @@
 """A probe is answered once, in time or not at all, and its answer stays nowhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -10,10 +13,15 @@ from shared import catalog
 from shared.errors import ModelInvalid, StoreUnavailable
 from shared.messages import TaskName
 from shared.probe import ProbeKind, Question
+from shared.settings import Settings
+from shared.sql import Query
 from shared.store import probes
 from shared.store.probes import ProbeId, Standing
 from shared.store.tables import probes as rows_of_probes
+from tests.standins.continuable import Continuable, History
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
+from worker.warehouses.base import Label, Warehouse
+from worker.warehouses.registry import open_warehouse
 
 INCREMENTAL = catalog.Incremental(iterator_field="CHANGED_AT", iterator_data_type=catalog.IteratorType.TIMESTAMP)
 
@@ -80,6 +88,23 @@ def test_a_preview_shows_the_rows_that_would_be_rejected(desk: Desk) -> None:
     assert answer.batches == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "row", "attribute"),
+    [
+        ("'a' || chr(0) || 'b'", "a\u2400b", "a\u2400b"),
+        ("['a' || chr(0)]", ["a\u2400"], ["a\u2400"]),
+        ("""'"\\u0000"'::JSON""", '"\\u0000"', "\u2400"),
+        ("'\\u0000'", "\\u0000", "\\u0000"),
+        ("'nan'::DOUBLE", None, None),
+    ],
+)
+def test_a_preview_shows_what_the_store_cannot_hold(desk: Desk, value: str, row: object, attribute: object) -> None:
+    name = desk.pipeline(query=f"SELECT customer_id, {value} AS odd FROM people")
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=1)
+    assert [one["odd"] for one in answer.rows] == [row]
+    assert [batch.get("user_attributes", {}).get("odd") for batch in answer.batches] == [attribute]
+
+
 def test_a_count_is_of_the_window_that_the_next_run_reads(desk: Desk) -> None:
     name = desk.pipeline(INCREMENTAL)
     first = answer_of(desk, ProbeKind.COUNT, pipeline_id=name)
@@ -118,6 +143,31 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(desk: Desk) -> N
     with desk.database.transaction() as store:
         probes.forget(store, probe_id)
     desk.do(TaskName.PROBE, arguments)
+    assert desk.rows(sa.select(rows_of_probes)) == []
+
+
+@pytest.mark.parametrize("kind", [ProbeKind.PREVIEW, ProbeKind.COUNT])
+def test_a_query_that_reads_rows_is_not_begun_once_nobody_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: ProbeKind
+) -> None:
+    history = History()
+    name = desk.pipeline()
+
+    class Slow(Continuable):
+        def describe(self, query: Query) -> pa.Schema:
+            with desk.database.transaction() as store:
+                probes.forget(store, probe_id)
+            return super().describe(query)
+
+    @contextmanager
+    def opened(connection: catalog.Connection, settings: Settings, *, label: Label) -> Iterator[Warehouse]:
+        with open_warehouse(connection, settings, label=label) as warehouse:
+            yield Slow(warehouse, history)
+
+    monkeypatch.setattr("worker.tasks.probe.open_warehouse", opened)
+    probe_id, arguments = ask(desk, kind, pipeline_id=name)
+    desk.do(TaskName.PROBE, arguments)
+    assert history.opened == []
     assert desk.rows(sa.select(rows_of_probes)) == []
 
 

@@ -67,6 +67,7 @@ _SENTENCES: Final[tuple[tuple[frozenset[str], type[SyncError], str], ...]] = (
 """What reasons mean, whose words never quote a row."""
 _BY_STATUS: Final[Mapping[int, str]] = {
     401: "authError", 403: "accessDenied", 404: "notFound", 409: "duplicate", 429: "rateLimitExceeded",
+    499: "cancelled",
 }  # fmt: skip
 _SERVER_FAILED: Final = 500
 _PLACE: Final = re.compile(r"at \[(\d+):(\d+)\]")
@@ -107,27 +108,34 @@ def query_refused(error: Exception, asked: Asked) -> SyncError:
     told = _told(error)
     if told is None:
         return _unreachable(error, str(asked.label), asked.config)
-    return _translated(told, asked, job_id=None)
+    return _known(told, asked) or ModelInvalid(
+        f"{asked.label}: BigQuery refuses the data model's SQL: {_placed(_clean(told.words), asked.query)}"
+    )
 
 
 def query_failed(told: Mapping[str, Any], asked: Asked, *, job_id: str) -> SyncError:
     """Translate what ended a job: its words may quote rows."""
     read = _Told(str(told.get("reason", "")), str(told.get("message", "")))
-    return _translated(read, asked, job_id=job_id)
+    place = _PLACE.search(_clean(read.words))
+    return _known(read, asked) or ModelInvalid(
+        f"{asked.label}: the data model's SQL fails on some row{f' {_placed(place[0], asked.query)}' if place else ''} "
+        f"({read.reason}). BigQuery's words are not shown, as they may quote a row; make the SQL bear such rows (e.g. "
+        f"SAFE_CAST), or read them in BigQuery's job history, job {job_id}"
+    )
 
 
-def waiting_failed(error: Exception, asked: Asked) -> SyncError:
+def waiting_failed(error: Exception, asked: Asked, *, job_id: str) -> SyncError:
     """Translate an error of asking how far a job is; that it is unknown says nothing of its result."""
     told = _told(error)
     if told is None:
         return _unreachable(error, str(asked.label), asked.config)
     if told.reason == "notFound":
         return WarehouseBusy(f"{asked.label}: BigQuery does not know the job that it was given; it is tried again")
-    return _translated(told, asked, job_id="")
+    return _known(told, asked) or _broken_off(told, asked, job_id)
 
 
-def reading_failed(error: Exception, asked: Asked) -> SyncError:
-    """Translate an error of reading a job's result."""
+def reading_failed(error: Exception, asked: Asked, *, job_id: str) -> SyncError:
+    """Translate an error of reading a job's result; the job has succeeded, so that no row is at fault."""
     if isinstance(error, pa.ArrowException):
         return WarehouseBusy(f"{asked.label}: BigQuery broke off the result: what came is no complete Arrow message")
     told = _told(error)
@@ -138,7 +146,7 @@ def reading_failed(error: Exception, asked: Asked) -> SyncError:
             f"{asked.label}: BigQuery no longer has the result that was being read: a read session lives 6 hours, a "
             "result 24; start the run over"
         )
-    return _translated(told, asked, job_id="")
+    return _known(told, asked) or _broken_off(told, asked, job_id)
 
 
 def missing_right(error: GoogleAPICallError) -> str | None:
@@ -147,8 +155,8 @@ def missing_right(error: GoogleAPICallError) -> str | None:
     return _clean(told.words) if told is not None and told.reason in _ABOUT_RIGHTS else None
 
 
-def _translated(told: _Told, asked: Asked, *, job_id: str | None) -> SyncError:
-    """Translate; ``job_id`` is None while nothing runs, and then all words are shown."""
+def _known(told: _Told, asked: Asked) -> SyncError | None:
+    """Translate a reason that means the same whenever it is told; None for any other."""
     words, label, config = _clean(told.words), asked.label, asked.config
     for reasons, kind, sentence in _SENTENCES:
         if told.reason in reasons:
@@ -161,14 +169,12 @@ def _translated(told: _Told, asked: Asked, *, job_id: str | None) -> SyncError:
             return _not_found(words, asked)
         case "timeout" | "stopped":
             return _stopped(words, asked)
-        case _ if job_id is None:
-            return ModelInvalid(f"{label}: BigQuery refuses the data model's SQL: {_placed(words, asked.query)}")
-    place = _PLACE.search(words)
-    return ModelInvalid(
-        f"{label}: the data model's SQL fails on some row{f' {_placed(place[0], asked.query)}' if place else ''} "
-        f"({told.reason}). BigQuery's words are not shown, as they may quote a row; make the SQL bear such rows (e.g. "
-        f"SAFE_CAST), or read them in BigQuery's job history, job {job_id}"
-    )
+        case _:
+            return None
+
+
+def _broken_off(told: _Told, asked: Asked, job_id: str) -> WarehouseBusy:
+    return WarehouseBusy(f"{asked.label}: BigQuery broke off ({told.reason}) at job {job_id}; it is tried again")
 
 
 def _not_found(words: str, asked: Asked) -> SyncError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Event
 from typing import Final
 
@@ -76,7 +77,7 @@ class Run:
             ResultExpired: it is gone.
         """
         self._job_id = str(position["job_id"])
-        with self._translated(reading_failed):
+        with self._translated(partial(reading_failed, job_id=self._job_id)):
             job = self._clients.rest.get_job(self._job_id, retry=RETRY, timeout=REQUEST_S)
             table = self._clients.rest.get_table(job.destination, retry=RETRY, timeout=REQUEST_S)
         self._found = position, table
@@ -128,7 +129,7 @@ class Run:
         while job.state != "DONE":
             self._stopping.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            with self._translated(waiting_failed):
+            with self._translated(partial(waiting_failed, job_id=self._job_id)):
                 job.reload(retry=RETRY, timeout=REQUEST_S)
         self._is_running = False
         self._watch.raise_if_stopped()
@@ -150,7 +151,7 @@ class Run:
             return client.get_job(self._job_id, retry=RETRY, timeout=REQUEST_S)
 
     def _opened(self, table: bigquery.TableReference) -> Rows:
-        with self._translated(reading_failed):
+        with self._translated(partial(reading_failed, job_id=self._job_id)):
             if not self._is_small:
                 try:
                     return StoredRows.of(self._clients.storage, table, project=self._asked.config.project_id)
@@ -185,7 +186,7 @@ class Run:
         return {"job_id": self._job_id, **rows.place, "offset": offset}
 
     def _next(self, messages: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
-        with self._translated(reading_failed):
+        with self._translated(partial(reading_failed, job_id=self._job_id)):
             return next(messages, None)
 
     def _interrupt(self) -> None:

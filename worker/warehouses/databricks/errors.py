@@ -2,8 +2,8 @@
 
 A failed statement is told as a condition in brackets, words, an SQLSTATE and a place: ``[UNRESOLVED_COLUMN] A column
 ... SQLSTATE: 42703; line 2 pos 7``. The client passes on the text alone, so condition and state are read from it. Words
-about the query (classes 42 and 0A) are kept; all others may quote a row and are dropped. A failed request is told by
-its HTTP status, or by what broke the connection.
+may quote a row, whose values may look like a state: the last one counts, and words are kept only where every state is
+about the query (classes 42 and 0A). A failed request is told by its HTTP status, or by what broke the connection.
 """
 
 import re
@@ -45,19 +45,31 @@ CLIENT_ERRORS: Final = (
 """What the client raises: its own errors, and those of what it is made of."""
 
 _CONDITION: Final = re.compile(r"\[(?P<name>[A-Z][A-Z0-9_]+(\.[A-Z0-9_]+)*)\] *(?P<words>.*?)\s*SQLSTATE", re.DOTALL)
-_STATE: Final = re.compile(r"SQLSTATE: ?(?P<state>[0-9A-Z]{5})\b")
+_STATE: Final = re.compile(r"SQLSTATE: ?([0-9A-Z]{5})\b")
+_EXCERPT: Final = "\n== SQL"
+"""Begins the query's own text, where that is quoted behind the words."""
 _PLACE: Final = re.compile(r"\bline (?P<line>\d+),? (?P<unit>pos|position) (?P<column>\d+)")
 _MAX_WORDS: Final = 500
 
 _RIGHTS: Final = "42501"
 _ABOUT_THE_QUERY: Final = ("42", "0A")
 """SQLSTATE classes of what is found before a row is read: names, types, syntax, what is not supported."""
-_ABOUT_ROWS: Final = ("21", "22", "23", "38", "39")
-"""Values, cardinality, functions of the user's own."""
+_ABOUT_ROWS: Final = ("21", "22", "23", "38", "39", "54", "P0")
+"""Values, cardinality, functions of the user's own, limits that a value or the query exceeds, ``raise_error``."""
 _UNKNOWN_SETTINGS: Final = frozenset({"CONFIG_NOT_AVAILABLE", "INVALID_CONF_VALUE", "CANNOT_MODIFY_CONFIG"})
 _NOT_FOUND: Final = frozenset({"SCHEMA_NOT_FOUND", "CATALOG_NOT_FOUND", "NO_SUCH_CATALOG_EXCEPTION"})
-_BROKEN_OFF: Final = ("TEMPORARILY_UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCEL", "INVALID SESSIONHANDLE")
+_BROKEN_OFF: Final = (
+    "TEMPORARILY_UNAVAILABLE",
+    "RESOURCE_EXHAUSTED",
+    "CANCEL",
+    "INVALID SESSIONHANDLE",
+    "CLOSED SERVER SIDE",
+    "LINK HAS EXPIRED",
+)
+"""What the server or the client says, without a state, when time is the cure."""
 _REFUSED_ADDRESS: Final = ("IP ACL", "IP ACCESS LIST", "SOURCE IP")
+_GONE: Final = frozenset({400, 404})
+"""How a request about a session or a query that the server no longer has is answered."""
 _REQUEST_BUSY: Final = 500
 
 
@@ -102,6 +114,12 @@ def could_not_open(error: Exception, connection_id: str, host: str) -> SyncError
 
 def query_failed(error: Exception, *, label: Label, query: Query, host: str) -> SyncError:
     """Translate an error of a query that was not interrupted by us."""
+    if isinstance(error, RequestError) and error.context.get("http-code") in _GONE:
+        # The same address gave us a session. If it is no SQL warehouse's any more, opening the next one says so.
+        return WarehouseBusy(
+            f"{label}: Databricks at {host} no longer has the session or the query "
+            f"(HTTP {error.context['http-code']}); it is tried again"
+        )
     if (found := _of_request(error, str(label), host)) is not None:
         return found
     if not isinstance(error, ClientError):
@@ -180,12 +198,13 @@ def _of_status(error: RequestError, place: str, host: str) -> SyncError:
 
 def _read(error: Exception) -> _Told:
     text = str((error.message if isinstance(error, ClientError) else str(error)) or "")
-    state = found["state"] if (found := _STATE.search(text)) else ""
+    states = _STATE.findall(text)
+    *_, state = ("", *(_STATE.findall(text.partition(_EXCERPT)[0]) or states))
     # Without a state behind it, something in brackets could be a row's.
     condition = _CONDITION.search(text)
     if condition is None:
         return _Told("", state, "", text)
-    is_of_query = state.startswith(_ABOUT_THE_QUERY)
+    is_of_query = bool(states) and all(one.startswith(_ABOUT_THE_QUERY) for one in states)
     words = " ".join(condition["words"].split())[:_MAX_WORDS] if is_of_query else ""
     return _Told(condition["name"], state, words, text)
 

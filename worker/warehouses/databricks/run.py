@@ -83,6 +83,7 @@ class Run:
                 _with_void(page, self._schema), self._schema, batch_rows=self._batch_rows, label=self._label
             )
             del page
+        self._watch.raise_if_stopped()  # A query that was ended may look like one that gave its last row.
 
     def cancel(self) -> None:
         """Interrupt the query, now or when it starts."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from databricks import sql
+from databricks.sql.auth.retry import CommandType, DatabricksRetryPolicy
 from databricks.sql.backend import thrift_backend
 from databricks.sql.backend.reyden_warehouse_cache import extract_warehouse_id, is_known_reyden
 from databricks.sql.exc import DatabaseError, ReydenThriftUnsupportedError
@@ -72,8 +73,7 @@ class Sessions:
             # Without its cause: it may quote headers and addresses with permits.
             raise could_not_open(error, self._connection_id, self.host) from None
         try:
-            # An answer that was lost is not asked for twice: fetching again would give the rows behind those lost.
-            connection.session.backend.retry_policy.read = False
+            _ask_once(connection.session.backend.retry_policy)
             with connection.cursor() as cursor:
                 cursor.execute("SET TIME ZONE 'UTC'")
         except CLIENT_ERRORS as error:
@@ -124,6 +124,25 @@ class Sessions:
             connection.close()
             raise ReydenThriftUnsupportedError
         return connection
+
+
+class _AskedOnce(DatabricksRetryPolicy):  # type: ignore[misc] # the client has no types
+    """Repeats a fetch only where the server says that it was too busy to take it.
+
+    Another error may stand in place of an answer that was made and lost on its way: fetching again would then give the
+    rows behind those lost. Asking for a query's state (not ``OTHER``) has no such danger.
+    """
+
+    def should_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> Any:  # noqa: FBT001, FBT002 - the client's own
+        if self.command_type is CommandType.OTHER and status_code not in self.status_forcelist:
+            return False, "a fetch is not repeated"
+        return super().should_retry(method, status_code, has_retry_after)
+
+
+def _ask_once(policy: Any) -> None:
+    """Keep the client from repeating what may have been answered; it makes its policy itself, and takes no other."""
+    policy.read = False
+    policy.__class__ = _AskedOnce
 
 
 def _without_permit(record: logging.LogRecord) -> bool:

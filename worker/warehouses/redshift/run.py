@@ -91,6 +91,7 @@ class Run:
             yield from conform(table, self.schema, batch_rows=self._batch_rows, label=self._label)
             del table
             rows = self._next_rows()
+        self._watch.raise_if_stopped()  # A query that was ended may look like one that gave its last row.
 
     def cancel(self) -> None:
         """Cancel the query in Redshift, now or when it starts."""

@@ -36,6 +36,9 @@ _RESULT_GONE: Final = frozenset({612, 709, 710})
 _CANCELLED: Final = "57014"
 _TIMED_OUT: Final = 630
 _SERVER_FAULTS: Final = range(300_000, 400_000)
+_INCIDENT: Final = 603
+_INTERNAL: Final = "XX000"
+"""With 603, an incident of the server's own: "Processing aborted due to error 300010:391167117; incident 5388518"."""
 _FIRST_OF_THE_SERVER: Final = 600
 _CLIENT_FAILED_TO_CONNECT: Final = 250_001
 _CLIENT_TIMED_OUT: Final = "HYT00"
@@ -88,7 +91,7 @@ def query_failed(error: Any, *, label: Label, query: Query, timeout_s: float) ->
         return WarehouseBusy(f"{label}: the query was cancelled in Snowflake (code {error.errno})")
     return (
         _about_the_query(error.errno, words, label, query)
-        or _about_snowflake(error.errno, words, label)
+        or _about_snowflake(error, words, label)
         or ModelInvalid(
             f"{label}: the data model's SQL fails on some row (code {error.errno}). Snowflake's words are not shown, "
             "as they may quote it; make the SQL bear such rows (e.g. TRY_CAST), or run it in Snowflake to read them"
@@ -104,7 +107,8 @@ def _about_the_query(code: int, words: str, label: Label, query: Query) -> SyncE
     return None
 
 
-def _about_snowflake(code: int, words: str, label: Label) -> SyncError | None:
+def _about_snowflake(error: Any, words: str, label: Label) -> SyncError | None:
+    code = error.errno
     if code in _RESULT_GONE:
         return ResultExpired(f"{label}: Snowflake no longer has the query's result (code {code})")
     if code == _NO_WAREHOUSE:
@@ -114,7 +118,8 @@ def _about_snowflake(code: int, words: str, label: Label) -> SyncError | None:
         )
     if code == _RESOURCE_MONITOR:
         return WarehouseBusy(f"{label}: the compute warehouse has used up its quota: {words}")
-    if code in _SERVER_FAULTS:  # The end of a session, which another one replaces, among them.
+    # The end of a session, which another one replaces, among them.
+    if code in _SERVER_FAULTS or code == _INCIDENT or error.sqlstate == _INTERNAL:
         return WarehouseBusy(f"{label}: Snowflake broke off (code {code}); it is tried again")
     if code < _FIRST_OF_THE_SERVER or code == _CLIENT_FAILED_TO_CONNECT:
         status = _status(words)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from google.api_core.exceptions import Cancelled, InvalidArgument, OutOfRange
 
 from shared.errors import (
     CredentialsRefused,
@@ -17,11 +18,14 @@ from shared.errors import (
     WarehouseBusy,
     WarehouseUnreachable,
 )
+from shared.providers.bigquery import BigQueryConfig
 from shared.run import Position
 from shared.sql import Bound, Query, columns_query
+from tests.standins.bigquery import DATASET, PROJECT, email_of
 from tests.worker.warehouses.bigquery.conftest import Opened
 from tests.worker.warehouses.bigquery.google import DONE, Answer, Google, failed_job, refusal
-from worker.warehouses.base import Warehouse
+from worker.warehouses.base import Label, Warehouse
+from worker.warehouses.bigquery.errors import Asked, reading_failed
 
 VALUE = "alice@example.com"
 RUNNING = DONE | {"status": {"state": "RUNNING"}}
@@ -155,6 +159,38 @@ def test_describing_runs_nothing(google: Google, opened: Opened) -> None:
 def test_a_statement_that_is_no_select_is_refused(google: Google, opened: Opened) -> None:
     google.answers["look"] = [(200, DONE | {"statistics": {"query": {"statementType": "SCRIPT"}}})]
     assert "other than one SELECT" in str(failure(opened))
+
+
+@pytest.mark.parametrize("error", [Cancelled(VALUE), InvalidArgument(VALUE), OutOfRange(VALUE)])
+def test_a_reading_that_breaks_off_says_nothing_of_a_row(error: Exception) -> None:
+    config = BigQueryConfig(
+        project_id=PROJECT,
+        dataset_id=DATASET,
+        region="US",
+        service_account_id=email_of("reader"),
+        service_account_key="env:KEY",
+    )
+    found = reading_failed(error, Asked(QUERY, Label("run 7"), config, 30), job_id="warehouse_sync_1")
+    assert type(found) is WarehouseBusy
+    assert "job warehouse_sync_1" in str(found)
+    assert VALUE not in str(found)
+
+
+def test_a_listing_that_breaks_off_says_nothing_of_a_row(google: Google, opened: Opened) -> None:
+    table = {"projectId": "p", "datasetId": "_x", "tableId": "anon"}
+    google.answers["start"] = [(200, DONE | {"configuration": {"query": {"query": "", "destinationTable": table}}})]
+    google.answers["data"] = [refusal(400, "invalid", VALUE)]
+    found = failure(opened, lambda warehouse: warehouse.clock())
+    assert type(found) is WarehouseBusy
+    assert "job warehouse_sync_" in str(found)
+
+
+def test_asking_for_a_job_in_vain_says_nothing_of_a_row(google: Google, opened: Opened) -> None:
+    google.answers |= {"start": [(200, RUNNING)], "cancel": [(200, {"job": DONE})]}
+    google.answers["job"] = [refusal(400, "invalid", VALUE)]
+    found = failure(opened, read)
+    assert type(found) is WarehouseBusy
+    assert "job warehouse_sync_" in str(found)
 
 
 @pytest.mark.parametrize("missing", ["job", "table"])

@@ -38,7 +38,7 @@ class Responder:
     """What is answered, and what was asked.
 
     ``http`` holds answers to the next requests of a Thrift method, or of ``token``. ``open_errors`` refuse sessions;
-    ``error`` is how the query ends; ``first_row`` is what the server says its first row is.
+    ``error`` is how the query ends, unless it ``is_closed``; ``first_row`` is what the server says its first row is.
     """
 
     table: pa.Table = field(default_factory=lambda: pa.table({"id": pa.array([1, 2, 3], pa.int64())}))
@@ -46,6 +46,7 @@ class Responder:
     http: dict[str, list[Http]] = field(default_factory=dict)
     open_errors: list[ttypes.TStatus] = field(default_factory=list)
     error: str | None = None
+    is_closed: bool = False
     first_row: int = 0
     requests: list[tuple[str, Any, Mapping[str, str]]] = field(default_factory=list)
     address: str = ""
@@ -103,6 +104,8 @@ class Responder:
         if self._is_query(request) and self.error is not None:
             state = ttypes.TOperationState.ERROR_STATE
             return ttypes.TGetOperationStatusResp(status=OK, operationState=state, displayMessage=self.error)
+        if self._is_query(request) and self.is_closed:
+            return ttypes.TGetOperationStatusResp(status=OK, operationState=ttypes.TOperationState.CLOSED_STATE)
         return ttypes.TGetOperationStatusResp(status=OK, operationState=ttypes.TOperationState.FINISHED_STATE)
 
     def _metadata(self, request: Any) -> Any:

@@ -6,6 +6,10 @@ import traceback
 from typing import Any
 
 import pytest
+from databricks.sql.auth.retry import DatabricksRetryPolicy
+from databricks.sql.cloudfetch.downloader import ResultSetDownloadHandler
+from databricks.sql.exc import Error as ClientError
+from databricks.sql.thrift_api.TCLIService import ttypes
 
 from shared.errors import (
     CredentialsRefused,
@@ -19,7 +23,9 @@ from shared.errors import (
 from shared.sql import Query
 from tests.worker.warehouses.databricks.conftest import TOKEN
 from tests.worker.warehouses.databricks.responder import CUT, Http, Responder, failed
+from worker.warehouses.base import Label
 from worker.warehouses.databricks import sessions
+from worker.warehouses.databricks.errors import query_failed
 
 VALUE = "alice@example.com"
 REASON = "x-databricks-reason-phrase"
@@ -115,11 +121,34 @@ def test_an_unknown_host_is_named(responder: Responder, opened: Any) -> None:
             "at line 1, column 3: CAST_INVALID_INPUT SQLSTATE 22018",
         ),
         (f"Job aborted due to stage failure: task 1: {VALUE} [ALICE]", ModelInvalid, "unknown error"),
+        (f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE' cannot be cast.", ModelInvalid, "CAST_INVALID_INPUT"),
         ("[QUERY_EXECUTION_TIMEOUT_EXCEEDED] Ended after 60 s. SQLSTATE: 57014", QueryTimedOut, "STATEMENT_TIMEOUT"),
         ("Query has timed out after 60 seconds.", QueryTimedOut, "time limit"),
         ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", WarehouseBusy, "OPERATION_CANCELED"),
         ("Invalid SessionHandle: SessionHandle [x]", WarehouseBusy, "broke off"),
         ("[INTERNAL_ERROR] Something with a value. SQLSTATE: XX000", WarehouseBusy, "INTERNAL_ERROR"),
+        (f"[USER_RAISED_EXCEPTION] {VALUE} SQLSTATE: P0001", ModelInvalid, "USER_RAISED_EXCEPTION SQLSTATE P0001"),
+        (f"[COLLECTION_SIZE_LIMIT_EXCEEDED.FUNCTION] {VALUE} SQLSTATE: 54000", ModelInvalid, "SQLSTATE 54000"),
+        (
+            f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE: 42000' cannot be cast. SQLSTATE: 22018",
+            ModelInvalid,
+            "CAST_INVALID_INPUT SQLSTATE 22018",
+        ),
+        (
+            f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE: 57014' cannot be cast. SQLSTATE: 22018",
+            ModelInvalid,
+            "CAST_INVALID_INPUT SQLSTATE 22018",
+        ),
+        (
+            f"[CAST_INVALID_INPUT] The value '{VALUE} SQLSTATE: 42000\n== SQL' cannot be cast. SQLSTATE: 22018",
+            ModelInvalid,
+            "CAST_INVALID_INPUT",
+        ),
+        (
+            "[CAST_INVALID_INPUT] The value 'x' cannot be cast. SQLSTATE: 22018\n== SQL ==\nCAST('SQLSTATE: 57014')",
+            ModelInvalid,
+            "CAST_INVALID_INPUT SQLSTATE 22018",
+        ),
     ],
 )
 def test_a_failed_query_is_sorted_by_its_state(
@@ -133,16 +162,76 @@ def test_a_failed_query_is_sorted_by_its_state(
     assert VALUE not in "".join(traceback.format_exception(refused.value))
 
 
-@pytest.mark.parametrize("method", ["ExecuteStatement", "FetchResults"])
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [("ExecuteStatement", CUT), ("FetchResults", CUT), *[("FetchResults", Http(status)) for status in (500, 502, 504)]],
+)
 def test_an_answer_that_is_lost_is_not_asked_for_again(
-    responder: Responder, opened: Any, query: Query, method: str
+    responder: Responder, opened: Any, query: Query, method: str, answer: Http
 ) -> None:
     with opened() as warehouse, warehouse.stream(query, batch_rows=2) as stream:
         asked = len(responder.asked(method))
-        responder.http[method] = [CUT]
+        responder.http[method] = [answer]
         with pytest.raises(WarehouseBusy, match="run 7"):
             list(stream)
         assert len(responder.asked(method)) == asked + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [("GetOperationStatus", Http(502)), ("FetchResults", Http(503, {"Retry-After": "1"}))],
+)
+def test_what_may_be_asked_twice_is_asked_again(
+    responder: Responder, opened: Any, query: Query, monkeypatch: pytest.MonkeyPatch, method: str, answer: Http
+) -> None:
+    monkeypatch.setattr(DatabricksRetryPolicy, "sleep_for_retry", lambda *_: True)
+    with opened() as warehouse, warehouse.stream(query, batch_rows=2) as stream:
+        responder.http[method] = [answer]
+        assert [value for batch in stream for value in batch.column("id").to_pylist()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["ExecuteStatement", "GetOperationStatus", "FetchResults"])
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_session_that_is_gone_is_replaced_by_repeating(
+    responder: Responder, opened: Any, query: Query, method: str, status: int
+) -> None:
+    with opened() as warehouse, warehouse.stream(query, batch_rows=2) as stream:
+        responder.http[method] = [Http(status, {REASON: "RESOURCE_DOES_NOT_EXIST"})]
+        with pytest.raises(WarehouseBusy, match=f"run 7: .*HTTP {status}"):
+            list(stream)
+
+
+def test_a_query_that_the_server_closed_is_repeated(responder: Responder, opened: Any, query: Query) -> None:
+    responder.is_closed = True
+    with pytest.raises(WarehouseBusy, match="broke off"):
+        rows(opened, query)
+
+
+def test_a_permit_of_a_result_file_that_ran_out_is_busy(query: Query) -> None:
+    with pytest.raises(ClientError) as expired:
+        ResultSetDownloadHandler._validate_link(ttypes.TSparkArrowResultLink(expiryTime=0), 0)
+    found = query_failed(expired.value, label=Label("run 7"), query=query, host="127.0.0.1")
+    assert type(found) is WarehouseBusy
+
+
+def test_a_query_that_was_stopped_while_its_last_page_came_is_not_complete(
+    responder: Responder, opened: Any, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = responder.answer
+    with opened() as warehouse, warehouse.stream(query, batch_rows=3) as stream:
+
+        def stopped(name: str, request: Any) -> Any:
+            given = answer(name, request)
+            if name == "FetchResults":
+                given.hasMoreRows = len(responder.table) > 0
+                responder.table = responder.table.slice(0, 0)
+                if not given.hasMoreRows:
+                    stream.cancel()
+            return given
+
+        monkeypatch.setattr(responder, "answer", stopped)
+        with pytest.raises(WarehouseBusy, match="cancelled"):
+            list(stream)
 
 
 def test_rows_that_the_server_skipped_are_noticed(responder: Responder, opened: Any, query: Query) -> None:

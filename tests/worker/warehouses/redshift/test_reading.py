@@ -22,7 +22,7 @@ from tests.standins.redshift import RedshiftStandin
 from tests.standins.redshift_wire import Wire
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.redshift import warehouse as redshift_warehouse
-from worker.warehouses.redshift.session import _shown
+from worker.warehouses.redshift.session import Session, _shown
 
 LOW, HIGH = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
 EXAMPLE = """
@@ -247,6 +247,24 @@ def test_a_session_that_an_operator_ends_makes_the_warehouse_busy(
         with pytest.raises(WarehouseBusy):
             list(stream)
         ender.join()
+
+
+def test_a_query_that_was_stopped_while_its_last_rows_came_is_not_complete(
+    redshift: RedshiftStandin, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = windowed(redshift.numbers(10), dialect="redshift", iterator=None, window=Window())
+    with warehouse.stream(query, batch_rows=10) as stream:
+        fetched = Session.rows
+
+        def stopped(session: Session, statement: str) -> tuple[list[Any], ...]:
+            found = fetched(session, statement)
+            if not found:
+                stream.cancel()
+            return found
+
+        monkeypatch.setattr(Session, "rows", stopped)
+        with pytest.raises(WarehouseBusy, match="cancelled"):
+            list(stream)
 
 
 def test_a_value_that_does_not_fit_is_told_by_its_column(warehouse: Warehouse, rows: Callable[..., Any]) -> None:

@@ -79,6 +79,9 @@ def test_describing_tells_what_snowflake_refuses(
     [
         ("100038", f"Numeric value '{VALUE}' is not recognized", "22018", ModelInvalid, "code 100038"),
         ("100132", f"JavaScript execution error: {VALUE}", "P0000", ModelInvalid, "TRY_CAST"),
+        ("000603", f"SQL execution internal error:\nProcessing aborted due to error 300010:1087; incident 7. {VALUE}",
+         "XX000", WarehouseBusy, "code 603"),
+        ("000607", f"internal error: {VALUE}", "XX000", WarehouseBusy, "code 607"),
         ("000604", "SQL execution canceled", "57014", WarehouseBusy, "cancelled in Snowflake"),
         ("000630", "Statement reached its statement or warehouse timeout of 20 second(s) and was canceled.", "57014",
          QueryTimedOut, "20 s"),
