@@ -11,7 +11,7 @@ from celery import shared_task
 from shared.catalog import Connection, DataModel, declared_environment
 from shared.errors import SyncError, Unexpected
 from shared.messages import TaskName, read_payload
-from shared.probe import Answer, Question
+from shared.probe import Answer, ProbeKind, Question
 from shared.settings import Settings
 from shared.store import declared, probes
 from shared.store.claims import ClaimLost
