@@ -36,12 +36,15 @@ def backfill(
             answer = operations.ask(Question(kind=ProbeKind.COUNT, pipeline_id=pipeline, low=low, high=high))
             show_window(screen, answer)
             rows = answer.row_count
+            cost = operations.ask(Question(kind=ProbeKind.COST, pipeline_id=pipeline, low=low, high=high))
+            if cost.scanned_bytes is not None:
+                screen.print(f"each part's query reads and bills up to {cost.scanned_bytes:,} bytes")
         if not yes:
             typer.confirm(f"Send them once more, in {parts} part{'s' if parts > 1 else ''}?", abort=True)
         begun = operations.history.begin(
             pipeline, low=low, high=high, parts=parts, newest_first=newest_first, expected_rows=rows
         )
-    screen.print(f"backfill {begun.id} is on its way; `warehouse-sync backfills {pipeline}` shows it")
+    screen.print(f"backfill {begun.id} is on its way; `warehouse-sync backfills {pipeline}` shows it", soft_wrap=True)
 
 
 @app.command()
@@ -56,7 +59,9 @@ def pause_backfill(backfill: BackfillText) -> None:
     """Claim nothing more of a backfill and begin no further part; the live lane goes on."""
     with opened() as operations:
         operations.history.pause(operations.history.find(backfill))
-    screen.print(f"backfill {backfill} is paused; `warehouse-sync resume-backfill {backfill}` lets it go on")
+    screen.print(
+        f"backfill {backfill} is paused; `warehouse-sync resume-backfill {backfill}` lets it go on", soft_wrap=True
+    )
 
 
 @app.command()
@@ -72,7 +77,9 @@ def cancel_backfill(backfill: BackfillText) -> None:
     """Stop a backfill: its open part keeps its window, and the parts that wait are not begun."""
     with opened() as operations:
         operations.history.cancel(operations.history.find(backfill))
-    screen.print(f"backfill {backfill} is cancelled; `warehouse-sync resume-backfill {backfill}` lets it go on")
+    screen.print(
+        f"backfill {backfill} is cancelled; `warehouse-sync resume-backfill {backfill}` lets it go on", soft_wrap=True
+    )
 
 
 def _instant(text: str | None, option: str) -> datetime | None:

@@ -57,7 +57,7 @@ def activate(
                 raise DeclarationInvalid(f"pipeline {pipeline!r} cannot run as it is declared: {answer.refused}")
         row = operations.activate(pipeline)
     due = f"its first run is due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if row.next_due_at else "trigger it"
-    screen.print(f"pipeline {pipeline} is active; {due}")
+    screen.print(f"pipeline {pipeline} is active; {due}", soft_wrap=True)
 
 
 @app.command()
@@ -65,7 +65,7 @@ def pause(pipeline: str) -> None:
     """Start no new run of a pipeline, and claim nothing more of those that are open; what is claimed finishes."""
     with opened() as operations:
         operations.pause(pipeline)
-    screen.print(f"pipeline {pipeline} is paused; `warehouse-sync resume {pipeline}` lets it go on")
+    screen.print(f"pipeline {pipeline} is paused; `warehouse-sync resume {pipeline}` lets it go on", soft_wrap=True)
 
 
 @app.command()
@@ -74,7 +74,7 @@ def resume(pipeline: str) -> None:
     with opened() as operations:
         row = operations.resume(pipeline)
     due = f"; its next run is due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if row.next_due_at else ""
-    screen.print(f"pipeline {pipeline} is active{due}")
+    screen.print(f"pipeline {pipeline} is active{due}", soft_wrap=True)
 
 
 @app.command()

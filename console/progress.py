@@ -160,7 +160,7 @@ def run_table(runs: Iterable[Run]) -> Table:
         ledger = run.ledger
         counts = (ledger.extracted, ledger.accepted, ledger.rejected, ledger.unsent)
         seconds = f"{took(run).total_seconds():.1f}"
-        table.add_row(
-            str(run.id)[:_SHOWN], run.pipeline_id, run.kind, run.state, *(f"{count:,}" for count in counts), seconds
-        )
+        kind = f"{run.kind} (+{run.missed} missed)" if run.missed else run.kind.value
+        state = f"{run.state}, paused" if run.paused_at and run.state in WORKING else run.state.value
+        table.add_row(str(run.id)[:_SHOWN], run.pipeline_id, kind, state, *(f"{count:,}" for count in counts), seconds)
     return table

@@ -1,16 +1,29 @@
 """Questions about warehouses, asked as operators ask them and answered by real workers."""
 
+from collections.abc import Iterator
+
 import pytest
 from typer.testing import CliRunner
 
 from console.cli import app
 from console.doctor import examine
 from shared import broker
-from shared.errors import ModelInvalid, NotFound, ServiceUnavailable
+from shared.errors import DeclarationInvalid, ModelInvalid, NotFound, ServiceUnavailable
 from shared.probe import ProbeKind, Question
 from shared.settings import settings
 from tests.system.deployment import Deployment
-from tests.system.people import PLANTED, People
+from tests.system.people import INCREMENTAL, PLANTED, People
+
+
+@pytest.fixture
+def as_command(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the command run in this process as if it had the deployment's environment."""
+    for name, value in deployment.premises.environment.items():
+        if name.startswith("WAREHOUSE_SYNC_"):
+            monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
 
 
 def test_a_worker_answers_and_nothing_of_the_rows_stays(people: People, deployment: Deployment) -> None:
@@ -64,23 +77,34 @@ def test_nobody_to_answer_is_said_with_the_cure(
         operations.ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
 
 
-def test_the_command_line_shows_answers(
-    people: People, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("as_command")
+def test_a_pipeline_whose_iterator_is_of_another_type_is_not_activated(people: People, deployment: Deployment) -> None:
     people.declare()
     people.add(4)
-    for name, value in deployment.premises.environment.items():
-        if name.startswith("WAREHOUSE_SYNC_"):
-            monkeypatch.setenv(name, value)
-    settings.cache_clear()
-    try:
-        shown = {
-            command: CliRunner().invoke(app, [command, people.id])
-            for command in ("test", "columns", "preview", "count", "cost", "doctor")
+    (row,) = (row for row in deployment.operations.pipelines() if row.pipeline.id == people.id)
+    other = row.pipeline.model_copy(
+        update={
+            "id": f"{people.id[:60]}-draft",
+            "sync_mode": INCREMENTAL.model_copy(update={"iterator_field": "email"}),
         }
-        refused = CliRunner().invoke(app, ["columns", people.id, "--json"])
-    finally:
-        settings.cache_clear()
+    )
+    deployment.operations.declare(other)
+    refused = CliRunner().invoke(app, ["activate", other.id])
+    assert isinstance(refused.exception, DeclarationInvalid)
+    assert "iterator column 'email'" in str(refused.exception)
+    deployment.operations.declare(other.model_copy(update={"sync_mode": INCREMENTAL}))
+    assert "is active; trigger it" in CliRunner().invoke(app, ["activate", other.id]).output
+
+
+@pytest.mark.usefixtures("as_command")
+def test_the_command_line_shows_answers(people: People) -> None:
+    people.declare()
+    people.add(4)
+    shown = {
+        command: CliRunner().invoke(app, [command, people.id])
+        for command in ("test", "columns", "preview", "count", "cost", "doctor")
+    }
+    refused = CliRunner().invoke(app, ["columns", people.id, "--json"])
     assert {command: result.exit_code for command, result in shown.items()} == dict.fromkeys(shown, 0)
     assert "database" in shown["test"].output
     assert "user_identities.customer_id" in shown["columns"].output

@@ -4,14 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.catalog import Full, Incremental
 from shared.errors import AlreadyInProgress, DeclarationInvalid, FeedRefused, MoveNotAllowed, NotFound
 from shared.messages import TaskName
 from shared.run import Lane, PipelineState, RunId, RunKind, RunState, Window
-from shared.schedule import Frequency, Interval, Once, Schedule
+from shared.schedule import Cron, Frequency, Interval, Once, OnDemand, Schedule
 from shared.store import chunks, declared, lives, lost, moves, waiting
 from shared.store.asked import Asked
 from shared.store.declared import PipelineRow
 from tests.shared.store.stage import (
+    FULL,
     INCREMENTAL,
     LEASE_S,
     MAX_REOPENINGS,
@@ -82,6 +84,39 @@ def test_hourly_from_seven_is_next_due_at_eight_as_the_guide_says(stage: Stage) 
     assert (run.kind, run.scheduled_for, run.logical_at, run.missed) == (RunKind.SCHEDULED, SEVEN, SEVEN, 0)
     assert row_of(stage).next_due_at == SEVEN + HOUR
     assert look(stage, SEVEN + timedelta(minutes=59)).pipelines == 0
+
+
+@pytest.mark.parametrize("mode", [FULL, INCREMENTAL], ids=["full", "incremental"])
+@pytest.mark.parametrize(
+    "schedule",
+    [HOURLY, Cron(expression="0 * * * *"), Once(start=SEVEN), OnDemand()],
+    ids=["interval", "cron", "once", "on_demand"],
+)
+def test_both_modes_run_by_every_type_of_schedule(stage: Stage, mode: Incremental | Full, schedule: Schedule) -> None:
+    stage.declare(mode=mode, schedule=schedule, is_active=False)
+    row = activate(stage, SEVEN - timedelta(minutes=1))
+    if isinstance(schedule, OnDemand):
+        assert row.next_due_at is None
+        assert look(stage, SEVEN + 1000 * HOUR).pipelines == 0
+        first = stage.started()
+    else:
+        assert row.next_due_at == SEVEN
+        first = due_at(stage, SEVEN)
+    assert stage.run(first).kind is (
+        RunKind.INITIAL
+        if mode is INCREMENTAL
+        else RunKind.MANUAL
+        if isinstance(schedule, OnDemand)
+        else RunKind.SCHEDULED
+    )
+    stage.complete(first, Window(None, T0, includes_null=True) if mode is INCREMENTAL else Window())
+    if isinstance(schedule, Once | OnDemand):
+        assert look(stage, SEVEN + 1000 * HOUR).pipelines == 0
+        second = stage.started()
+    else:
+        second = due_at(stage, SEVEN + HOUR)
+    assert stage.run(second).lane is Lane.LIVE
+    stage.complete(second, Window(T0, T1) if mode is INCREMENTAL else Window())
 
 
 def test_only_a_draft_is_activated(stage: Stage) -> None:
