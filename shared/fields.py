@@ -1,10 +1,11 @@
 """Kinds of field that declarations share: names, ids, references to secrets."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -18,12 +19,18 @@ WEB_ADDRESS: Final = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})
 _SPANS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _spelled_out(declared: object) -> object:
+def _duration(declared: Any, validate: Callable[[Any], timedelta]) -> timedelta:
     short = re.fullmatch(r"([0-9]{1,9})([smhd])", declared) if isinstance(declared, str) else None
-    return declared if short is None else timedelta(**{_SPANS[short[2]]: int(short[1])})
+    try:
+        found = validate(timedelta(**{_SPANS[short[2]]: int(short[1])}) if short else declared)
+    except ValidationError:
+        found = None
+    if found is None or found < timedelta(0):
+        raise ValueError(f"expected a duration of zero or more, such as 5m, 90s, 1h, 1d or PT5M, got {declared!r}")
+    return found
 
 
-Duration = Annotated[timedelta, BeforeValidator(_spelled_out)]
+Duration = Annotated[timedelta, WrapValidator(_duration)]
 """How long: ``90s``, ``15m``, ``1h``, ``2d``, ISO 8601 (``PT1H``), ``01:30:00``, or a number of seconds."""
 
 

@@ -9,31 +9,22 @@ says what a run that begins now stands for and what to wait for next, and ``next
 an edit.
 """
 
-import re
 from bisect import bisect_right
 from calendar import monthrange
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, Self, assert_never
+from typing import Annotated, Final, Literal, Self, assert_never
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, WrapValidator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from shared.fields import Declared
+from shared.fields import Declared, Duration
 
 _TICK: Final = timedelta(microseconds=1)
 _YEARS: Final = range(1970, 3000)
 """Other years are slips of the pen, and next to the last that Python knows nothing could be computed."""
 _ANY_DAY: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_SHORT_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS: Final = {
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
 
 
 def _in_utc(instant: datetime) -> datetime:
@@ -42,16 +33,6 @@ def _in_utc(instant: datetime) -> datetime:
             f"expected an instant of the years {_YEARS[0]} to {_YEARS[-1]}, such as 2026-01-31T06:00:00Z, got {instant}"
         )
     return instant.astimezone(UTC)
-
-
-def _duration(declared: Any, validate: Callable[[Any], timedelta]) -> timedelta:
-    short = _SHORT_DURATION.fullmatch(declared) if isinstance(declared, str) else None
-    try:
-        return validate(int(short[1]) * _UNITS[short[2]] if short else declared)
-    except ValidationError:
-        raise ValueError(
-            f"expected a duration of zero or more, such as 5m, 90s, 1h, 1d or PT5M, got {declared!r}"
-        ) from None
 
 
 def _fires(expression: str) -> str:
@@ -77,9 +58,8 @@ def _fires(expression: str) -> str:
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Expression = Annotated[str, Field(max_length=256), AfterValidator(_fires)]
 Delay = Annotated[
-    timedelta,
-    Field(ge=timedelta(0), description="how far behind now a window ends; rows commit late. 5m, 90s, 1h, 1d or PT5M"),
-    WrapValidator(_duration),
+    Duration,
+    Field(description="how far behind now a window ends; rows commit late. 5m, 90s, 1h, 1d or PT5M"),
 ]
 _DELAY: Final = timedelta(minutes=5)
 

@@ -104,7 +104,7 @@ def test_the_warehouses_own_names_of_types_are_understood(alias: str, meant: Ite
         ({"track_from": "2026-01-01T00:00:00"}, "track_from"),
         ({"track_from": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "track_from must be before until"),
         ({"lookback": "0s"}, r"lookback\n.*greater than"),
-        ({"lookback": "-PT1H"}, r"lookback\n.*greater than"),
+        ({"lookback": "-PT1H"}, r"lookback\n.*duration of zero or more"),
         ({"lookback": "31d"}, r"lookback\n.*less than or equal to"),
         ({"lookback": "1 fortnight"}, "lookback"),
         ({"row_key": ""}, "row_key"),
