@@ -104,7 +104,7 @@ _MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     RunState.EXTRACTING: frozenset({RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.UPLOADING: frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED}),
     RunState.FAILED: WORKING | {RunState.ABANDONED},
-    RunState.CANCELLED: WORKING | {RunState.ABANDONED},
+    RunState.CANCELLED: WORKING | {RunState.WAITING, RunState.ABANDONED},
     RunState.SETTLED: frozenset(),
     RunState.ABANDONED: frozenset(),
 }

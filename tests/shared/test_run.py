@@ -13,9 +13,9 @@ NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 COUNTS = st.integers(0, 1_000)
 
 
-def test_every_state_is_worked_on_stopped_or_closed() -> None:
-    assert set(RunState) == WORKING | STOPPED | CLOSED
-    assert len(RunState) == len(WORKING) + len(STOPPED) + len(CLOSED)
+def test_every_state_but_waiting_is_worked_on_stopped_or_closed() -> None:
+    assert set(RunState) - {RunState.WAITING} == WORKING | STOPPED | CLOSED
+    assert len(RunState) - 1 == len(WORKING) + len(STOPPED) + len(CLOSED)
     assert OPEN == WORKING | STOPPED
 
 
@@ -32,7 +32,18 @@ def test_a_run_that_is_worked_on_may_fail_or_be_cancelled_but_not_abandoned(stat
 
 @pytest.mark.parametrize("state", STOPPED)
 def test_a_stopped_run_goes_back_to_where_it_stood_or_is_abandoned_and_never_settles_at_once(state: RunState) -> None:
-    assert {target for target in RunState if may_move(state, target)} == WORKING | {RunState.ABANDONED}
+    back = WORKING | ({RunState.WAITING} if state is RunState.CANCELLED else set())
+    assert {target for target in RunState if may_move(state, target)} == back | {RunState.ABANDONED}
+
+
+def test_a_run_that_waits_begins_or_is_dropped_and_what_was_cancelled_before_it_began_waits_again() -> None:
+    assert {target for target in RunState if may_move(RunState.WAITING, target)} == {
+        RunState.CREATED,
+        RunState.EXTRACTING,
+        RunState.CANCELLED,
+        RunState.ABANDONED,
+    }
+    assert [state for state in RunState if may_move(state, RunState.WAITING)] == [RunState.CANCELLED]
 
 
 def test_a_run_settles_only_from_uploading_which_an_empty_one_reaches_at_once() -> None:
