@@ -134,6 +134,10 @@ class Settings(BaseSettings):
     doubt_max_s: Seconds = Field(
         25 * 86400, description="unfinished chunks older than this stop: mParticle forgets ids after 30 days"
     )
+    newer_rows_max: Count = Field(
+        5_000_000,
+        description="users of one pipeline that are remembered as changed while its history is loaded",
+    )
     visibility_timeout_s: Count = Field(
         1800, description="an unacknowledged message comes back after this; longer than any attempt"
     )

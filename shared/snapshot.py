@@ -37,7 +37,11 @@ class FrozenFeed(_Frozen):
 
 
 class Snapshot(_Frozen):
-    """A run's frozen model, mapping, checks and limits."""
+    """A run's frozen model, mapping, checks and limits.
+
+    Each user has values of his own of the columns ``one_row_per``, each row one of ``row_key``; the columns are spelled
+    as the result spells them. A live run also reads ``lookback_s`` below its window once more.
+    """
 
     version: Literal[1] = SNAPSHOT_VERSION
     pipeline_id: str
@@ -52,3 +56,6 @@ class Snapshot(_Frozen):
     chunk_max_bytes: int
     body_max_batches: int
     body_max_bytes: int
+    one_row_per: tuple[str, ...] = ()
+    row_key: str | None = None
+    lookback_s: float = 0
