@@ -19,13 +19,14 @@ Key = TypeVar("Key", bound=UUID)
 def known(connection: sa.Connection, pipeline_id: str, keys: Iterable[Key]) -> dict[Key, datetime]:
     """Give when those rows changed last that were accepted, by their keys."""
     given = sa.func.unnest(sa.literal(list(keys), ARRAY(sa.Uuid))).table_valued("key").render_derived()
-    found = connection.execute(
-        sa.select(accepted_keys.c.row_key, accepted_keys.c.iterator_at).join_from(
-            given,
-            accepted_keys,
-            sa.and_(accepted_keys.c.pipeline_id == pipeline_id, accepted_keys.c.row_key == given.c.key),
-        )
+    # Each by the index, whatever the planner thinks of reading a table of millions once: LIMIT leaves it no choice.
+    of_key = (
+        sa.select(accepted_keys.c.iterator_at)
+        .where(accepted_keys.c.pipeline_id == pipeline_id, accepted_keys.c.row_key == given.c.key)
+        .limit(1)
+        .lateral()
     )
+    found = connection.execute(sa.select(given.c.key, of_key.c.iterator_at).join_from(given, of_key, sa.true()))
     return {key: at for key, at in found.all()}  # noqa: C416 - rows are no pairs to dict()
 
 
