@@ -82,13 +82,13 @@ def _counted(array: Any) -> Instants:
 
 
 def _numbers(array: Any) -> Instants:
-    if pa.types.is_uint64(array.type):
-        array = pc.min_element_wise(array, np.iinfo(np.int64).max)
-    if pa.types.is_decimal(array.type):
-        # More digits than 64 bits hold are beyond any calendar.
-        limit = pa.scalar(np.iinfo(np.int64).max).cast(pa.decimal128(38, 0))
-        array = pc.max_element_wise(pc.min_element_wise(array, limit), pc.negate(limit))
-    counts: Instants = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    try:
+        counts: Instants = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    except pa.ArrowInvalid:
+        # Some are beyond 64 bits, and so beyond any calendar.
+        limits = np.iinfo(np.int64)
+        whole = (int(number or 0) for number in array.to_pylist())
+        return np.array([max(limits.min, min(number, limits.max)) for number in whole], dtype=np.int64)
     return counts
 
 
