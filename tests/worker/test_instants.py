@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import IteratorType
@@ -34,6 +34,7 @@ def column(values: list[Any], arrow_type: Any) -> Any:
     return pa.chunked_array([pa.array(values, arrow_type)])
 
 
+@settings(deadline=None)
 @given(st.lists(MOMENTS, min_size=1, max_size=8), st.sampled_from(sorted(ARROW)), st.sampled_from(ZONES))
 def test_a_row_at_a_windows_bound_has_the_bounds_instant(
     moments: list[datetime], kind: IteratorType, zone: str

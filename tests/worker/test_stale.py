@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import Environment, IteratorType, NullPolicy
@@ -68,6 +68,7 @@ def sendable(rows: list[tuple[str | None, int | None]], position: int = 0) -> Se
     return Sendable.of(encoded(table, position), table, plan=PLAN, snapshot=SNAPSHOT)
 
 
+@settings(deadline=None)
 @given(live=ROWS, history=ROWS, data=st.data())
 def test_exactly_the_rows_that_are_older_than_their_users_newest_are_superseded(
     live: list[tuple[str | None, int | None]], history: list[tuple[str | None, int | None]], data: st.DataObject
@@ -103,6 +104,7 @@ def test_a_full_run_has_no_instants_and_marks_nobody() -> None:
     assert found.newest() == {}
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.text("abc", min_size=1, max_size=3), max_size=12), data=st.data())
 def test_what_is_left_out_takes_no_byte_of_the_others(rows: list[str], data: st.DataObject) -> None:
     whole = encoded(chunk([(user, 1) for user in rows]), position := data.draw(st.integers(0, len(rows))))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import NullPolicy
@@ -30,6 +30,7 @@ def keys_of(one_row_per: tuple[str, ...] = (), /, **columns: Any) -> list[UUID |
     return list(user_keys(plan_of(*table.schema.names), table, one_row_per=one_row_per))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS), min_size=1, max_size=20))
 def test_users_have_one_key_as_long_as_their_first_identity_is_the_same(
     rows: list[tuple[str | None, str | None, str | None]],
@@ -74,6 +75,7 @@ def test_a_key_never_changes_between_releases() -> None:
     assert row_keys(pa.table({"n": [7]}), "n") == [UUID("02d1238e-fb8d-1bb9-418f-64abe4536c5b")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | TEXTS, st.none() | TEXTS), min_size=1, max_size=20))
 def test_what_one_row_is_kept_per_says_who_a_user_is(rows: list[tuple[str | None, str | None]]) -> None:
     shop, number = (pa.array([row[at] for row in rows], pa.string()) for at in range(2))
