@@ -5,8 +5,8 @@ attempt of the live lane commits its marks, takes the lock *exclusively* and let
 either history's requests have ended before the live row is sent, or history has seen the mark and leaves its row out.
 
 The transaction stays open, but writes nothing and sees the store as of its last look, so it is no burden to vacuum.
-PostgreSQL ends it, and with it the lock, when its process dies, or asks nothing for ``idle_s``: that must be longer than a request may take, so that
-whoever was frozen or cut off has no request under way by then.
+PostgreSQL ends it, and with it the lock, when its process dies, or asks nothing for ``idle_s``: that must be longer
+than a request may take, so that whoever was frozen or cut off has no request under way by then.
 """
 
 from typing import Final

@@ -265,18 +265,22 @@ def test_newer_rows_do_not_wait_for_ever(stage: Stage, people: str) -> None:
 
 
 def test_a_turn_keeps_from_vacuum_only_what_is_newer_than_its_last_look(stage: Stage, people: str) -> None:
-    def oldest_seen(connection: Connection) -> int:
-        backend = connection.scalar(sa.text("SELECT pg_backend_pid()"))
-        seen = sa.text("SELECT backend_xmin::text::bigint FROM pg_stat_activity WHERE pid = :pid")
-        found: int = connection.execute(seen, {"pid": backend}).scalar_one()
-        return found
+    def seen(connection: Connection, pid: int) -> tuple[int | None, int]:
+        of = sa.text("SELECT backend_xid, backend_xmin::text::bigint FROM pg_stat_activity WHERE pid = :pid")
+        xid, xmin = connection.execute(of, {"pid": pid}).one()
+        return xid, xmin
 
     with stage.database.transaction() as holding:
+        pid = holding.scalar(sa.text("SELECT pg_backend_pid()"))
         turns.hold(holding, people, idle_s=20)
-        before = oldest_seen(holding)
+        before = ask(stage, seen, pid)
         ask(stage, newer.mark, people, {user(1): at(1)}, most=MOST)
-        assert oldest_seen(holding) > before
-        assert holding.scalar(sa.text("SELECT pg_current_xact_id_if_assigned()")) is None
+        turns.is_wanted_back(holding, people)
+        after = ask(stage, seen, pid)
+    assert isinstance(before, tuple)
+    assert isinstance(after, tuple)
+    assert before[0] is after[0] is None, "it writes nothing"
+    assert before[1] < after[1]
 
 
 def test_the_keys_of_rows_that_may_be_read_again_are_kept_and_no_others(stage: Stage, people: str) -> None:
