@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from shared.catalog import Incremental, IteratorType
 from shared.messages import TaskName
 from shared.run import CLOSED, ChunkState, Lane, Run, RunId, RunKind
+from shared.store import requests
 from shared.store.database import Database
 from shared.store.tables import runs
 from tests.worker.tasks.desk import Desk, Killed
@@ -93,13 +94,17 @@ class Past:
     def user(self, number: int) -> str:
         return f"{self.pipeline_id}-{number}"
 
-    def change(self, *numbers: int) -> None:
+    def change(self, *numbers: int, value: str | None = None) -> None:
         """Give some users a newer value in the warehouse."""
         self.version += 1
         with duckdb.connect(str(self.desk.warehouse / f"{self.pipeline_id}.duckdb")) as warehouse:
             warehouse.execute(
                 "UPDATE people SET firstname = ?, changed_at = ? WHERE list_contains(?, customer_id)",
-                [f"v{self.version}", datetime.now(UTC).replace(tzinfo=None), [self.user(one) for one in numbers]],
+                [
+                    value or f"v{self.version}",
+                    datetime.now(UTC).replace(tzinfo=None),
+                    [self.user(one) for one in numbers],
+                ],
             )
 
     def newest(self) -> dict[str, str]:
@@ -136,14 +141,22 @@ class Past:
         with self.points.struck(strike_at, act):
             upload_chunk(*upload)
 
-    def attempt_beside(self, upload: tuple[Any, ...], *, strike_at: int, other: tuple[Any, ...]) -> None:
-        """Make an attempt; at a point of it another begins, and gets as far as the first one lets it."""
+    def attempt_beside(
+        self,
+        upload: tuple[Any, ...],
+        *,
+        strike_at: int,
+        other: tuple[Any, ...],
+        until: Callable[[], object] = Points,
+    ) -> None:
+        """Make an attempt; at a point of it another begins, and gets as far as the first one lets it, or ``until``."""
         with ThreadPoolExecutor(1) as pool:
             begun: list[Future[None]] = []
 
             def begin() -> None:
                 begun.append(pool.submit(upload_chunk, *other))
                 self._wait_until_done_or_waiting(begun[0])
+                until()
 
             self.attempt(upload, strike_at=strike_at, act=begin)
             for one in begun:
@@ -158,10 +171,18 @@ class Past:
     def finish(self) -> None:
         """Have everything settle, history and present."""
         for _ in range(2):
-            for run in self.runs():
-                self.desk.finish(run.id)
-            self.desk.finish(self.desk.trigger(self.pipeline_id))
+            self._finish_runs()
+            with self.desk.database.transaction() as store:
+                asked = requests.trigger(
+                    store, self.pipeline_id, window_chunks=self.desk.window_chunks, max_reopenings=3
+                )
+            self.desk.send(*asked.messages)
+        self._finish_runs()
         upkeep()
+
+    def _finish_runs(self) -> None:
+        for run in self.runs():
+            self.desk.finish(run.id)
 
     def runs(self) -> list[Run]:
         found = sa.select(runs.c.id).where(runs.c.pipeline_id == self.pipeline_id).order_by(runs.c.created_at)
