@@ -2,7 +2,7 @@
 
 A pipeline is *watched* while a run of its backfill lane is open. The live lane then marks each user it is about to
 send a row of, and history leaves out what is older than its user's mark. Nothing is written while none is open, and
-upkeep removes the marks afterwards. A pipeline has at most ``newer_rows_max`` of them: where it would have more, its
+upkeep removes the marks afterwards. A pipeline has at most ``max_newer_rows`` of them: where it would have more, its
 history is *overtaken*. The runs that are loading it stop, for good: what they have read is too old to be told from
 what is newer, so nothing but an operator's ``abandon`` goes on.
 
@@ -97,7 +97,7 @@ def overtake(connection: sa.Connection, pipeline_id: str, *, most: int) -> list[
             f"run {run_id} of pipeline {pipeline_id!r}: while it was open, newer rows of more than {most:,} users were "
             "sent, and so many are remembered at most, so that its old rows cannot be told from newer ones any more. "
             "Abandon it: its window is then read anew. With smaller parts, or a higher "
-            "WAREHOUSE_SYNC_NEWER_ROWS_MAX, it ends before that"
+            "WAREHOUSE_SYNC_MAX_NEWER_ROWS, it ends before that"
         )
         if state in WORKING:
             moves.fail(connection, run_id, error)

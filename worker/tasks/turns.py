@@ -123,7 +123,7 @@ def turn_of(
 
 def _go_first(process: Process, pipeline_id: str, sendable: Sendable) -> None:
     """Have history leave out what is older than these rows, and wait for what it is sending already."""
-    most = process.settings.newer_rows_max
+    most = process.settings.max_newer_rows
     with process.database.transaction() as connection:
         is_marked = not newer.is_watched(connection, pipeline_id) or newer.mark(
             connection, pipeline_id, sendable.newest(), most=most

@@ -133,11 +133,11 @@ def test_a_live_attempt_that_died_around_its_marks_is_made_good(
     assert desk.run(past.initial).ledger.superseded == (3 if is_marked else 0)
 
 
-@pytest.mark.parametrize("limits", [LIMITS | {"NEWER_ROWS_MAX": "2"}])
+@pytest.mark.parametrize("limits", [LIMITS | {"MAX_NEWER_ROWS": "2"}])
 def test_history_that_too_many_users_overtake_stops_and_is_read_anew(
     desk: Desk, past: Past, limits: dict[str, str]
 ) -> None:
-    assert desk.process.settings.newer_rows_max == int(limits["NEWER_ROWS_MAX"])
+    assert desk.process.settings.max_newer_rows == int(limits["MAX_NEWER_ROWS"])
     past.change(0, 1, 2, 3)
     past.read_changes()
     for upload in past.uploads_of(Lane.LIVE):
