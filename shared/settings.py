@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     )
     max_newer_rows: Count = Field(
         5_000_000,
-        description="users of one pipeline that are remembered as changed while its history is loaded, 110 to 200 bytes "
-        "of PostgreSQL each, by the length of the pipeline's id; beyond it the history stops, to be read anew",
+        description="users of one pipeline that are remembered as changed while its history is loaded, 110 to 200 "
+        "bytes of PostgreSQL each, by the length of the pipeline's id; beyond it the history stops, to be read anew",
     )
     visibility_timeout_s: Count = Field(
         1800, description="an unacknowledged message comes back after this; longer than any attempt"

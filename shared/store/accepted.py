@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from shared.run import Lane
+from shared.run import Lane, PipelineState
 from shared.store.ground import INSTANT
 from shared.store.history_tables import accepted_keys
 from shared.store.tables import pipelines, runs
@@ -54,7 +54,7 @@ def keep(connection: sa.Connection, pipeline_id: str, rows: Mapping[Key, datetim
 def forget(connection: sa.Connection) -> int:
     """Remove the keys of rows that no run will read again, and give how many.
 
-    They lie further below the watermark than the newest live run looked back.
+    They lie further below the watermark than the newest live run looked back, or their pipeline is deleted.
     """
     looks_back = (
         sa.select(sa.cast(runs.c.snapshot["lookback_s"].astext, sa.Float))
@@ -64,18 +64,19 @@ def forget(connection: sa.Connection) -> int:
         .scalar_subquery()
     )
     any_kept = sa.select(sa.literal(1)).where(accepted_keys.c.pipeline_id == pipelines.c.id).limit(1).lateral()
-    until = (
-        sa.select(
-            pipelines.c.id,
-            (pipelines.c.watermark - sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.coalesce(looks_back, 0))).label(
-                "until"
-            ),
-        )
-        .join_from(pipelines, any_kept, sa.true())
-        .cte("until")
+    looked_back = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.coalesce(looks_back, 0))
+    until = sa.case(
+        (pipelines.c.state == PipelineState.DELETED, sa.cast(sa.literal("infinity"), INSTANT)),
+        else_=pipelines.c.watermark - looked_back,
     )
-    return connection.execute(
-        sa.delete(accepted_keys).where(
-            accepted_keys.c.pipeline_id == until.c.id, accepted_keys.c.iterator_at < until.c.until
-        )
-    ).rowcount
+    removed = 0
+    # One by one: only of a bound that is known does the planner know that few rows are below it.
+    for pipeline_id, text in connection.execute(
+        sa.select(pipelines.c.id, sa.cast(until, sa.Text)).join_from(pipelines, any_kept, sa.true())
+    ).all():
+        if text is not None:
+            is_over = accepted_keys.c.iterator_at < sa.cast(sa.literal(text), INSTANT)
+            removed += connection.execute(
+                sa.delete(accepted_keys).where(accepted_keys.c.pipeline_id == pipeline_id, is_over)
+            ).rowcount
+    return removed

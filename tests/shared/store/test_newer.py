@@ -302,6 +302,8 @@ def test_the_keys_of_rows_that_may_be_read_again_are_kept_and_no_others(stage: S
     assert ask(stage, accepted.forget) == 1
     with stage.database.transaction() as connection:
         assert connection.scalars(sa.select(accepted_keys.c.row_key)).all() == [user(2)]
+        connection.execute(sa.update(pipelines).values(state="deleted"))
+        assert accepted.forget(connection) == 1
 
 
 def waiting(connection: Connection) -> list[object]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,8 @@ from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, When, fails_with
 from tests.worker.tasks.past import Past, Points, assert_everything_is_newest, listen, points
 from worker.delivery import Delivery
+from worker.mparticle.encode import EncodedRows
+from worker.tasks.turns import Turn
 from worker.tasks.upkeep import upkeep
 
 __all__ = ["points"]
@@ -131,6 +134,21 @@ def test_a_live_attempt_that_died_around_its_marks_is_made_good(
     assert_everything_is_newest(past)
     is_marked = commit > COMMITS_BEFORE_A_REQUEST + 1 or (commit, when) == (COMMITS_BEFORE_A_REQUEST + 1, When.AFTER)
     assert desk.run(past.initial).ledger.superseded == (3 if is_marked else 0)
+
+
+def test_a_turn_that_cannot_see_whether_others_wait_starts_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("worker.tasks.turns.time.monotonic", lambda: now)
+    nothing = EncodedRows(memoryview(b""), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), ())
+    history, live = Turn(nothing, None, lambda: False), Turn(nothing, None)
+    seen = []
+    for later_s in (5.0, 0.1):
+        now += later_s
+        seen.append((history.is_over, live.is_over))
+    history.look()
+    live.look()
+    seen.append((history.is_over, live.is_over))
+    assert seen == [(False, False), (True, False), (False, False)], "nobody waits for a live attempt"
 
 
 @pytest.mark.parametrize("limits", [LIMITS | {"MAX_NEWER_ROWS": "2"}])
