@@ -27,6 +27,7 @@
                │   ├─ SpoolUnwritable      the spool cannot be written, or is not the others' spool
                │   ├─ SpoolTooSmall        one slice does not fit into the spool
                │   ├─ ChunkAbandoned       a chunk's uploaders died too often, or it stayed in doubt too long
+               │   ├─ HistoryOvertaken     more users changed meanwhile than may be remembered; read it anew
                │   ├─ MoveNotAllowed       a run or pipeline is not in a state that allows this
                │   └─ ServiceUnavailable   an embedded service cannot be found or started
                └─ Broken      we are wrong; the run stops and alerts
@@ -147,6 +148,10 @@ class SpoolTooSmall(Refused):
 
 class ChunkAbandoned(Refused):
     """A chunk's uploaders died too often, or it stayed in doubt too long."""
+
+
+class HistoryOvertaken(Refused):
+    """While history was being loaded more users changed than may be remembered: its chunks are too old to send."""
 
 
 class MoveNotAllowed(Refused):

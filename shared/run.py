@@ -257,15 +257,18 @@ class Reject:
 class Progress:
     """What an upload attempt has settled since it last said so.
 
-    All rows of the chunk below ``position`` are final. ``accepted`` and ``rejects`` are increments and together
-    account for exactly the rows between the previous position and this one.
+    All rows of the chunk below ``position`` are final. The others are increments and together account for exactly the
+    rows between the previous position and this one.
     """
 
     position: int
     accepted: int = 0
     rejects: tuple[Reject, ...] = field(default=())
+    superseded: int = 0
+    unchanged: int = 0
 
     def __post_init__(self) -> None:
         """Refuse to take back what was settled."""
-        if self.accepted < 0:
-            raise ValueError(f"progress never goes back; {self.accepted} accepted rows are none")
+        for outcome in ("accepted", "superseded", "unchanged"):
+            if getattr(self, outcome) < 0:
+                raise ValueError(f"progress never goes back; {getattr(self, outcome)} {outcome} rows are none")

@@ -137,6 +137,11 @@ class Settings(BaseSettings):
     doubt_max_s: Seconds = Field(
         25 * 86400, description="unfinished chunks older than this stop: mParticle forgets ids after 30 days"
     )
+    max_newer_rows: Count = Field(
+        5_000_000,
+        description="users of one pipeline that are remembered as changed while its history is loaded, 110 to 200 "
+        "bytes of PostgreSQL each, by the length of the pipeline's id; beyond it the history stops, to be read anew",
+    )
     visibility_timeout_s: Count = Field(
         1800, description="an unacknowledged message comes back after this; longer than any attempt"
     )

@@ -44,9 +44,10 @@ class FrozenFeed(_Frozen):
 class Snapshot(_Frozen):
     """A run's frozen model, mapping, checks and limits.
 
-    ``columns`` are the result's own; with ``one_row_per`` exactly these are asked for, and rows that have a newer one
-    of the same user below ``ranked_to`` are left out. ``reads_from`` is where the query of a live run begins: its
-    window's low, or ``lookback_s`` before it.
+    ``columns`` are the result's own, and the others are spelled as they are. With ``one_row_per``, whose values each
+    user has of his own, exactly they are asked for, and rows that have a newer one of the same user below ``ranked_to``
+    are left out. ``reads_from`` is where the query of a live run begins: its window's low, or ``lookback_s`` before it;
+    ``row_key`` then tells which rows were sent before.
     """
 
     version: Literal[1] = SNAPSHOT_VERSION

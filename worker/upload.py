@@ -104,7 +104,7 @@ async def upload(  # noqa: PLR0913 - an attempt is where all of these meet; each
     Safe to repeat from any recorded position: batches keep their ids.
 
     Args:
-        encoded: The batches and rejected rows of the chunk from ``position`` on; rows are positions in the chunk.
+        encoded: The batches and the other rows of the chunk from ``position`` on; rows are positions in the chunk.
         rows: How many rows the chunk has.
         position: Where the attempt starts.
         feed: Where bodies go.
@@ -124,7 +124,14 @@ async def upload(  # noqa: PLR0913 - an attempt is where all of these meet; each
     ahead = max_batches * limits.requests_in_flight
     attempt = _Attempt(
         bodies=iter(bodies),
-        frontier=Frontier(encoded.rows, encoded.rejects, position=position, rows=rows),
+        frontier=Frontier(
+            encoded.rows,
+            encoded.rejects,
+            superseded=encoded.superseded,
+            unchanged=encoded.unchanged,
+            position=position,
+            rows=rows,
+        ),
         delivery=Delivery(encoded, feed, governor, patience, ahead=ahead, jitter=jitter),
         record=record,
     )

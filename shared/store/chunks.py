@@ -111,6 +111,8 @@ def record(
                 position=progress.position,
                 accepted=chunks.c.accepted + progress.accepted,
                 rejected=chunks.c.rejected + rejected,
+                superseded=chunks.c.superseded + progress.superseded,
+                unchanged=chunks.c.unchanged + progress.unchanged,
                 lease_until=claims.after(lease_s),
                 deaths=0,
             )
@@ -131,9 +133,28 @@ def record(
                 counts=counts,
             )
         )
-    if progress.accepted or rejected:
-        runs.count_rows(connection, claimed.run_id, accepted=progress.accepted, rejected=rejected)
+    if progress.accepted or rejected or progress.superseded or progress.unchanged:
+        runs.count_rows(
+            connection,
+            claimed.run_id,
+            accepted=progress.accepted,
+            rejected=rejected,
+            superseded=progress.superseded,
+            unchanged=progress.unchanged,
+        )
     state = connection.scalar(sa.select(runs_table.c.state).where(runs_table.c.id == claimed.run_id))
+    return state in SENDING
+
+
+def is_held(connection: sa.Connection, claimed: ClaimedChunk, token: Token) -> bool:
+    """Say whether its run still wants the chunk sent, or raise ``ClaimLost`` where it was given to somebody else."""
+    state = connection.scalar(
+        sa.select(runs_table.c.state)
+        .join(chunks, chunks.c.run_id == runs_table.c.id)
+        .where(claims.held_by(chunks, claimed.id, token))
+    )
+    if state is None:
+        raise claims.ClaimLost
     return state in SENDING
 
 

@@ -48,6 +48,14 @@ newer_rows: Final = Table(
     Column("iterator_at", INSTANT, nullable=False, comment="the newest row of the user that the live lane sent"),
 )
 
+newer_counts: Final = Table(
+    "newer_counts",
+    metadata,
+    Column("pipeline_id", ForeignKey("pipelines.id"), primary_key=True),
+    Column("rows", BigInteger, nullable=False, comment="of newer_rows; locked by whoever adds or removes some"),
+    CheckConstraint("rows >= 0", name="counts_not_negative"),
+)
+
 accepted_keys: Final = Table(
     "accepted_keys",
     metadata,

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from shared.errors import HistoryOvertaken, MoveNotAllowed
 from shared.messages import Message, TaskName
 from shared.run import WORKING, ChunkState, Run, RunState, SliceState
 from shared.store import dispatching
@@ -13,7 +14,16 @@ from shared.store.tables import chunks, runs, slices
 def reopen(
     connection: sa.Connection, run: Run, window_chunks: int, *, reopenings: int, accepts_doubt: bool = False
 ) -> Asked:
-    """Put a failed or cancelled run back to where it stood; the caller has locked its pipeline and it."""
+    """Put a failed or cancelled run back to where it stood; the caller has locked its pipeline and it.
+
+    Raises:
+        MoveNotAllowed: it was overtaken, so that its rows may not be sent any more.
+    """
+    if is_overtaken(run):
+        raise MoveNotAllowed(
+            f"run {run.id} cannot go on ({run.error_kind}): more users changed since it read them than are "
+            f"remembered; `warehouse-sync abandon {run.id}`, and its window is read anew"
+        )
     if run.started_at is None and run.backfill_id is not None and run.snapshot is not None:
         return _wait_again(connection, run)
     if run.snapshot is None:
@@ -53,6 +63,11 @@ def reopen(
         )
     )
     return Asked((run.id,), tuple(_messages(connection, run, window_chunks)))
+
+
+def is_overtaken(run: Run) -> bool:
+    """Whether a run holds rows that are too old to be sent: only ``abandon`` leads on."""
+    return run.error_kind == HistoryOvertaken.__name__
 
 
 def unpause(connection: sa.Connection, which: sa.ColumnElement[bool], *, window_chunks: int) -> list[Message]:

@@ -93,6 +93,8 @@ def _begin(
         if begun:
             past.append(begun)
         for run in initial:
+            if reopening.is_overtaken(run):
+                continue  # The live lane goes on; an operator abandons the part.
             if run.state is RunState.FAILED and not _is_spent(run, max_reopenings):
                 past.append(reopening.reopen(connection, run, window_chunks, reopenings=run.reopenings + 1))
             elif row.standing.watermark is None and _is_spent(run, max_reopenings):

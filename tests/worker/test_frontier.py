@@ -20,24 +20,46 @@ def refused(row: int) -> Reject:
     return Reject(row, RejectCode.REFUSED_BY_MPARTICLE, "mParticle says: no")
 
 
-def frontier(batch_rows: list[int], checks: list[int], *, rows: int, position: int = 0) -> Frontier:
+def frontier(
+    batch_rows: list[int],
+    checks: list[int],
+    *,
+    rows: int,
+    position: int = 0,
+    superseded: list[int] | None = None,
+    unchanged: list[int] | None = None,
+) -> Frontier:
     return Frontier(
-        np.array(batch_rows, dtype=np.int64), [checked(row) for row in checks], position=position, rows=rows
+        np.array(batch_rows, dtype=np.int64),
+        [checked(row) for row in checks],
+        superseded=np.array(superseded or [], dtype=np.int64),
+        unchanged=np.array(unchanged or [], dtype=np.int64),
+        position=position,
+        rows=rows,
     )
 
 
 @given(st.data())
 def test_in_any_order_of_answers_each_row_is_counted_once(data: st.DataObject) -> None:
     position = data.draw(st.integers(0, 50), label="position")
-    is_batch = data.draw(st.lists(st.booleans(), max_size=60), label="rows")
-    batch_rows = [position + row for row, good in enumerate(is_batch) if good]
-    checks = [position + row for row, good in enumerate(is_batch) if not good]
-    rows = position + len(is_batch)
+    kinds = data.draw(st.lists(st.sampled_from(["batch", "batch", "checked", "superseded", "unchanged"]), max_size=60))
+    batch_rows, checks, superseded, unchanged = (
+        [position + row for row, kind in enumerate(kinds) if kind == wanted]
+        for wanted in ("batch", "checked", "superseded", "unchanged")
+    )
+    rows = position + len(kinds)
     refusals = data.draw(st.sets(st.sampled_from(range(len(batch_rows)))) if batch_rows else st.just(set()))
     cuts = sorted({0, len(batch_rows), *data.draw(st.lists(st.integers(0, len(batch_rows)), max_size=8))})
     bodies = data.draw(st.permutations(list(pairwise(cuts))), label="order of answers")
 
-    one = frontier(batch_rows, data.draw(st.permutations(checks)), rows=rows, position=position)
+    one = frontier(
+        batch_rows,
+        data.draw(st.permutations(checks)),
+        rows=rows,
+        position=position,
+        superseded=superseded,
+        unchanged=unchanged,
+    )
     seen: list[Progress] = []
     for first, end in bodies:
         if data.draw(st.booleans(), label="record before"):
@@ -54,7 +76,10 @@ def test_in_any_order_of_answers_each_row_is_counted_once(data: st.DataObject) -
     before = position
     for progress in seen:
         assert progress.position > before
-        assert progress.accepted + len(progress.rejects) == progress.position - before
+        ended = progress.accepted + len(progress.rejects) + progress.superseded + progress.unchanged
+        assert ended == progress.position - before
+        assert progress.superseded == sum(before <= row < progress.position for row in superseded)
+        assert progress.unchanged == sum(before <= row < progress.position for row in unchanged)
         assert [reject.row for reject in progress.rejects] == sorted(reject.row for reject in progress.rejects)
         assert all(before <= reject.row < progress.position for reject in progress.rejects)
         before = progress.position

@@ -4,7 +4,7 @@ One row gives one batch without events. Columns are worked on whole; no good row
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,7 @@ _BLOCK_ROWS: Final = 16_384
 """Above a usual chunk, which is then one block: calls cost half a millisecond a block, and joining blocks a copy."""
 _OUTLINES_KEPT: Final = 64
 _QUOTE: Final = b'"'
+_NO_ROWS: Final[npt.NDArray[np.int64]] = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,38 @@ class EncodedRows:
         data: The batches' JSON texts in row order, each ending with a comma.
         offsets: Where each batch begins in ``data``, in bytes, and where the last one ends: one more than batches.
         rows: Each batch's row, as its position in the chunk, ascending.
-        rejects: The other rows, ascending.
+        rejects: The rows that a check refused, ascending.
+        superseded: Good rows that are left out because mParticle was sent newer ones of their users, ascending.
+        unchanged: Good rows that are left out because mParticle has them, ascending.
     """
 
     data: memoryview
     offsets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     rejects: tuple[Reject, ...]
+    superseded: npt.NDArray[np.int64] = field(default_factory=_NO_ROWS.copy)
+    unchanged: npt.NDArray[np.int64] = field(default_factory=_NO_ROWS.copy)
+
+    def without(
+        self, *, superseded: npt.NDArray[np.int64] = _NO_ROWS, unchanged: npt.NDArray[np.int64] = _NO_ROWS
+    ) -> "EncodedRows":
+        """Leave out some batches, by their rows, ascending; none is in both."""
+        left_out = np.isin(self.rows, np.concatenate([superseded, unchanged]))
+        if not left_out.any():
+            return self
+        # Neighbours that stay are copied together.
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], left_out, [True]])))
+        runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        data = b"".join(self.data[self.offsets[first] : self.offsets[end]] for first, end in runs)
+        sizes = np.diff(self.offsets)[~left_out]
+        return replace(
+            self,
+            data=memoryview(data),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            rows=self.rows[~left_out],
+            superseded=superseded,
+            unchanged=unchanged,
+        )
 
 
 class Encoder:
@@ -86,10 +112,10 @@ class Encoder:
                     f"column {leaf.column!r}, which goes to {'.'.join(leaf.path)}, is in the rows {len(found)} times, "
                     f"expected once; their columns are {schema.names}. Has the data model's query changed?"
                 )
-            field = schema.field(found[0])
-            reason = why_not(leaf.value, field.type)
+            column = schema.field(found[0])
+            reason = why_not(leaf.value, column.type)
             if reason is not None:
-                raise MappingRefused(f"column {leaf.column!r} has become {warehouse_type(field)}: {reason}")
+                raise MappingRefused(f"column {leaf.column!r} has become {warehouse_type(column)}: {reason}")
         self._schema = schema
 
     def _block(self, block: Any, start: bytes, first_row: int) -> EncodedRows:

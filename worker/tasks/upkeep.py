@@ -1,17 +1,22 @@
 """``warehouse_sync.upkeep``: rescue lost work and expire files, every half minute; as many at once as you like."""
 
+from typing import Final
+
 from celery import shared_task
 
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import chunks, lost, moves, probes, slices
+from shared.store import accepted, chunks, lost, moves, probes, slices
 from shared.telemetry import log
 from worker.process import Process
+from worker.tasks import turns
 from worker.tasks.boundary import deliver, recorded, this_process
 from worker.upkeep import to_send_again, too_many_deaths
 
 _log = log(__name__)
+_MARKS_A_TIME: Final = 1_000_000
+"""More of them are left to the next upkeep."""
 
 
 # Acknowledged early: a worker that loses its broker with messages unacknowledged may end (kombu 5.7), and
@@ -105,3 +110,5 @@ def _expire(process: Process) -> None:
         _log.info("rejects_expired", run_id=str(run_id))
     with process.database.transaction() as connection:
         probes.forget_old(connection, older_than_s=2 * limits.probe_timeout_s)
+        accepted.forget(connection)
+    turns.forget(process, at_most=_MARKS_A_TIME)

@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, wait
 from functools import lru_cache
-from typing import Any, assert_never
+from typing import Final, assert_never
 
 import pyarrow as pa
 from celery import shared_task
@@ -18,7 +18,7 @@ from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Progress, Reject, RunId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
-from shared.store import chunks, declared, dispatching, moves, runs
+from shared.store import accepted, chunks, declared, dispatching, moves, runs
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.telemetry import bound, log
@@ -29,9 +29,12 @@ from worker.mparticle.encode import Encoder
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.turns import Frozen, Turn, turn_of
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
 _log = log(__name__)
+_LOOK_EVERY_S: Final = 0.25
+"""How late an attempt may notice that others wait for the end of its turn."""
 _encoding = threading.Lock()
 """An encoder serves one thread at a time, whatever pool a worker was started with."""
 
@@ -71,41 +74,31 @@ class _Attempt:
         self._claimed = claimed
         self._token = token
         self._table: pa.Table | None = None
+        self._position = claimed.position
+        self._turn: Turn | None = None
+        self._sending: Future[Ending] | None = None
+        self._is_lost = threading.Event()
         self._reject_files = 0
         self._is_wanted = True
 
     def make(self) -> list[Message]:
         """Send what is not settled yet, and record how that ended."""
         claimed = self._claimed
-        snapshot, encoder = _frozen(self._process, claimed.run_id)
+        frozen, encoder = _frozen(self._process, claimed.run_id)
         with self._process.database.transaction() as connection:
-            feed = declared.get(connection, Feed, snapshot.feed.id)
-        _require_same_feed(feed, snapshot)
+            feed = declared.get(connection, Feed, frozen.snapshot.feed.id)
+        _require_same_feed(feed, frozen.snapshot)
         require_allowed_host(feed, self._limits)
         secret = resolve(feed.api_secret, self._limits)
-        self._table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
+        self._table = table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
         with _encoding:
             encoded = encoder.encode(
-                self._table.slice(claimed.position), chunk_id=str(claimed.id), first_row=claimed.position
+                table.slice(claimed.position), chunk_id=str(claimed.id), first_row=claimed.position
             )
-        work = upload(
-            encoded,
-            rows=claimed.rows,
-            position=claimed.position,
-            feed=FeedClient(
-                self._process.session,
-                base_url=snapshot.feed.base_url,
-                api_key=snapshot.feed.api_key,
-                api_secret=secret,
-            ),
-            governor=self._process.governor.of(
-                snapshot.feed.quota_group, snapshot.feed.batches_per_s, lane=claimed.lane
-            ),
-            limits=UploadLimits.of(self._limits),
-            record=self._record,
-            stopping=lambda: is_shutting_down() or not self._is_wanted,
-        )
-        return self._end(self._run(work))
+        with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
+            with turn_of(self._process, claimed, self._token, frozen, table, encoded) as turn:
+                ending = self._send(frozen.snapshot, secret, turn)
+            return self._end(ending)
 
     def put_off(self, error: Transient) -> None:
         """Give the chunk back, to be continued later."""
@@ -118,13 +111,43 @@ class _Attempt:
             chunks.give_up(connection, self._claimed, self._token, str(error))
             moves.fail(connection, self._claimed.run_id, error)
 
-    def _run(self, work: Coroutine[Any, Any, Ending]) -> Ending:
-        sending = self._process.start(work)
-        with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=sending.cancel):
-            try:
-                return sending.result()
-            except CancelledError:
-                raise ClaimLost from None
+    def _send(self, snapshot: Snapshot, secret: str, turn: Turn) -> Ending:
+        """Send until everything is settled, or the turn or the attempt is over; no request is under way afterwards."""
+        self._turn = turn
+        work = upload(
+            turn.encoded,
+            rows=self._claimed.rows,
+            position=self._claimed.position,
+            feed=FeedClient(
+                self._process.session,
+                base_url=snapshot.feed.base_url,
+                api_key=snapshot.feed.api_key,
+                api_secret=secret,
+            ),
+            governor=self._process.governor.of(
+                snapshot.feed.quota_group, snapshot.feed.batches_per_s, lane=self._claimed.lane
+            ),
+            limits=UploadLimits.of(self._limits),
+            record=self._record,
+            stopping=lambda: is_shutting_down() or not self._is_wanted or turn.is_over,
+        )
+        self._sending = sending = self._process.start(work)
+        if self._is_lost.is_set():
+            sending.cancel()
+        try:
+            while not wait([sending], _LOOK_EVERY_S).done:
+                turn.look()
+            return sending.result()
+        except CancelledError:
+            raise ClaimLost from None
+        finally:
+            sending.cancel()
+
+    def _let_go(self) -> None:
+        """Stop at once: the claim is lost."""
+        self._is_lost.set()
+        if self._sending is not None:
+            self._sending.cancel()
 
     def _end(self, ending: Ending) -> list[Message]:
         match ending:
@@ -158,6 +181,10 @@ class _Attempt:
                 lease_s=self._limits.upload_lease_s,
                 rejects=file,
             )
+            if self._turn is not None and self._turn.lookback is not None:
+                sent = self._turn.accepted_between(self._position, progress)
+                accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(sent))
+        self._position = progress.position
         if progress.rejects:
             _log.warning("rows_rejected", rejected=len(progress.rejects))
         self._is_wanted = is_wanted
@@ -179,11 +206,12 @@ class _Attempt:
 
 
 @lru_cache(maxsize=8)
-def _frozen(process: Process, run_id: RunId) -> tuple[Snapshot, Encoder]:
+def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
     with process.database.transaction() as connection:
-        snapshot = Snapshot.model_validate(runs.get(connection, run_id).snapshot)
+        run = runs.get(connection, run_id)
+    snapshot = Snapshot.model_validate(run.snapshot)
     plan = MappingPlan.from_json(snapshot.mapping)
-    return snapshot, Encoder(plan, checks=Checks.from_json(snapshot.checks))
+    return Frozen(snapshot, plan, run.window), Encoder(plan, checks=Checks.from_json(snapshot.checks))
 
 
 def _require_same_feed(feed: Feed, snapshot: Snapshot) -> None:

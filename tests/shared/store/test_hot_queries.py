@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from shared.messages import Queue
 from shared.run import ChunkId, RunId, RunState, SliceId, Token
-from shared.store import chunks, dispatching, lost, runs, settling, slices
+from shared.store import accepted, chunks, dispatching, lost, newer, runs, settling, slices
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
 from tests.shared.store.stage import DOUBT_MAX_S, WINDOW_CHUNKS, Stage
@@ -48,6 +48,16 @@ FILL = (
     UPDATE runs SET state = 'uploading', chunks_total = :chunks, slices_published = 1, extracted = 9 * :chunks
     WHERE state = 'extracting'
     """,
+    """
+    INSERT INTO newer_rows (pipeline_id, user_key, iterator_at)
+    SELECT 'people', md5(no::text)::uuid, now() FROM generate_series(1, :chunks) AS no
+    """,
+    "INSERT INTO newer_counts (pipeline_id, rows) VALUES ('people', :chunks)",
+    """
+    INSERT INTO accepted_keys (pipeline_id, row_key, iterator_at)
+    SELECT 'people', md5(no::text)::uuid, now() + no * interval '1 s' FROM generate_series(1, :chunks) AS no
+    """,
+    "UPDATE pipelines SET watermark = now() + interval '9 s' WHERE id = 'people'",
     "ANALYZE",
 )
 
@@ -121,6 +131,11 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
         "list a pipeline's newest runs": lambda c: runs.newest(c, "people", limit=20),
         "find open runs": lambda c: runs.open_of(c, "people"),
         "say why a run waits": lambda c: runs.why_it_waits(c, run_id),
+        "ask whether history is loaded": lambda c: (newer.is_loading(c, "people"), newer.is_watched(c, "people")),
+        "look users up": lambda c: newer.newer(c, "people", [uuid4() for _ in range(1_000)]),
+        "forget users": lambda c: newer.forget(c, at_most=1_000),
+        "look rows up": lambda c: accepted.known(c, "people", [uuid4() for _ in range(1_000)]),
+        "forget rows": accepted.forget,
         "stop a run": lambda c: runs.stop(c, run_id, RunState.CANCELLED, None),
         "settle another": lambda c: settling.lock(c, run_id),
     }

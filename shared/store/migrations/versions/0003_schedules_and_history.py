@@ -104,6 +104,19 @@ def _create_history() -> None:
         sa.PrimaryKeyConstraint("pipeline_id", "user_key", name=op.f("newer_rows_pkey")),
     )
     op.create_table(
+        "newer_counts",
+        sa.Column("pipeline_id", sa.Text(), nullable=False),
+        sa.Column(
+            "rows",
+            sa.BigInteger(),
+            nullable=False,
+            comment="of newer_rows; locked by whoever adds or removes some",
+        ),
+        sa.CheckConstraint("rows >= 0", name=op.f("newer_counts_counts_not_negative")),
+        sa.ForeignKeyConstraint(["pipeline_id"], ["pipelines.id"], name=op.f("newer_counts_pipeline_id_fkey")),
+        sa.PrimaryKeyConstraint("pipeline_id", name=op.f("newer_counts_pkey")),
+    )
+    op.create_table(
         "accepted_keys",
         sa.Column("pipeline_id", sa.Text(), nullable=False),
         sa.Column("row_key", sa.Uuid(), nullable=False, comment="a hash of the row key; no value can be read back"),

@@ -1,0 +1,116 @@
+"""Which rows of a chunk are not sent, because mParticle has the user's newer row, or this very row, already (pure)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.mapping.plan import MappingPlan
+from shared.run import Window
+from shared.snapshot import Snapshot
+from worker.instants import UNKNOWN, Instants, instants_of, ticks, to_datetimes
+from worker.mparticle.encode import EncodedRows
+from worker.mparticle.keys import RowKey, UserKey, row_keys, user_keys
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """The rows of a chunk that passed the checks, by their positions: whose they are, and how new.
+
+    Rows that a check refused are not among them: they are rejects whatever else is known of them.
+    """
+
+    positions: Positions
+    users: Sequence[UserKey | None]
+    instants: Instants
+
+    @classmethod
+    def of(cls, encoded: EncodedRows, table: Any, *, plan: MappingPlan, snapshot: Snapshot) -> Self:
+        """Look at the rows of ``encoded`` in their chunk's whole table."""
+        users = user_keys(plan, table, one_row_per=snapshot.one_row_per)
+        chosen = [users[row] for row in encoded.rows.tolist()]
+        return cls(encoded.rows, chosen, _instants(table, snapshot)[encoded.rows])
+
+    def newest(self) -> dict[UserKey, datetime]:
+        """Give the newest instant of each user; rows without a user or an instant say nothing."""
+        newest: dict[UserKey, int] = {}
+        for user, instant in zip(self.users, self.instants.tolist(), strict=True):
+            if user is not None and instant != UNKNOWN and instant > newest.get(user, UNKNOWN):
+                newest[user] = instant
+        return dict(zip(newest, to_datetimes(np.array(list(newest.values()), dtype=np.int64)), strict=True))
+
+    def superseded(self, newer: Mapping[UserKey, datetime]) -> Positions:
+        """Give the rows that are older than what ``newer`` says of their users; one without an instant always is."""
+        marks: dict[UserKey | None, int] = {user: ticks(at) for user, at in newer.items()}
+        newest = np.array([marks.get(user, UNKNOWN) for user in self.users], dtype=np.int64)
+        return self.positions[newest > self.instants]
+
+    def named(self) -> list[UserKey]:
+        """Give the users, each once."""
+        return list({user: None for user in self.users if user is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """The same rows by their row keys, where a pipeline reads below its watermark once more.
+
+    Attributes:
+        low: Where the run's window begins; what it read below that, it read again.
+        kept_from: Accepted rows from here on may be read again by the next run.
+    """
+
+    positions: Positions
+    rows: Sequence[RowKey | None]
+    instants: Instants
+    low: int
+    kept_from: int
+
+    @classmethod
+    def of(cls, encoded: EncodedRows, table: Any, *, snapshot: Snapshot, window: Window) -> Self | None:
+        """Look at the rows of ``encoded`` in their chunk's whole table; ``None`` where nothing is read again."""
+        if snapshot.row_key is None or not snapshot.lookback_s or window.high is None:
+            return None
+        keys = row_keys(table, snapshot.row_key)
+        return cls(
+            encoded.rows,
+            [keys[row] for row in encoded.rows.tolist()],
+            _instants(table, snapshot)[encoded.rows],
+            low=UNKNOWN if window.low is None else ticks(window.low),
+            kept_from=ticks(window.high - timedelta(seconds=snapshot.lookback_s)),
+        )
+
+    def asked(self) -> list[RowKey]:
+        """Give the keys of the rows that were read again."""
+        again = np.flatnonzero(self._read_again())
+        return [key for row in again.tolist() if (key := self.rows[row]) is not None]
+
+    def unchanged(self, accepted: Mapping[RowKey, datetime]) -> Positions:
+        """Give the rows read again that were accepted as they are, or newer."""
+        marks: dict[RowKey | None, int] = {key: ticks(at) for key, at in accepted.items()}
+        newest = np.array([marks.get(key, UNKNOWN) for key in self.rows], dtype=np.int64)
+        return self.positions[self._read_again() & (newest >= self.instants)]
+
+    def to_keep(self, accepted: Positions) -> dict[RowKey, datetime]:
+        """Give the keys of accepted rows, by their positions, that the next run may read again."""
+        chosen = np.flatnonzero(np.isin(self.positions, accepted) & (self.instants >= self.kept_from))
+        newest: dict[RowKey, int] = {}
+        for row in chosen.tolist():
+            key, instant = self.rows[row], int(self.instants[row])
+            if key is not None and instant > newest.get(key, UNKNOWN):
+                newest[key] = instant
+        return dict(zip(newest, to_datetimes(np.array(list(newest.values()), dtype=np.int64)), strict=True))
+
+    def _read_again(self) -> npt.NDArray[np.bool_]:
+        again: npt.NDArray[np.bool_] = (self.instants < self.low) & (self.instants != UNKNOWN)
+        return again
+
+
+def _instants(rows: Any, snapshot: Snapshot) -> Instants:
+    if snapshot.iterator is None:
+        return np.full(rows.num_rows, UNKNOWN, dtype=np.int64)
+    return instants_of(rows.column(snapshot.iterator.column), snapshot.iterator)
