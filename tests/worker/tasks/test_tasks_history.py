@@ -145,6 +145,18 @@ def test_lookback_reads_late_rows_and_leaves_the_window_and_the_watermark_their_
     assert run.window.low > late.replace(tzinfo=UTC), "the window begins at the watermark, not at the lookback"
 
 
+def test_a_row_that_is_read_again_is_left_out_by_its_key(desk: Desk) -> None:
+    name = aged(desk, lookback=timedelta(days=30), row_key="CUSTOMER_ID")
+    desk.trigger(name)
+    finish_all(desk)
+    late = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=3)
+    with duckdb.connect(str(desk.warehouse / f"{name}.duckdb")) as warehouse:
+        warehouse.execute(f"INSERT INTO people VALUES ('{name}-late', 'Zoë', ?)", [late])
+    assert desk.finish(desk.trigger(name)).ledger == Ledger(extracted=1, accepted=1)
+    assert desk.finish(desk.trigger(name)).ledger == Ledger(extracted=1, unchanged=1)
+    assert len(desk.taken_ids()) == DAYS + 1
+
+
 def test_one_row_per_user_is_kept_by_the_warehouse(desk: Desk) -> None:
     name = aged(desk)
     with desk.database.transaction() as store:

@@ -202,7 +202,7 @@ def looks_back(past: Past, *, low: datetime | None = None, reads_from: datetime 
     run_id = past.desk.trigger(past.pipeline_id)
     extract = past.desk.take_until(TaskName.EXTRACT_SLICE)
     with past.desk.database.transaction() as store:
-        lookback = {"row_key": "customer_id", "lookback_s": 3600}
+        lookback = {"row_key": "customer_id", "lookback_s": 3600, "reads_from": None}
         store.execute(
             sa.update(runs)
             .where(runs.c.id == run_id)
