@@ -16,6 +16,7 @@ from shared.errors import (
     BrokerUnavailable,
     CredentialsRefused,
     MoveNotAllowed,
+    Refused,
     RightsMissing,
     SecretUnavailable,
     WarehouseUnreachable,
@@ -31,7 +32,7 @@ from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.declared import PipelineRow
 from shared.store.edits import Watermark
-from shared.store.notices import Notice
+from shared.store.notices import Notice, NoticeName
 
 _CORRECTABLE: Final = (
     CredentialsRefused.__name__,
@@ -118,20 +119,27 @@ class Operations:
     def trigger(self, pipeline_id: str) -> tuple[RunId, ...]:
         """Start a run of a pipeline, or reopen the one that failed; give the runs that are now at work.
 
+        A refusal is kept among the pipeline's notices.
+
         Raises:
             NotFound: there is no such pipeline.
             AlreadyInProgress: it is busy.
             MoveNotAllowed: it is faulted, or held by a cancelled run.
             BrokerUnavailable: the run is recorded; upkeep sends its message once the broker is back.
         """
-        with self._database.transaction() as connection:
-            asked = requests.trigger(
-                connection,
-                pipeline_id,
-                window_chunks=self._settings.run_window_chunks,
-                max_reopenings=self._settings.max_reopenings,
-            )
-            row = declared.get_pipeline(connection, pipeline_id)
+        try:
+            with self._database.transaction() as connection:
+                asked = requests.trigger(
+                    connection,
+                    pipeline_id,
+                    window_chunks=self._settings.run_window_chunks,
+                    max_reopenings=self._settings.max_reopenings,
+                )
+                row = declared.get_pipeline(connection, pipeline_id)
+        except Refused as error:
+            with self._database.transaction() as connection:
+                notices.add(connection, pipeline_id, NoticeName.REQUEST_REFUSED, str(error))
+            raise
         if not asked.runs:
             raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {row.faulted_reason}")
         return self._sent(asked)

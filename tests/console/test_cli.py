@@ -71,6 +71,7 @@ def test_a_busy_pipeline_refuses_a_second_trigger(premises: Premises, tmp_path: 
     second = run(premises, "trigger", "users")
     assert second.returncode == 1
     assert "Pipeline users is already in progress." in second.stderr
+    assert "Pipeline users is already in progress." in run(premises, "notices", "users").stdout
 
 
 def test_a_run_is_cancelled_then_abandoned(premises: Premises, tmp_path: Path) -> None:
