@@ -70,6 +70,8 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     def _send(self, due: lives.Due) -> None:
         if due.pipelines:
             _log.info("pipelines_due", pipelines=due.pipelines, runs=len(due.asked.runs))
+        for pipeline_id in due.put_off:
+            _log.error("pipeline_put_off", pipeline_id=pipeline_id, cure="declare it again with this version's console")
         try:
             broker.send(self.app, due.asked.messages)
         except BrokerUnavailable as error:

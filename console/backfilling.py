@@ -84,6 +84,11 @@ class Backfilling:
         self._send(asked)
         return backfill
 
+    def bounds(self, pipeline_id: str, low: datetime | None, high: datetime | None) -> tuple[datetime | None, datetime]:
+        """Give the bounds that a backfill would have; errors as of ``begin``."""
+        with self._database.transaction() as connection:
+            return history.bounds(connection, pipeline_id, low=low, high=high)
+
     def newest(self, pipeline_id: str | None = None, *, limit: int = 20) -> list[Progress]:
         """Give the newest backfills and initial syncs, of one pipeline or of all, and how far each is."""
         with self._database.transaction() as connection:

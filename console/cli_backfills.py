@@ -31,6 +31,7 @@ def backfill(
     """Read a window of a pipeline once more, in the background, after saying how many rows it holds."""
     low, high = _instant(begin, "--from"), _instant(until, "--until")
     with opened() as operations:
+        low, high = operations.history.bounds(pipeline, low, high)
         rows = None
         if not uncounted:
             answer = operations.ask(Question(kind=ProbeKind.COUNT, pipeline_id=pipeline, low=low, high=high))

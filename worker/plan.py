@@ -69,10 +69,13 @@ def reads_from(window: Window, mode: Incremental, iterator: FrozenIterator) -> d
     """Give where the query of a live run really begins: ``lookback`` before its window, for rows that committed late.
 
     Never before ``track_from`` and never after the window's own beginning, which stays where it is: it alone decides
-    where the watermark moves.
+    where the watermark moves. On a whole unit also without a lookback: a watermark that was kept when the iterator was
+    edited need not be one of the new iterator's.
     """
-    if window.low is None or mode.lookback is None:
-        return window.low
+    if window.low is None:
+        return None
+    if mode.lookback is None:
+        return floor_to_unit(window.low, iterator.type, iterator.zone)
     begins_at = floor_to_unit(window.low - mode.lookback, iterator.type, iterator.zone)
     if mode.track_from is not None:
         begins_at = max(begins_at, floor_to_unit(mode.track_from, iterator.type, iterator.zone))

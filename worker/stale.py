@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from shared.iterator import floor_to_unit
 from shared.mapping.plan import MappingPlan
 from shared.run import Window
 from shared.snapshot import Snapshot
@@ -81,7 +82,7 @@ class Lookback:
             [keys[row] for row in encoded.rows.tolist()],
             _instants(table, snapshot)[encoded.rows],
             low=UNKNOWN if window.low is None else ticks(window.low),
-            kept_from=ticks(window.high - timedelta(seconds=snapshot.lookback_s)),
+            kept_from=ticks(_next_reads_from(window.high, snapshot)),
         )
 
     def asked(self) -> list[RowKey]:
@@ -108,6 +109,12 @@ class Lookback:
     def _read_again(self) -> npt.NDArray[np.bool_]:
         again: npt.NDArray[np.bool_] = (self.instants < self.low) & (self.instants != UNKNOWN)
         return again
+
+
+def _next_reads_from(high: datetime, snapshot: Snapshot) -> datetime:
+    """Give where the next run's query begins: on a whole unit, which may lie far below the lookback itself."""
+    below = high - timedelta(seconds=snapshot.lookback_s)
+    return below if snapshot.iterator is None else floor_to_unit(below, snapshot.iterator.type, snapshot.iterator.zone)
 
 
 def _instants(rows: Any, snapshot: Snapshot) -> Instants:

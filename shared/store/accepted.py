@@ -1,8 +1,8 @@
 """The keys of rows that were accepted lately, so that a run which reads them again need not send them again."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -51,6 +51,10 @@ def keep(connection: sa.Connection, pipeline_id: str, rows: Mapping[Key, datetim
     )
 
 
+_LONGEST_UNIT: Final = timedelta(days=2)
+"""A query begins on a whole unit of its iterator; the longest is a day, of any length that a zone gives it."""
+
+
 def forget(connection: sa.Connection) -> int:
     """Remove the keys of rows that no run will read again, and give how many.
 
@@ -67,7 +71,7 @@ def forget(connection: sa.Connection) -> int:
     looked_back = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.coalesce(looks_back, 0))
     until = sa.case(
         (pipelines.c.state == PipelineState.DELETED, sa.cast(sa.literal("infinity"), INSTANT)),
-        else_=pipelines.c.watermark - looked_back,
+        else_=pipelines.c.watermark - looked_back - _LONGEST_UNIT,
     )
     removed = 0
     # One by one: only of a bound that is known does the planner know that few rows are below it.

@@ -118,6 +118,6 @@ def _newest_of_each_part(connection: sa.Connection, *which: sa.ColumnElement[boo
         sa.select(runs)
         .where(*which)
         .ext(distinct_on(runs.c.part))
-        .order_by(runs.c.part, runs.c.state == RunState.ABANDONED)
+        .order_by(runs.c.part, runs.c.state == RunState.ABANDONED, runs.c.created_at.desc())
     )
     return [run_rows.to_run(row) for row in connection.execute(query).mappings()]

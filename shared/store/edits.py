@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline
+from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
@@ -93,8 +93,8 @@ def _decide(connection: sa.Connection, pipeline_ids: Sequence[str], what: str, w
     for pipeline_id in sorted(pipeline_ids):
         row = get_pipeline(connection, pipeline_id, lock=True)
         _require_nothing_stopped(connection, row)
-        if not isinstance(row.pipeline.sync_mode, Incremental) or row.standing.watermark is None:
-            continue
+        if row.standing.watermark is None:
+            continue  # It has read nothing by an iterator; a full pipeline may have, when it was incremental.
         if watermark is None:
             raise DeclarationInvalid(
                 f"pipeline {pipeline_id!r}: {what} changes, and rows up to {row.standing.watermark} were read under "
@@ -116,7 +116,9 @@ def _require_nothing_stopped(connection: sa.Connection, row: PipelineRow) -> Non
 def _reset(connection: sa.Connection, row: PipelineRow) -> None:
     """Begin a new generation: its first run is an initial sync again."""
     for run in run_rows.open_of(connection, row.pipeline.id):
-        if run.state in WORKING:
+        if run.lane is Lane.BACKFILL and run.state in STOPPED:
+            run_rows.close(connection, run.id, RunState.ABANDONED)  # It was never planned, and its generation is over.
+        elif run.state in WORKING:
             raise MoveNotAllowed(
                 f"pipeline {row.pipeline.id!r} is at work (run {run.id}); wait for it or cancel and abandon it before "
                 "its watermark is reset"

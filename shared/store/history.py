@@ -50,6 +50,34 @@ def begin_initial(
     return Asked((run.id,), (Message(TaskName.PLAN_RUN, run.id, run.lane),))
 
 
+def bounds(
+    connection: sa.Connection, pipeline_id: str, *, low: datetime | None, high: datetime | None
+) -> tuple[datetime | None, datetime]:
+    """Give the bounds of a backfill, up to the watermark where none was asked for; the pipeline is locked.
+
+    Raises:
+        NotFound: there is no such pipeline.
+        MoveNotAllowed: it is a draft or deleted, reads in full, or its initial sync has not fixed T0 yet.
+        DeclarationInvalid: the window is empty, or reaches beyond the watermark.
+    """
+    row = get_pipeline(connection, pipeline_id, lock=True)
+    row.require_begun()
+    if not isinstance(row.pipeline.sync_mode, Incremental):
+        raise MoveNotAllowed(f"pipeline {pipeline_id!r} reads all rows in every run; trigger it instead of a backfill")
+    watermark = row.standing.watermark
+    if watermark is None:
+        raise MoveNotAllowed(f"pipeline {pipeline_id!r} has read nothing yet; its initial sync comes first")
+    until = high or watermark
+    if until > watermark:
+        raise DeclarationInvalid(
+            f"backfill of {pipeline_id!r}: until ({until}) lies beyond the watermark ({watermark}); the live lane will "
+            "read what is above it, so end the backfill there or before"
+        )
+    if low is not None and low >= until:
+        raise DeclarationInvalid(f"backfill of {pipeline_id!r}: from ({low}) must lie before until ({until})")
+    return low, until
+
+
 def begin(
     connection: sa.Connection,
     pipeline_id: str,
@@ -68,21 +96,8 @@ def begin(
         DeclarationInvalid: the window is empty, or reaches beyond the watermark.
         AlreadyInProgress: another backfill of the pipeline is under way.
     """
-    row = get_pipeline(connection, pipeline_id, lock=True)
-    row.require_begun()
-    if not isinstance(row.pipeline.sync_mode, Incremental):
-        raise MoveNotAllowed(f"pipeline {pipeline_id!r} reads all rows in every run; trigger it instead of a backfill")
-    watermark = row.standing.watermark
-    if watermark is None:
-        raise MoveNotAllowed(f"pipeline {pipeline_id!r} has read nothing yet; its initial sync comes first")
-    until = high or watermark
-    if until > watermark:
-        raise DeclarationInvalid(
-            f"backfill of {pipeline_id!r}: until ({until}) lies beyond the watermark ({watermark}); the live lane will "
-            "read what is above it, so end the backfill there or before"
-        )
-    if low is not None and low >= until:
-        raise DeclarationInvalid(f"backfill of {pipeline_id!r}: from ({low}) must lie before until ({until})")
+    low, until = bounds(connection, pipeline_id, low=low, high=high)
+    row = get_pipeline(connection, pipeline_id)
     busy = connection.scalar(
         sa.select(runs.c.id).where(
             runs.c.pipeline_id == pipeline_id,
@@ -111,6 +126,14 @@ def begin(
     return backfills.get(connection, backfill_id), Asked((run.id,), (Message(TaskName.PLAN_RUN, run.id, run.lane),))
 
 
+def stands_still(connection: sa.Connection, run: Run) -> bool:
+    """Whether a part belongs to a backfill that an operator has paused or cancelled."""
+    if run.backfill_id is None:
+        return False
+    asked = backfills.get(connection, run.backfill_id)
+    return asked.paused_at is not None or asked.cancelled_at is not None
+
+
 def is_not_paused_itself() -> sa.ColumnElement[bool]:
     """Say of a run that no backfill of its own was paused by itself."""
     return ~sa.exists().where(backfills_table.c.id == runs.c.backfill_id, backfills_table.c.paused_at.is_not(None))
@@ -127,10 +150,12 @@ def promote_part(connection: sa.Connection, backfill_id: BackfillId) -> list[Mes
         return []
     if waits.snapshot is not None:
         return plans.begin_part(connection, waits)
-    connection.execute(
-        sa.update(runs).where(runs.c.id == waits.id).values(state=RunState.CREATED, sent_at=sa.func.now())
+    begun = connection.execute(
+        sa.update(runs)
+        .where(runs.c.id == waits.id, runs.c.state == RunState.WAITING)
+        .values(state=RunState.CREATED, sent_at=sa.func.now())
     )
-    return [Message(TaskName.PLAN_RUN, waits.id, waits.lane)]
+    return [Message(TaskName.PLAN_RUN, waits.id, waits.lane)] if begun.rowcount else []
 
 
 def pause(connection: sa.Connection, backfill_id: BackfillId) -> None:
@@ -158,7 +183,9 @@ def resume(connection: sa.Connection, backfill_id: BackfillId, *, window_chunks:
     connection.execute(
         sa.update(backfills_table).where(backfills_table.c.id == backfill_id).values(paused_at=None, cancelled_at=None)
     )
-    messages = reopening.unpause(connection, runs.c.backfill_id == backfill_id, window_chunks=window_chunks)
+    messages: list[Message] = []
+    if get_pipeline(connection, backfills.get(connection, backfill_id).pipeline_id).may_begin:
+        messages = reopening.unpause(connection, runs.c.backfill_id == backfill_id, window_chunks=window_chunks)
     again = [
         reopening.reopen(connection, part, window_chunks, reopenings=0)
         for part in parts
@@ -179,7 +206,7 @@ def cancel(connection: sa.Connection, backfill_id: BackfillId) -> None:
         sa.update(backfills_table).where(backfills_table.c.id == backfill_id).values(cancelled_at=sa.func.now())
     )
     for part in parts:
-        if part.state is RunState.WAITING:
+        if part.state in {RunState.WAITING, RunState.FAILED}:
             run_rows.close(connection, part.id, RunState.CANCELLED)
         else:
             run_rows.stop(connection, part.id, RunState.CANCELLED, None)

@@ -2,27 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
 
 import sqlalchemy as sa
 
 from shared import schedule
-from shared.errors import DeclarationInvalid, MoveNotAllowed
+from shared.errors import DeclarationInvalid, MoveNotAllowed, SyncError
 from shared.run import CLOSED, WORKING, Lane, PipelineState, RunState
-from shared.store import backfills, history, reopening, requests
+from shared.store import backfills, history, reopening, requests, waiting
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline, require_environment, to_pipeline_row
 from shared.store.tables import pipelines, runs
 from shared.store.waiting import Occurrence
 
+_LOOK_AGAIN_AFTER: Final = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What one look at the schedules came to: how many pipelines were due, and the messages to send for them."""
+    """What one look at the schedules came to: how many pipelines were due, and the messages to send for them.
+
+    ``put_off`` could not be read or begun; they are looked at again after a while.
+    """
 
     pipelines: int
     asked: Asked
+    put_off: tuple[str, ...] = ()
 
 
 def activate(connection: sa.Connection, pipeline_id: str, *, now: datetime | None = None) -> PipelineRow:
@@ -79,6 +87,9 @@ def resume(connection: sa.Connection, pipeline_id: str, *, window_chunks: int, n
     )
     for backfill in backfills.newest(connection, pipeline_id):
         messages += history.promote_part(connection, backfill.id)
+    active = get_pipeline(connection, pipeline_id)
+    if active.next_due_at is None:  # No occurrence comes that would start what waits.
+        messages += waiting.promote(connection, active)
     return Asked((), tuple(messages))
 
 
@@ -103,9 +114,14 @@ def delete(connection: sa.Connection, pipeline_id: str) -> None:
 
 
 def reschedule(connection: sa.Connection, row: PipelineRow) -> None:
-    """Find the next occurrence anew after an active pipeline's schedule was edited; the caller holds its lock."""
-    if row.state is PipelineState.ACTIVE:
-        _set(connection, row.pipeline.id, row.state, _due_again(connection, row, _now(connection)))
+    """Find the next occurrence anew after an active pipeline's schedule was edited; the caller holds its lock.
+
+    An occurrence that is due and that no beat has claimed yet stays so.
+    """
+    now = _now(connection)
+    is_overdue = row.next_due_at is not None and row.next_due_at <= now
+    if row.state is PipelineState.ACTIVE and not is_overdue:
+        _set(connection, row.pipeline.id, row.state, _due_again(connection, row, now))
 
 
 def claim_due(
@@ -122,40 +138,58 @@ def claim_due(
     run of the latest one, which says how many they were. ``now`` is the store's own time unless told otherwise.
     """
     now = now or _now(connection)
-    due = [
-        to_pipeline_row(row)
-        for row in connection.execute(
-            sa.select(pipelines)
-            .where(pipelines.c.next_due_at <= now)
-            .order_by(pipelines.c.next_due_at)
-            .limit(at_most)
-            .with_for_update(key_share=True, skip_locked=True)
-        ).mappings()
-    ]
-    covered = [
-        (row, coverage)
-        for row in due
-        if (coverage := schedule.cover(row.pipeline.schedule, row.next_due_at or now, now)) is not None
-    ]
-    if covered:
-        connection.execute(
-            sa.update(pipelines)
-            .where(pipelines.c.id == sa.bindparam("due_id"))
-            .values(next_due_at=sa.bindparam("next")),
-            [{"due_id": row.pipeline.id, "next": coverage.next_due_at} for row, coverage in covered],
-        )
-    busy = _not_idle(connection, [row.pipeline.id for row in due])
+    found = connection.execute(
+        sa.select(pipelines)
+        .where(pipelines.c.next_due_at <= now)
+        .order_by(pipelines.c.next_due_at)
+        .limit(at_most)
+        .with_for_update(key_share=True, skip_locked=True)
+    ).mappings()
+    covered: list[tuple[PipelineRow, schedule.Coverage]] = []
+    put_off: list[str] = []
+    for found_row in found.all():
+        try:
+            row = to_pipeline_row(found_row)
+        except ValueError:  # What another version declared; its words may quote what was declared.
+            put_off.append(found_row["id"])
+            continue
+        coverage = schedule.cover(row.pipeline.schedule, row.next_due_at or now, now)
+        if coverage is not None:
+            covered.append((row, coverage))
+    _step(connection, covered, put_off, now)
+    busy = _not_idle(connection, [row.pipeline.id for row, _ in covered])
     asked: list[Asked] = []
     idle: list[tuple[PipelineRow, Occurrence]] = []
     for row, coverage in sorted(covered, key=lambda pair: pair[0].pipeline.id):
         occurrence = Occurrence(coverage.due_at, coverage.missed)
         if row.pipeline.id in busy or not row.is_past_history or row.faulted_reason is not None:
-            asked.append(
-                requests.occur(connection, row, occurrence, window_chunks=window_chunks, max_reopenings=max_reopenings)
-            )
+            begin = partial(requests.occur, window_chunks=window_chunks, max_reopenings=max_reopenings)
+            try:
+                with connection.begin_nested():
+                    asked.append(begin(connection, row, occurrence))
+            except (SyncError, sa.exc.IntegrityError):  # Its own trouble must not be that of all others.
+                put_off.append(row.pipeline.id)
         else:
             idle.append((row, occurrence))
-    return Due(len(due), together([*asked, requests.start_all(connection, idle)]))
+    return Due(len(covered) + len(put_off), together([*asked, requests.start_all(connection, idle)]), tuple(put_off))
+
+
+def _step(
+    connection: sa.Connection,
+    covered: Sequence[tuple[PipelineRow, schedule.Coverage]],
+    put_off: Sequence[str],
+    now: datetime,
+) -> None:
+    """Let pipelines wait for what follows; those that could not be read for another look."""
+    steps = [{"due_id": row.pipeline.id, "next": coverage.next_due_at} for row, coverage in covered]
+    steps += [{"due_id": pipeline_id, "next": now + _LOOK_AGAIN_AFTER} for pipeline_id in put_off]
+    if steps:
+        connection.execute(
+            sa.update(pipelines)
+            .where(pipelines.c.id == sa.bindparam("due_id"))
+            .values(next_due_at=sa.bindparam("next")),
+            steps,
+        )
 
 
 def _not_idle(connection: sa.Connection, pipeline_ids: Sequence[str]) -> frozenset[str]:
@@ -170,11 +204,15 @@ def _not_idle(connection: sa.Connection, pipeline_ids: Sequence[str]) -> frozens
 
 
 def _due_again(connection: sa.Connection, row: PipelineRow, now: datetime) -> datetime | None:
-    """Give what a pipeline waits for after a pause or an edit; a single occurrence that passed meanwhile is due now."""
-    declared_schedule = row.pipeline.schedule
-    if isinstance(declared_schedule, schedule.Once) and not run_rows.newest(connection, row.pipeline.id, limit=1):
-        return schedule.first_due(declared_schedule, now)
-    return schedule.next_due(declared_schedule, now)
+    """Give what a pipeline waits for after a pause or an edit; a single occurrence that passed meanwhile is due now.
+
+    Never one that had its run: a clock may have been set back, and others may have looked after this one began.
+    """
+    again = row.pipeline.schedule
+    last = connection.scalar(sa.select(sa.func.max(runs.c.scheduled_for)).where(runs.c.pipeline_id == row.pipeline.id))
+    if isinstance(again, schedule.Once) and (last is None or (again.start is not None and last < again.start)):
+        return schedule.first_due(again, now)
+    return schedule.next_due(again, now if last is None else max(now, last))
 
 
 def _now(connection: sa.Connection) -> datetime:

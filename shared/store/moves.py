@@ -32,7 +32,7 @@ def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int) -> As
     asked = reopening.reopen(connection, run, window_chunks, reopenings=0, accepts_doubt=True)
     if run.backfill_id is not None and not asked.runs:  # A part that had not begun is back in line.
         return Asked((run.id,), tuple(history.let_go_on(connection, run.backfill_id)))
-    return asked
+    return together([asked, Asked((), tuple(settling.promote(connection, run)))])
 
 
 def abandon(connection: sa.Connection, run_id: RunId) -> Asked:
@@ -66,11 +66,13 @@ def reopen_corrected(
     """Reopen the runs that failed for what an operator has just corrected, e.g. a feed's secret."""
     asked: list[Asked] = []
     for pipeline_id in sorted(pipeline_ids):
-        get_pipeline(connection, pipeline_id, lock=True)
+        row = get_pipeline(connection, pipeline_id, lock=True)
         for run in run_rows.open_of(connection, pipeline_id):
             if run.state is RunState.FAILED and run.error_kind in error_kinds:
                 _clear_fault(connection, pipeline_id)
-                asked.append(reopening.reopen(connection, run, window_chunks, reopenings=0))
+                stays_paused = not row.may_begin or history.stands_still(connection, run)
+                asked.append(reopening.reopen(connection, run, window_chunks, reopenings=0, stays_paused=stays_paused))
+                asked.append(Asked((), tuple(settling.promote(connection, run))))
     return together(asked)
 
 
@@ -97,7 +99,7 @@ def cancel(connection: sa.Connection, run_id: RunId) -> None:
         NotFound: there is no such run.
         MoveNotAllowed: the run is not being worked on.
     """
-    run = run_rows.get(connection, run_id, lock=True)
+    run = settling.lock(connection, run_id).run
     if run.state is RunState.WAITING:
         run_rows.close(connection, run_id, RunState.CANCELLED if run.backfill_id else RunState.ABANDONED)
         return

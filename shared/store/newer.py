@@ -96,8 +96,8 @@ def overtake(connection: sa.Connection, pipeline_id: str, *, most: int) -> list[
         error = HistoryOvertaken(
             f"run {run_id} of pipeline {pipeline_id!r}: while it was open, newer rows of more than {most:,} users were "
             "sent, and so many are remembered at most, so that its old rows cannot be told from newer ones any more. "
-            "Abandon it: its window is then read anew. A higher WAREHOUSE_SYNC_MAX_NEWER_ROWS has room for more, and "
-            "of smaller parts less is read anew"
+            "Abandon it: the window of an initial sync is then read anew, a backfill is begun once more. A higher "
+            "WAREHOUSE_SYNC_MAX_NEWER_ROWS has room for more, and of smaller parts less is read anew"
         )
         if state in WORKING:
             moves.fail(connection, run_id, error)

@@ -103,12 +103,12 @@ def freeze(
 
 def begin_part(connection: sa.Connection, run: Run) -> list[Message]:
     """Begin a part that waited, planned as it is; the caller holds the pipeline's lock."""
-    connection.execute(
+    begun = connection.execute(
         sa.update(runs)
         .where(runs.c.id == run.id, runs.c.state == RunState.WAITING)
         .values(state=RunState.EXTRACTING, slices_total=1, started_at=sa.func.now())
     )
-    return _begin(connection, run, 1)
+    return _begin(connection, run, 1) if begun.rowcount else []
 
 
 def _begin(connection: sa.Connection, run: Run, slice_count: int) -> list[Message]:

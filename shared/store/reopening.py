@@ -12,7 +12,13 @@ from shared.store.tables import chunks, runs, slices
 
 
 def reopen(
-    connection: sa.Connection, run: Run, window_chunks: int, *, reopenings: int, accepts_doubt: bool = False
+    connection: sa.Connection,
+    run: Run,
+    window_chunks: int,
+    *,
+    reopenings: int,
+    accepts_doubt: bool = False,
+    stays_paused: bool = False,
 ) -> Asked:
     """Put a failed or cancelled run back to where it stood; the caller has locked its pipeline and it.
 
@@ -41,7 +47,7 @@ def reopen(
             error=None,
             error_kind=None,
             ended_at=None,
-            paused_at=None,
+            paused_at=sa.func.now() if stays_paused else None,
             not_before=None,
             silences=0,
             deaths=0,

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from shared.catalog import Incremental
 from shared.errors import AlreadyInProgress, MoveNotAllowed
 from shared.messages import Message, TaskName
 from shared.run import WORKING, Lane, Run, RunId, RunKind, RunState
-from shared.store import declared, history, reopening, waiting
+from shared.store import declared, history, notices, reopening, waiting
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.notices import NoticeName
 from shared.store.tables import pipelines, runs
 from shared.store.waiting import Occurrence
 
@@ -57,8 +59,9 @@ def start_all(connection: sa.Connection, idle: Sequence[tuple[PipelineRow, Occur
     if not idle:
         return Asked((), ())
     ids = [uuid4() for _ in idle]
-    connection.execute(
-        sa.insert(runs),
+    started = connection.execute(
+        # One that has its run already, because a clock was set back, does not keep the others from theirs.
+        insert(runs).on_conflict_do_nothing().returning(runs.c.id),
         [
             {
                 "id": id_,
@@ -75,8 +78,9 @@ def start_all(connection: sa.Connection, idle: Sequence[tuple[PipelineRow, Occur
             for id_, (row, occurrence) in zip(ids, idle, strict=True)
         ],
     )
-    connection.execute(sa.update(runs).where(runs.c.id.in_(ids)).values(sent_at=sa.func.now()))
-    return Asked(tuple(RunId(id_) for id_ in ids), tuple(Message(TaskName.PLAN_RUN, id_, Lane.LIVE) for id_ in ids))
+    begun = [RunId(id_) for id_ in started.scalars()]
+    connection.execute(sa.update(runs).where(runs.c.id.in_(begun)).values(sent_at=sa.func.now()))
+    return Asked(tuple(begun), tuple(Message(TaskName.PLAN_RUN, id_, Lane.LIVE) for id_ in begun))
 
 
 def _begin(
@@ -93,8 +97,8 @@ def _begin(
         if begun:
             past.append(begun)
         for run in initial:
-            if reopening.is_overtaken(run):
-                continue  # The live lane goes on; an operator abandons the part.
+            if reopening.is_overtaken(run) or history.stands_still(connection, run):
+                continue  # The live lane goes on; an operator decides on the part.
             if run.state is RunState.FAILED and not _is_spent(run, max_reopenings):
                 past.append(reopening.reopen(connection, run, window_chunks, reopenings=run.reopenings + 1))
             elif row.standing.watermark is None and _is_spent(run, max_reopenings):
@@ -171,6 +175,8 @@ def _is_spent(run: Run, max_reopenings: int) -> bool:
 def _fault(connection: sa.Connection, row: PipelineRow, run: Run, occurrence: Occurrence) -> Asked:
     reason = f"run {run.id} failed again after {run.reopenings} reopenings, last with: {run.error}"
     connection.execute(sa.update(pipelines).where(pipelines.c.id == run.pipeline_id).values(faulted_reason=reason))
-    if occurrence.scheduled_for is not None:
+    if occurrence.scheduled_for is None:
+        notices.add(connection, row.pipeline.id, NoticeName.REQUEST_REFUSED, f"the pipeline is faulted: {reason}")
+    else:
         waiting.put_in_line(connection, row, occurrence)
     return Asked((), ())

@@ -76,7 +76,6 @@ def settle(
 
 
 def promote(connection: sa.Connection, run: Run) -> list[Message]:
-    """Start what waited for a run that is closed now: the next part of its backfill, or the next live run."""
-    if run.backfill_id is not None:
-        return history.promote_part(connection, run.backfill_id)
-    return waiting.promote(connection, get_pipeline(connection, run.pipeline_id, even_deleted=True))
+    """Start what waited for a run that has moved: the next part of its backfill, and the next live run."""
+    parts = [] if run.backfill_id is None else history.promote_part(connection, run.backfill_id)
+    return parts + waiting.promote(connection, get_pipeline(connection, run.pipeline_id, even_deleted=True))

@@ -162,6 +162,7 @@ runs: Final = Table(
         "state",
         postgresql_where=text("state IN ('created','extracting','uploading','failed','cancelled')"),
     ),
+    Index("runs_waiting", "pipeline_id", postgresql_where=text("state = 'waiting'")),
     Index("runs_by_backfill", "backfill_id", "part", postgresql_where=text("backfill_id IS NOT NULL")),
     Index("runs_by_pipeline", "pipeline_id", "created_at"),
     Index("runs_newest", "created_at"),

@@ -350,3 +350,11 @@ def test_days_are_not_cut() -> None:
 def test_what_has_no_time_to_be_cut_by_is_one_part(window: Window) -> None:
     assert cut(window, 7, _iterator(), begins_at=None) == (window,)
     assert cut(window, 7, _iterator(), begins_at=NOON + timedelta(days=1)) == (window,)
+
+
+def test_a_query_begins_on_a_whole_unit_of_an_iterator_that_was_edited() -> None:
+    day = datetime(2024, 5, 3, tzinfo=UTC)
+    window = Window(day + timedelta(hours=4, minutes=5), day + timedelta(days=1))
+    mode = Incremental(iterator_field="day", iterator_data_type=IteratorType.DATE)
+    iterator = FrozenIterator(column="day", type=IteratorType.DATE, zone="UTC")
+    assert reads_from(window, mode, iterator) == day

@@ -165,3 +165,23 @@ def test_without_a_row_key_or_an_end_nothing_is_looked_up() -> None:
 
 def test_the_first_window_of_all_reads_nothing_again() -> None:
     assert lookback([1, 2], low=None).asked() == []
+
+
+def test_of_dates_the_whole_day_is_kept_that_the_next_run_reads_again() -> None:
+    """A query over dates begins with a whole day, however short the lookback."""
+    table = chunk([("a", 1), ("b", 2)])
+    midnight = NOON.replace(hour=0)
+    days = pa.array([(midnight + timedelta(days=day)).date() for day in (1, 0)])
+    table = table.set_column(table.schema.get_field_index("changed_at"), "changed_at", days)
+    found = Lookback.of(
+        encoded(table),
+        table,
+        snapshot=snapshot(
+            row_key="no",
+            lookback_s=60,
+            iterator=FrozenIterator(column="changed_at", type=IteratorType.DATE, zone="UTC"),
+        ),
+        window=Window(midnight, midnight + timedelta(days=2)),
+    )
+    assert found is not None
+    assert list(found.to_keep(np.array([0, 1])).values()) == [midnight + timedelta(days=1)]

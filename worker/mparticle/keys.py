@@ -57,14 +57,14 @@ def user_keys(plan: MappingPlan, rows: Any, *, one_row_per: Sequence[str] = ()) 
 
 
 def row_keys(rows: Any, column: str) -> list[RowKey | None]:
-    """Give the key of each row by one column, its type included; ``None`` where the column is NULL.
+    """Give the key of each row by one column, its name and type included; ``None`` where the column is NULL.
 
     Raises:
         ColumnMissing: the column is not in the rows, or is there twice.
         MappingRefused: it holds lists or structures.
     """
     return [
-        None if text is None else RowKey(_hash(f"{kind}\0{text}".encode()))
+        None if text is None else RowKey(_hash(f"{column}\0{kind}\0{text}".encode()))
         for kind, text in _column_texts(rows, column)
     ]
 

@@ -35,7 +35,7 @@ def trigger(pipeline_id: object) -> None:
             connection, known, window_chunks=limits.run_window_chunks, max_reopenings=limits.max_reopenings
         )
 
-    _operate(pipeline_id, ask)
+    _operate(pipeline_id, ask, must_run=True)
 
 
 @shared_task(name=TaskName.PAUSE.value, acks_late=False)
@@ -59,7 +59,9 @@ def resume(pipeline_id: object) -> None:
     _operate(pipeline_id, ask)
 
 
-def _operate(pipeline_id: object, ask: Callable[[Process, sa.Connection, str], Asked]) -> None:
+def _operate(
+    pipeline_id: object, ask: Callable[[Process, sa.Connection, str], Asked], *, must_run: bool = False
+) -> None:
     if not isinstance(pipeline_id, str) or len(pipeline_id) > _LONGEST_ID:
         _log.error("request_refused", error="expected one argument, a pipeline's id; something else was sent")
         return
@@ -73,7 +75,9 @@ def _operate(pipeline_id: object, ask: Callable[[Process, sa.Connection, str], A
         except SyncError as error:
             _refuse(process, pipeline_id, error)
         else:
-            _log.info("request_accepted", runs=[str(run_id) for run_id in asked.runs])
+            # A trigger that starts nothing has found a run that failed too often: the pipeline is faulted now.
+            said = "request_refused" if must_run and not asked.runs else "request_accepted"
+            _log.info(said, runs=[str(run_id) for run_id in asked.runs])
             deliver(process, asked.messages)
 
 

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline, declared_environment
 from shared.errors import DeclarationInvalid, SyncError, Transient
-from shared.iterator import find_row_key, find_user_columns
+from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.compile import compile_user_mapping
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Lane, Run, RunId, Token, Window
@@ -197,7 +197,8 @@ def _of_the_lane(
         return {}
     if run.lane is Lane.BACKFILL:
         ends = [window.high for window in windows if window.high is not None]
-        return {"ranked_to": found.row.standing.watermark or max(ends, default=None)}
+        ranked_to = found.row.standing.watermark or max(ends, default=None)
+        return {"ranked_to": ranked_to and floor_to_unit(ranked_to, iterator.type, iterator.zone)}
     return {
         "reads_from": reads_from(windows[0], mode, iterator),
         "row_key": None if mode.row_key is None else find_row_key(schema, mode.row_key),

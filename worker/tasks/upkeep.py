@@ -7,7 +7,7 @@ from celery import shared_task
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import accepted, chunks, lost, moves, probes, slices
+from shared.store import accepted, chunks, lost, moves, probes, slices, stalled
 from shared.telemetry import log
 from worker.process import Process
 from worker.tasks import turns
@@ -70,6 +70,7 @@ def _unsent(process: Process) -> list[Message]:
         return [
             *lost.never_sent(connection, window_chunks=process.settings.run_window_chunks),
             *lost.complete_unsettled(connection),
+            *stalled.begin(connection),
         ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.catalog import DataModel, Full, Incremental, IteratorType, Pipeline
 from shared.errors import DeclarationInvalid, FeedRefused, MoveNotAllowed
-from shared.run import RunId, RunKind, Window
+from shared.run import RunId, RunKind, RunState, Window
 from shared.store import declared, edits, moves, notices
 from shared.store.edits import Watermark
 from tests.shared.store.stage import FEED, FULL, INCREMENTAL, T0, T1, USERS, Stage
@@ -132,3 +132,23 @@ def test_a_new_pipeline_is_declared_as_a_draft(stage: Stage) -> None:
         pipeline: Pipeline = declared.get_pipeline(connection, "people").pipeline
         assert edits.put_pipeline(connection, pipeline.model_copy(update={"id": "others"}), None)
         assert declared.get_pipeline(connection, "others").state == "draft"
+
+
+def test_a_full_pipeline_that_was_incremental_asks_before_its_old_watermark_counts_again(stage: Stage) -> None:
+    stage.past_history()
+    assert edit(stage, {"sync_mode": FULL}, Watermark.KEEP)
+    other = INCREMENTAL.model_copy(update={"iterator_field": "other_at"})
+    with pytest.raises(DeclarationInvalid, match="--reset-watermark"):
+        edit(stage, {"sync_mode": other})
+    assert edit(stage, {"sync_mode": other}, Watermark.RESET)
+
+
+def test_a_reset_ends_an_initial_sync_that_was_never_planned(stage: Stage) -> None:
+    stage.past_history()
+    assert edit_model(stage, OTHER_SQL, Watermark.RESET)
+    run_id = stage.started()
+    fail(stage, run_id)
+    stage.write("UPDATE pipelines SET watermark = :mark", mark=T0)
+    assert edit_model(stage, USERS, Watermark.RESET)
+    assert stage.run(run_id).state is RunState.ABANDONED
+    assert stage.run(stage.started()).generation == 3

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import AlreadyInProgress, DeclarationInvalid, FeedRefused, MoveNotAllowed
 from shared.messages import Message, TaskName
 from shared.run import BackfillId, Lane, RunId, RunKind, RunState, Window
-from shared.store import backfills, history, moves, plans
+from shared.store import backfills, history, moves, plans, stalled
 from shared.store.backfills import Backfill
 from tests.shared.store.stage import INCREMENTAL, MAX_REOPENINGS, T0, T1, WINDOW_CHUNKS, Stage, sent
 
@@ -239,3 +239,56 @@ def test_what_is_over_is_neither_paused_nor_cancelled(stage: Stage) -> None:
     for move in (history.pause, history.cancel):
         with stage.database.transaction() as connection, pytest.raises(MoveNotAllowed, match="is over"):
             move(connection, backfill_id)
+
+
+def test_a_paused_or_cancelled_backfill_is_not_set_going_by_an_occurrence(stage: Stage) -> None:
+    first, *_ = initial(stage)
+    backfill_id = backfill_of(stage, first)
+    with stage.database.transaction() as connection:
+        history.pause(connection, backfill_id)
+        moves.fail(connection, first, FeedRefused("no"))
+    assert first not in stage.trigger().runs
+    with stage.database.transaction() as connection:
+        history.cancel(connection, backfill_id)
+    assert states(stage) == ["cancelled", "cancelled", "cancelled"]
+    with stage.database.transaction() as connection:
+        asked = history.resume(connection, backfill_id, window_chunks=WINDOW_CHUNKS)
+    assert first in asked.runs
+
+
+def test_a_part_that_was_cancelled_while_the_one_before_settled_does_not_begin(stage: Stage) -> None:
+    first, second, _ = initial(stage)
+    waits = stage.run(second)
+    with stage.database.transaction() as connection:
+        moves.cancel(connection, second)
+        assert plans.begin_part(connection, waits) == []
+    assert stage.rows("SELECT count(*) AS n FROM slices WHERE run_id = :run", run=second)[0].n == 0
+    finish(stage, first)
+    with stage.database.transaction() as connection:
+        moves.retry(connection, second, window_chunks=WINDOW_CHUNKS)
+    finish(stage, second)
+
+
+def test_a_part_that_was_abandoned_twice_is_read_again_as_it_was_cut(stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL)
+    unplanned = stage.started()
+    with stage.database.transaction() as connection:
+        moves.cancel(connection, unplanned)
+        moves.abandon(connection, unplanned)
+    frozen(stage, stage.started())
+    (cut,) = [row.id for row in stage.rows("SELECT id FROM runs WHERE part = 0 AND state = 'extracting'")]
+    with stage.database.transaction() as connection:
+        moves.cancel(connection, cut)
+        moves.abandon(connection, cut)
+    for row in stage.rows("SELECT id FROM runs WHERE part > 0 ORDER BY part"):
+        finish(stage, row.id)
+    (again, _) = stage.trigger().runs
+    assert stage.run(again).window == PARTS[0]
+
+
+def test_upkeep_begins_a_part_that_nobody_let_go(stage: Stage) -> None:
+    first, second, _ = initial(stage)
+    stage.write("UPDATE runs SET state = 'abandoned' WHERE id = :run", run=first)
+    with stage.database.transaction() as connection:
+        assert len(sent(stalled.begin(connection), TaskName.EXTRACT_SLICE)) == 1
+    assert stage.run(second).state is RunState.EXTRACTING

@@ -9,7 +9,7 @@ from shared.errors import AlreadyInProgress, DeclarationInvalid, FeedRefused, Mo
 from shared.messages import TaskName
 from shared.run import Lane, PipelineState, RunId, RunKind, RunState, Window
 from shared.schedule import Cron, Frequency, Interval, Once, OnDemand, Schedule
-from shared.store import chunks, declared, lives, lost, moves, waiting
+from shared.store import chunks, declared, edits, lives, lost, moves, stalled, waiting
 from shared.store.asked import Asked
 from shared.store.declared import PipelineRow
 from tests.shared.store.stage import (
@@ -26,7 +26,7 @@ from tests.shared.store.stage import (
 
 SEVEN = datetime(2023, 11, 15, 19, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-HOURLY: Schedule = Interval(frequency=Frequency.HOURLY, start=SEVEN)
+HOURLY = Interval(frequency=Frequency.HOURLY, start=SEVEN)
 
 
 def activate(stage: Stage, now: datetime = SEVEN - HOUR) -> PipelineRow:
@@ -407,3 +407,82 @@ def test_the_watermark_is_where_the_window_of_a_promoted_run_begins(stage: Stage
     stage.complete(first, Window(T0, T1))
     stage.complete(second, Window(T1, T1 + HOUR))
     assert stage.standing().watermark == T1 + HOUR
+
+
+def test_a_pipeline_that_cannot_be_read_keeps_no_other_from_its_run(stage: Stage) -> None:
+    for name in ("a", "b"):
+        stage.declare(name, schedule=HOURLY, is_active=False)
+        with stage.database.transaction() as connection:
+            lives.activate(connection, name, now=SEVEN - HOUR)
+    stage.write("UPDATE pipelines SET document = document || '{\"of_a_later_version\": 1}' WHERE id = 'a'")
+    due = look(stage, SEVEN)
+    assert (due.pipelines, due.put_off, len(due.asked.runs)) == (2, ("a",), 1)
+    assert look(stage, SEVEN + timedelta(minutes=1)).pipelines == 0, "it is looked at again after a while"
+    stage.write("UPDATE pipelines SET document = document - 'of_a_later_version' WHERE id = 'a'")
+    assert len(look(stage, SEVEN + timedelta(minutes=6)).asked.runs) == 1
+
+
+def test_an_occurrence_that_had_its_run_is_not_run_again_though_the_clock_was_set_back(stage: Stage) -> None:
+    stage.declare(schedule=HOURLY, is_active=False)
+    activate(stage)
+    stage.complete(due_at(stage, SEVEN))
+    stage.write("UPDATE pipelines SET next_due_at = :again", again=SEVEN)
+    assert look(stage, SEVEN).asked.runs == ()
+    assert stage.rows("SELECT count(*) AS n FROM runs")[0].n == 1
+    pause(stage)
+    resume(stage, SEVEN - timedelta(minutes=30))
+    assert row_of(stage).next_due_at == SEVEN + HOUR
+
+
+def test_an_edit_leaves_an_occurrence_due_that_nobody_has_claimed(stage: Stage) -> None:
+    stage.declare(schedule=HOURLY, is_active=False)
+    activate(stage)
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        slower = HOURLY.model_copy(update={"frequency": Frequency.MONTHLY})
+        edits.put_pipeline(connection, pipeline.model_copy(update={"schedule": slower}), None)
+    assert row_of(stage).next_due_at == SEVEN
+    assert len(look(stage, SEVEN + HOUR).asked.runs) == 1
+
+
+def test_what_waits_starts_on_resume_where_no_occurrence_will_come(stage: Stage) -> None:
+    stage.declare(schedule=HOURLY.model_copy(update={"end": SEVEN + HOUR}), is_active=False)
+    activate(stage)
+    first = due_at(stage, SEVEN)
+    (slice_id,) = stage.plan(first)
+    (chunk_id,) = stage.extract(slice_id, [1])
+    held = stage.held(chunk_id)
+    look(stage, SEVEN + HOUR)
+    waits = waiting_run(stage)
+    pause(stage)
+    stage.record(held, 1)
+    stage.finish(held)
+    assert stage.settled(first) == []
+    assert sent(resume(stage, SEVEN + 9 * HOUR).messages, TaskName.PLAN_RUN) == [waits]
+
+
+def test_what_waited_behind_a_fault_of_history_starts_when_that_is_retried(stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL, schedule=HOURLY, is_active=False)
+    activate(stage)
+    initial = due_at(stage, SEVEN)
+    stage.plan(initial, Window(None, T0, includes_null=True))
+    with stage.database.transaction() as connection:
+        moves.fault(connection, initial, FeedRefused("no"))
+    assert look(stage, SEVEN + HOUR).asked == Asked((), ())
+    waits = waiting_run(stage)
+    with stage.database.transaction() as connection:
+        asked = moves.retry(connection, initial, window_chunks=WINDOW_CHUNKS)
+    assert sent(asked.messages, TaskName.PLAN_RUN) == [waits]
+
+
+def test_upkeep_starts_what_an_earlier_release_left_waiting(stage: Stage) -> None:
+    stage.declare(schedule=HOURLY.model_copy(update={"end": SEVEN + HOUR}), is_active=False)
+    activate(stage)
+    first = due_at(stage, SEVEN)
+    look(stage, SEVEN + HOUR)
+    waits = waiting_run(stage)
+    with stage.database.transaction() as connection:
+        assert stalled.begin(connection) == []
+    stage.write("UPDATE runs SET state = 'abandoned' WHERE id = :run", run=first)
+    with stage.database.transaction() as connection:
+        assert sent(stalled.begin(connection), TaskName.PLAN_RUN) == [waits]

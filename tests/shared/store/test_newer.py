@@ -296,9 +296,12 @@ def test_the_keys_of_rows_that_may_be_read_again_are_kept_and_no_others(stage: S
     with stage.database.transaction() as connection:
         connection.execute(sa.update(pipelines).values(watermark=at(6)))
         connection.execute(sa.update(runs_table).values(snapshot={"lookback_s": 120}))
+    assert ask(stage, accepted.forget) == 0, "a query over dates begins with a whole day"
+    with stage.database.transaction() as connection:
+        connection.execute(sa.update(pipelines).values(watermark=at(6) + timedelta(days=2)))
     assert ask(stage, accepted.forget) == 1, "of a pipeline that looks back no more"
     with stage.database.transaction() as connection:
-        connection.execute(sa.update(pipelines).values(watermark=at(6) + timedelta(seconds=1)))
+        connection.execute(sa.update(pipelines).values(watermark=at(6) + timedelta(days=2, seconds=1)))
     assert ask(stage, accepted.forget) == 1
     with stage.database.transaction() as connection:
         assert connection.scalars(sa.select(accepted_keys.c.row_key)).all() == [user(2)]

@@ -179,6 +179,9 @@ def _let_runs_wait() -> None:
         postgresql_where=sa.text("kind = 'initial' AND state <> 'abandoned'"),
     )
     op.create_index(
+        "runs_waiting", "runs", ["pipeline_id"], unique=False, postgresql_where=sa.text("state = 'waiting'")
+    )
+    op.create_index(
         "runs_by_backfill",
         "runs",
         ["backfill_id", "part"],
