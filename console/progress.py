@@ -21,6 +21,8 @@ from shared.store.notices import Notice
 
 _SHOWN: Final = 8
 """Characters of a run's id; enough to tell runs apart."""
+_DATE: Final = 10
+"""Characters of a date: on a narrow screen the time of day goes below it, and neither is cut."""
 
 
 def follow(operations: Operations, run_id: RunId, title: str, screen: Console) -> Run:
@@ -83,8 +85,10 @@ def ledger_table(runs: Sequence[Run]) -> Table:
 def pipeline_table(rows: Iterable[PipelineRow]) -> Table:
     """Give a list of pipelines and where they stand."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("pipeline", "state", "mode", "schedule", "next due", "watermark", "history settled to"):
-        table.add_column(heading)
+    for heading in ("pipeline", "state", "mode", "schedule"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("next due", "watermark", "history settled to"):
+        table.add_column(heading, min_width=_DATE)
     for row in rows:
         marks = (row.next_due_at, row.standing.watermark, row.standing.history_settled_to)
         table.add_row(
@@ -121,8 +125,10 @@ def backfill_table(found: Iterable[Backfilled]) -> Table:
     """Give a list of backfills and initial syncs and how far each is."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("backfill", no_wrap=True)
-    for heading in ("pipeline", "kind", "state", "from", "until"):
-        table.add_column(heading)
+    for heading in ("pipeline", "kind", "state"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("from", "until"):
+        table.add_column(heading, min_width=_DATE)
     for heading in ("parts", "rows", "rejected", "expected", "left"):
         table.add_column(heading, justify="right")
     now = datetime.now(UTC)
