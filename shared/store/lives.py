@@ -167,8 +167,11 @@ def claim_due(
             try:
                 with connection.begin_nested():
                     asked.append(begin(connection, row, occurrence))
-            except (SyncError, sa.exc.IntegrityError):  # Its own trouble must not be that of all others.
+            except sa.exc.IntegrityError:  # It has its run already: a clock was set back.
+                continue
+            except SyncError:  # Its own trouble must not be that of all others.
                 put_off.append(row.pipeline.id)
+                _step(connection, (), [row.pipeline.id], now)
         else:
             idle.append((row, occurrence))
     return Due(len(covered) + len(put_off), together([*asked, requests.start_all(connection, idle)]), tuple(put_off))
