@@ -4,7 +4,7 @@ Instants are microseconds since 1970 in UTC. They only ever say which of two row
 zone repeats counts as the first of the two, in every run alike; a date counts as where its day begins, as in windows.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, assert_never
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared.catalog import IteratorType
+from shared.iterator import instant_of
 from shared.snapshot import FrozenIterator
 
 Instants = npt.NDArray[np.int64]
@@ -63,7 +64,7 @@ def _ticks(array: Any, iterator: FrozenIterator) -> Instants:
         case IteratorType.TIMESTAMP_NTZ:
             return _local(_counted(array), ZoneInfo(iterator.zone))
         case IteratorType.DATE:
-            return _days(_numbers(array.cast(pa.date32()).cast(pa.int32())), ZoneInfo(iterator.zone))
+            return _days(_numbers(array.cast(pa.date32()).cast(pa.int32())), iterator)
         case IteratorType.UNIXTIME_MS:
             return _scaled(_numbers(array), 1_000)
         case IteratorType.UNIXTIME_S:
@@ -108,13 +109,9 @@ def _offset(minute: int, zone: ZoneInfo) -> int:
     return (wall.utcoffset() or timedelta(0)) // _TICK
 
 
-def _days(days: Instants, zone: ZoneInfo) -> Instants:
+def _days(days: Instants, iterator: FrozenIterator) -> Instants:
+    """Move dates to where their days begin, by the rule that windows have."""
     distinct, of_row = np.unique(np.clip(days, _FIRST // _DAY, _LAST // _DAY), return_inverse=True)
-    begins = [_day_begins(day, zone) for day in distinct.tolist()]
+    dates = (date(1970, 1, 1) + timedelta(days=day) for day in distinct.tolist())
+    begins = [ticks(instant_of(day, iterator.type, iterator.zone)) for day in dates]
     return np.array(begins, dtype=np.int64)[of_row]
-
-
-def _day_begins(day: int, zone: ZoneInfo) -> int:
-    # Where midnight comes twice, the day begins at the second, as in shared.iterator.
-    midnight = datetime.combine(date(1970, 1, 1) + timedelta(days=day), time(fold=1), zone)
-    return ticks(midnight.astimezone(UTC))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import IteratorType
-from shared.iterator import bound_value, floor_to_unit
+from shared.iterator import bound_value, floor_to_unit, instant_of
 from shared.snapshot import FrozenIterator
 from worker.instants import UNKNOWN, instants_of, ticks, to_datetimes
 
@@ -114,3 +114,18 @@ def test_dictionaries_several_pieces_and_no_rows_are_read_alike() -> None:
 def test_an_iterator_that_is_not_decided_is_refused() -> None:
     with pytest.raises(ValueError, match="decided"):
         instants_of(column([1], pa.int64()), iterator(IteratorType.TIMESTAMP))
+
+
+@pytest.mark.parametrize(
+    ("day", "zone"),
+    [
+        (date(2026, 4, 24), "Africa/Cairo"),  # Its clocks skip midnight.
+        (date(2018, 11, 4), "America/Sao_Paulo"),
+        (date(2024, 11, 3), "America/Havana"),  # They say it twice.
+        (date(2024, 5, 1), "Europe/Berlin"),
+    ],
+)
+def test_a_date_is_where_a_window_over_dates_would_begin(day: date, zone: str) -> None:
+    days = pa.chunked_array([pa.array([day], pa.date32())])
+    found = instants_of(days, iterator(IteratorType.DATE, zone))
+    assert found.tolist() == [ticks(instant_of(day, IteratorType.DATE, zone))]
