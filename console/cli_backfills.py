@@ -8,13 +8,13 @@ import typer
 from console.answers import show_window
 from console.progress import backfill_table
 from console.terminal import opened, screen
+from shared.catalog import MOST_PARTS
 from shared.errors import DeclarationInvalid
 from shared.probe import ProbeKind, Question
 
 app = typer.Typer()
 
 BackfillText = Annotated[str, typer.Argument(metavar="BACKFILL", help="A backfill's id, or its beginning.")]
-Bound = Annotated[str | None, typer.Option(metavar="INSTANT", help="ISO 8601, e.g. 2026-01-31T06:00:00Z; UTC.")]
 
 
 @app.command()
@@ -22,7 +22,7 @@ def backfill(
     pipeline: str,
     begin: Annotated[str | None, typer.Option("--from", metavar="INSTANT", help="Inclusive; all without.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="Exclusive; the watermark.")] = None,
-    parts: Annotated[int, typer.Option(min=1, max=1000, help="Each part runs the query once.")] = 1,
+    parts: Annotated[int, typer.Option(min=1, max=MOST_PARTS, help="Each part runs the query once.")] = 1,
     *,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="Read the newest part first.")] = False,
     uncounted: Annotated[bool, typer.Option("--uncounted", help="Do not count the rows first.")] = False,

@@ -135,13 +135,14 @@ class Operations:
                     window_chunks=self._settings.run_window_chunks,
                     max_reopenings=self._settings.max_reopenings,
                 )
-                row = declared.get_pipeline(connection, pipeline_id)
         except Refused as error:
             with self._database.transaction() as connection:
                 notices.add(connection, pipeline_id, NoticeName.REQUEST_REFUSED, str(error))
             raise
         if not asked.runs:
-            raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {row.faulted_reason}")
+            with self._database.transaction() as connection:
+                reason = declared.get_pipeline(connection, pipeline_id).faulted_reason
+            raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {reason}")
         return self._sent(asked)
 
     def retry(self, run_id: RunId) -> tuple[RunId, ...]:

@@ -7,7 +7,7 @@ only a reference to it (``env:NAME`` or ``file:/path``), which workers resolve.
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -163,6 +163,10 @@ class DataModel(Declared):
     sql_query: Annotated[str, Field(min_length=1)]
 
 
+MOST_PARTS: Final = 1000
+"""Of history, or of a backfill: each runs the model's query once more."""
+
+
 class Incremental(Declared):
     """Read only what changed since the last settled window, as the iterator tells."""
 
@@ -179,7 +183,9 @@ class Incremental(Declared):
         description="how far below its window a live run also reads, for rows that committed late; 30 days at most",
     )
     row_key: Name | None = Field(None, description="the column that tells a row from every other")
-    history_parts: int = Field(1, ge=1, le=1000, description="into how many runs, at most, history is cut by time")
+    history_parts: int = Field(
+        1, ge=1, le=MOST_PARTS, description="into how many runs, at most, history is cut by time"
+    )
     history_newest_first: bool = Field(
         default=False, description="whether the part of history next to the present is read first"
     )

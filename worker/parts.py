@@ -6,16 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from shared import sql
-from shared.catalog import DataModel, Incremental
+from shared.catalog import MOST_PARTS, DataModel, Incremental
 from shared.run import Window
 from shared.snapshot import FrozenIterator
 from shared.sql import Span
 from worker import draft
 from worker.plan import cut
 from worker.warehouses.base import Warehouse
-
-MOST_PARTS = 1000
-"""Each runs the model's query once more."""
 
 
 @dataclass(frozen=True, slots=True)

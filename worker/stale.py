@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from worker.mparticle.encode import EncodedRows
 from worker.mparticle.keys import RowKey, UserKey, row_keys, user_keys
 
 Positions = npt.NDArray[np.int64]
+Key = TypeVar("Key", UserKey, RowKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,11 @@ class Sendable:
 
     def newest(self) -> dict[UserKey, datetime]:
         """Give the newest instant of each user; rows without a user or an instant say nothing."""
-        newest: dict[UserKey, int] = {}
-        for user, instant in zip(self.users, self.instants.tolist(), strict=True):
-            if user is not None and instant != UNKNOWN and instant > newest.get(user, UNKNOWN):
-                newest[user] = instant
-        return dict(zip(newest, to_datetimes(np.array(list(newest.values()), dtype=np.int64)), strict=True))
+        return _newest(self.users, self.instants)
 
     def superseded(self, newer: Mapping[UserKey, datetime]) -> Positions:
         """Give the rows that are older than what ``newer`` says of their users; one without an instant always is."""
-        marks: dict[UserKey | None, int] = {user: ticks(at) for user, at in newer.items()}
-        newest = np.array([marks.get(user, UNKNOWN) for user in self.users], dtype=np.int64)
-        return self.positions[newest > self.instants]
+        return self.positions[_known(self.users, newer) > self.instants]
 
     def named(self) -> list[UserKey]:
         """Give the users, each once."""
@@ -92,23 +87,31 @@ class Lookback:
 
     def unchanged(self, accepted: Mapping[RowKey, datetime]) -> Positions:
         """Give the rows read again that were accepted as they are, or newer."""
-        marks: dict[RowKey | None, int] = {key: ticks(at) for key, at in accepted.items()}
-        newest = np.array([marks.get(key, UNKNOWN) for key in self.rows], dtype=np.int64)
-        return self.positions[self._read_again() & (newest >= self.instants)]
+        return self.positions[self._read_again() & (_known(self.rows, accepted) >= self.instants)]
 
     def to_keep(self, accepted: Positions) -> dict[RowKey, datetime]:
         """Give the keys of accepted rows, by their positions, that the next run may read again."""
         chosen = np.flatnonzero(np.isin(self.positions, accepted) & (self.instants >= self.kept_from))
-        newest: dict[RowKey, int] = {}
-        for row in chosen.tolist():
-            key, instant = self.rows[row], int(self.instants[row])
-            if key is not None and instant > newest.get(key, UNKNOWN):
-                newest[key] = instant
-        return dict(zip(newest, to_datetimes(np.array(list(newest.values()), dtype=np.int64)), strict=True))
+        return _newest([self.rows[row] for row in chosen.tolist()], self.instants[chosen])
 
     def _read_again(self) -> npt.NDArray[np.bool_]:
         again: npt.NDArray[np.bool_] = (self.instants < self.low) & (self.instants != UNKNOWN)
         return again
+
+
+def _newest(keys: Sequence[Key | None], instants: Instants) -> dict[Key, datetime]:
+    """Give the newest instant of each key; rows without a key or an instant say nothing."""
+    newest: dict[Key, int] = {}
+    for key, instant in zip(keys, instants.tolist(), strict=True):
+        if key is not None and instant > newest.get(key, UNKNOWN):
+            newest[key] = instant
+    return dict(zip(newest, to_datetimes(np.array(list(newest.values()), dtype=np.int64)), strict=True))
+
+
+def _known(keys: Sequence[Key | None], told: Mapping[Key, datetime]) -> Instants:
+    """Give what is told of each row's key, ``UNKNOWN`` where nothing is."""
+    marks: dict[Key | None, int] = {key: ticks(at) for key, at in told.items()}
+    return np.array([marks.get(key, UNKNOWN) for key in keys], dtype=np.int64)
 
 
 def _next_reads_from(high: datetime, snapshot: Snapshot) -> datetime:

@@ -2,46 +2,32 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
-from uuid import UUID
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from shared.run import Lane, PipelineState
+from shared.store import keyed
 from shared.store.ground import INSTANT
 from shared.store.history_tables import accepted_keys
+from shared.store.keyed import Key
 from shared.store.tables import pipelines, runs
 
-Key = TypeVar("Key", bound=UUID)
+_LONGEST_UNIT: Final = timedelta(days=2)
+"""A query begins on a whole unit of its iterator; the longest is a day, of any length that a zone gives it."""
 
 
 def known(connection: sa.Connection, pipeline_id: str, keys: Iterable[Key]) -> dict[Key, datetime]:
     """Give when those rows changed last that were accepted, by their keys."""
-    given = sa.func.unnest(sa.literal(list(keys), ARRAY(sa.Uuid))).table_valued("key").render_derived()
-    # Each by the index, whatever the planner thinks of reading a table of millions once: LIMIT leaves it no choice.
-    of_key = (
-        sa.select(accepted_keys.c.iterator_at)
-        .where(accepted_keys.c.pipeline_id == pipeline_id, accepted_keys.c.row_key == given.c.key)
-        .limit(1)
-        .lateral()
-    )
-    found = connection.execute(sa.select(given.c.key, of_key.c.iterator_at).join_from(given, of_key, sa.true()))
-    return {key: at for key, at in found.all()}  # noqa: C416 - rows are no pairs to dict()
+    return keyed.look_up(connection, accepted_keys.c.row_key, pipeline_id, keys)
 
 
 def keep(connection: sa.Connection, pipeline_id: str, rows: Mapping[Key, datetime]) -> None:
     """Keep the keys of accepted rows; the caller records their acceptance in the same transaction."""
     if not rows:
         return
-    ordered = sorted(rows.items())  # Two who keep the same keys do so in one order.
-    keys = sa.literal([key for key, _ in ordered], ARRAY(sa.Uuid))
-    instants = sa.literal([at for _, at in ordered], ARRAY(INSTANT))
-    given = sa.func.unnest(keys, instants).table_valued("key", "at").render_derived()
-    put = insert(accepted_keys).from_select(
-        ["pipeline_id", "row_key", "iterator_at"],
-        sa.select(sa.literal(pipeline_id), given.c.key, given.c.at),
-    )
+    ordered = dict(sorted(rows.items()))  # Two who keep the same keys do so in one order.
+    put = keyed.insert_all(accepted_keys.c.row_key, pipeline_id, ordered)
     connection.execute(
         put.on_conflict_do_update(
             index_elements=["pipeline_id", "row_key"],
@@ -49,10 +35,6 @@ def keep(connection: sa.Connection, pipeline_id: str, rows: Mapping[Key, datetim
             where=accepted_keys.c.iterator_at < put.excluded.iterator_at,
         )
     )
-
-
-_LONGEST_UNIT: Final = timedelta(days=2)
-"""A query begins on a whole unit of its iterator; the longest is a day, of any length that a zone gives it."""
 
 
 def forget(connection: sa.Connection) -> int:

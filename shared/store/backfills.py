@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from shared.errors import NotFound
-from shared.run import BackfillId, Run, RunKind, RunState
+from shared.run import OPEN, BackfillId, Run, RunKind, RunState
+from shared.store import beginnings
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow
 from shared.store.history_tables import backfills
@@ -34,6 +35,11 @@ class Backfill:
     cancelled_at: datetime | None
     created_at: datetime
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether an operator has paused or cancelled it."""
+        return self.paused_at is not None or self.cancelled_at is not None
+
 
 def record(connection: sa.Connection, row: PipelineRow, **columns: object) -> BackfillId:
     """Record what was asked for, in the pipeline's present generation."""
@@ -51,19 +57,7 @@ def get(connection: sa.Connection, backfill_id: BackfillId) -> Backfill:
     row = connection.execute(sa.select(backfills).where(backfills.c.id == backfill_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no backfill {backfill_id}; `warehouse-sync backfills` lists them")
-    return Backfill(
-        id=BackfillId(row["id"]),
-        pipeline_id=row["pipeline_id"],
-        kind=RunKind(row["kind"]),
-        low=row["low"],
-        high=row["high"],
-        parts=row["parts"],
-        newest_first=row["newest_first"],
-        expected_rows=row["expected_rows"],
-        paused_at=row["paused_at"],
-        cancelled_at=row["cancelled_at"],
-        created_at=row["created_at"],
-    )
+    return _backfill(row)
 
 
 def to_be_cut(connection: sa.Connection, run: Run) -> Backfill | None:
@@ -80,22 +74,15 @@ def expect(connection: sa.Connection, backfill_id: BackfillId, rows: int) -> Non
 
 def find(connection: sa.Connection, beginning: str) -> BackfillId:
     """Give the backfill whose id begins so, or raise ``NotFound`` where none or several do."""
-    text_id = sa.cast(backfills.c.id, sa.Text)
-    found = connection.scalars(
-        sa.select(backfills.c.id).where(text_id.startswith(beginning.lower(), autoescape=True)).limit(2)
-    ).all()
-    if len(found) != 1:
-        many = "several backfills begin" if found else "no backfill begins"
-        raise NotFound(f"{many} with {beginning!r}; `warehouse-sync backfills` lists them")
-    return BackfillId(found[0])
+    return BackfillId(beginnings.find(connection, backfills.c.id, beginning, noun="backfill"))
 
 
 def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 20) -> list[Backfill]:
     """Give the newest backfills, initial syncs included."""
-    query = sa.select(backfills.c.id).order_by(backfills.c.created_at.desc()).limit(limit)
+    query = sa.select(backfills).order_by(backfills.c.created_at.desc()).limit(limit)
     if pipeline_id is not None:
         query = query.where(backfills.c.pipeline_id == pipeline_id)
-    return [get(connection, BackfillId(id_)) for id_ in connection.scalars(query).all()]
+    return [_backfill(row) for row in connection.execute(query).mappings()]
 
 
 def parts_of(connection: sa.Connection, backfill_id: BackfillId) -> list[Run]:
@@ -110,6 +97,32 @@ def initial_parts(connection: sa.Connection, row: PipelineRow) -> list[Run]:
         runs.c.pipeline_id == row.pipeline.id,
         runs.c.generation == row.standing.generation,
         runs.c.kind == RunKind.INITIAL,
+    )
+
+
+def next_part(connection: sa.Connection, backfill_id: BackfillId) -> Run | None:
+    """Give the part that is to begin next, or ``None`` where one is open or none waits."""
+    of_it = runs.c.backfill_id == backfill_id
+    if connection.scalar(sa.select(sa.exists().where(of_it, runs.c.state.in_(OPEN)))):
+        return None
+    waits = sa.select(runs).where(of_it, runs.c.state == RunState.WAITING).order_by(runs.c.part).limit(1)
+    row = connection.execute(waits).mappings().one_or_none()
+    return None if row is None else run_rows.to_run(row)
+
+
+def _backfill(row: sa.RowMapping) -> Backfill:
+    return Backfill(
+        id=BackfillId(row["id"]),
+        pipeline_id=row["pipeline_id"],
+        kind=RunKind(row["kind"]),
+        low=row["low"],
+        high=row["high"],
+        parts=row["parts"],
+        newest_first=row["newest_first"],
+        expected_rows=row["expected_rows"],
+        paused_at=row["paused_at"],
+        cancelled_at=row["cancelled_at"],
+        created_at=row["created_at"],
     )
 
 

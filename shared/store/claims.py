@@ -12,12 +12,15 @@ import os
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
 from shared.run import Token
+
+_MOST_DOUBLINGS: Final = 16
+"""Enough for any longest interval, and far from what an exponent can hold."""
 
 
 class ClaimLost(Exception):
@@ -37,6 +40,12 @@ def this_process() -> str:
 def after(seconds: float) -> sa.ColumnElement[Any]:
     """Give the instant that lies ``seconds`` ahead on the database's clock."""
     return sa.func.now() + timedelta(seconds=seconds)
+
+
+def doubled(first_s: float, times: sa.ColumnElement[int], *, most_s: float) -> sa.ColumnElement[Any]:
+    """Give an interval that doubles so often, and is never longer than ``most_s``."""
+    doublings = sa.func.least(times, _MOST_DOUBLINGS)
+    return sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.least(most_s, first_s * sa.func.power(2, doublings)))
 
 
 def is_due(table: sa.Table) -> sa.ColumnElement[bool]:

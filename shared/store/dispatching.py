@@ -5,7 +5,7 @@ run that begins overtakes one that fills the queue. A run whose feed is silent i
 otherwise each of its chunks would take a claimant away for a whole attempt.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -16,7 +16,6 @@ from shared.store.tables import chunks, runs
 
 SENDING: Final = (RunState.EXTRACTING, RunState.UPLOADING)
 """States of a run whose chunks are uploaded."""
-_MOST_DOUBLINGS: Final = 16
 
 
 def dispatch(connection: sa.Connection, run_id: RunId, lane: Lane, *, limit: int) -> list[Message]:
@@ -43,10 +42,9 @@ def hold(connection: sa.Connection, run_id: RunId, wait_s: float, *, most_s: flo
     Otherwise a run whose feed is silent takes one claimant after the other away from all other runs. With ``most_s``
     its feed was silent: it is held ever longer, up to so much, until the feed answers.
     """
-    held_s: sa.ColumnElement[Any] = sa.literal(wait_s)
+    until = claims.after(wait_s)
     if most_s is not None:
-        held_s = sa.func.least(most_s, wait_s * sa.func.power(2, sa.func.least(runs.c.silences, _MOST_DOUBLINGS)))
-    until = sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, held_s)
+        until = sa.func.now() + claims.doubled(wait_s, runs.c.silences, most_s=most_s)
     connection.execute(
         sa.update(runs)
         .where(runs.c.id == run_id, runs.c.state.in_(SENDING))

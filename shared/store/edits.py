@@ -128,11 +128,7 @@ def _reset(connection: sa.Connection, row: PipelineRow) -> None:
         .where(pipelines.c.id == row.pipeline.id)
         .values(generation=row.standing.generation + 1, watermark=None, history_to=None, history_settled_to=None)
     )
-    connection.execute(
-        sa.update(runs)
-        .where(runs.c.pipeline_id == row.pipeline.id, runs.c.lane == Lane.BACKFILL, runs.c.state == RunState.WAITING)
-        .values(state=RunState.ABANDONED, ended_at=sa.func.now())
-    )
+    run_rows.drop_waiting(connection, runs.c.pipeline_id == row.pipeline.id, runs.c.lane == Lane.BACKFILL)
     notices.add(
         connection,
         row.pipeline.id,

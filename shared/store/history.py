@@ -128,10 +128,7 @@ def begin(
 
 def stands_still(connection: sa.Connection, run: Run) -> bool:
     """Whether a part belongs to a backfill that an operator has paused or cancelled."""
-    if run.backfill_id is None:
-        return False
-    asked = backfills.get(connection, run.backfill_id)
-    return asked.paused_at is not None or asked.cancelled_at is not None
+    return run.backfill_id is not None and backfills.get(connection, run.backfill_id).stands_still
 
 
 def is_not_paused_itself() -> sa.ColumnElement[bool]:
@@ -142,11 +139,10 @@ def is_not_paused_itself() -> sa.ColumnElement[bool]:
 def promote_part(connection: sa.Connection, backfill_id: BackfillId) -> list[Message]:
     """Begin the next part of a backfill, unless one is open or it is paused or cancelled; the pipeline is locked."""
     asked = backfills.get(connection, backfill_id)
-    parts = backfills.parts_of(connection, backfill_id)
-    if asked.paused_at or asked.cancelled_at or any(part.state in OPEN for part in parts):
+    if asked.stands_still or not get_pipeline(connection, asked.pipeline_id, even_deleted=True).may_begin:
         return []
-    waits = next((part for part in parts if part.state is RunState.WAITING), None)
-    if waits is None or not get_pipeline(connection, asked.pipeline_id, even_deleted=True).may_begin:
+    waits = backfills.next_part(connection, backfill_id)
+    if waits is None:
         return []
     if waits.snapshot is not None:
         return plans.begin_part(connection, waits)
@@ -179,12 +175,12 @@ def resume(connection: sa.Connection, backfill_id: BackfillId, *, window_chunks:
         NotFound: there is no such backfill.
         MoveNotAllowed: it is over.
     """
-    parts = _lock_unfinished(connection, backfill_id)
+    row, parts = _lock_unfinished(connection, backfill_id)
     connection.execute(
         sa.update(backfills_table).where(backfills_table.c.id == backfill_id).values(paused_at=None, cancelled_at=None)
     )
     messages: list[Message] = []
-    if get_pipeline(connection, backfills.get(connection, backfill_id).pipeline_id).may_begin:
+    if row.may_begin:
         messages = reopening.unpause(connection, runs.c.backfill_id == backfill_id, window_chunks=window_chunks)
     again = [
         reopening.reopen(connection, part, window_chunks, reopenings=0)
@@ -201,7 +197,7 @@ def cancel(connection: sa.Connection, backfill_id: BackfillId) -> None:
         NotFound: there is no such backfill.
         MoveNotAllowed: it is over.
     """
-    parts = _lock_unfinished(connection, backfill_id)
+    _, parts = _lock_unfinished(connection, backfill_id)
     connection.execute(
         sa.update(backfills_table).where(backfills_table.c.id == backfill_id).values(cancelled_at=sa.func.now())
     )
@@ -218,17 +214,18 @@ def let_go_on(connection: sa.Connection, backfill_id: BackfillId) -> list[Messag
     return promote_part(connection, backfill_id)
 
 
-def _lock_unfinished(connection: sa.Connection, backfill_id: BackfillId) -> list[Run]:
-    """Lock a backfill's pipeline and give the parts, or raise where all are closed."""
-    get_pipeline(connection, backfills.get(connection, backfill_id).pipeline_id, lock=True)
+def _lock_unfinished(connection: sa.Connection, backfill_id: BackfillId) -> tuple[PipelineRow, list[Run]]:
+    """Lock a backfill's pipeline and give it and the parts, or raise where all are closed."""
+    row = get_pipeline(connection, backfills.get(connection, backfill_id).pipeline_id, lock=True)
     parts = backfills.parts_of(connection, backfill_id)
     if all(part.state in CLOSED for part in parts):
         raise MoveNotAllowed(f"backfill {backfill_id} is over")
-    return parts
+    return row, parts
 
 
 def _begin_again(connection: sa.Connection, row: PipelineRow, parts: Sequence[Run]) -> Asked | None:
     """Read again what abandoned parts left: the same windows, planned anew, one after the other."""
+    left = [part for part in parts if part.state is RunState.ABANDONED]
     begun = [
         run_rows.create(
             connection,
@@ -240,16 +237,11 @@ def _begin_again(connection: sa.Connection, row: PipelineRow, parts: Sequence[Ru
             low=part.window.low,
             high=part.window.high,
             includes_null=part.window.includes_null,
+            **({} if part is left[0] else {"state": RunState.WAITING, "sent_at": None}),
         )
-        for part in parts
-        if part.state is RunState.ABANDONED
+        for part in left
     ]
     if not begun:
         return None
-    first, *others = begun
-    connection.execute(
-        sa.update(runs)
-        .where(runs.c.id.in_([other.id for other in others]))
-        .values(state=RunState.WAITING, sent_at=None)
-    )
+    first = begun[0]
     return Asked((first.id,), (Message(TaskName.PLAN_RUN, first.id, first.lane),))

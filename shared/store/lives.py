@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
@@ -105,11 +104,7 @@ def delete(connection: sa.Connection, pipeline_id: str) -> None:
     for run in run_rows.open_of(connection, pipeline_id):
         if run.state in WORKING:
             run_rows.stop(connection, run.id, RunState.CANCELLED, None)
-    connection.execute(
-        sa.update(runs)
-        .where(runs.c.pipeline_id == pipeline_id, runs.c.state == RunState.WAITING)
-        .values(state=RunState.ABANDONED, ended_at=sa.func.now())
-    )
+    run_rows.drop_waiting(connection, runs.c.pipeline_id == pipeline_id)
     _set(connection, pipeline_id, PipelineState.DELETED, None)
 
 
@@ -138,20 +133,24 @@ def claim_due(
     run of the latest one, which says how many they were. ``now`` is the store's own time unless told otherwise.
     """
     now = now or _now(connection)
-    found = connection.execute(
-        sa.select(pipelines)
-        .where(pipelines.c.next_due_at <= now)
-        .order_by(pipelines.c.next_due_at)
-        .limit(at_most)
-        .with_for_update(key_share=True, skip_locked=True)
-    ).mappings()
+    locked = (
+        connection.execute(
+            sa.select(pipelines)
+            .where(pipelines.c.next_due_at <= now)
+            .order_by(pipelines.c.next_due_at)
+            .limit(at_most)
+            .with_for_update(key_share=True, skip_locked=True)
+        )
+        .mappings()
+        .all()
+    )
     covered: list[tuple[PipelineRow, schedule.Coverage]] = []
     put_off: list[str] = []
-    for found_row in found.all():
+    for found in locked:
         try:
-            row = to_pipeline_row(found_row)
+            row = to_pipeline_row(found)
         except ValueError:  # What another version declared; its words may quote what was declared.
-            put_off.append(found_row["id"])
+            put_off.append(found["id"])
             continue
         coverage = schedule.cover(row.pipeline.schedule, row.next_due_at or now, now)
         if coverage is not None:
@@ -163,10 +162,13 @@ def claim_due(
     for row, coverage in sorted(covered, key=lambda pair: pair[0].pipeline.id):
         occurrence = Occurrence(coverage.due_at, coverage.missed)
         if row.pipeline.id in busy or not row.is_past_history or row.faulted_reason is not None:
-            begin = partial(requests.occur, window_chunks=window_chunks, max_reopenings=max_reopenings)
             try:
                 with connection.begin_nested():
-                    asked.append(begin(connection, row, occurrence))
+                    asked.append(
+                        requests.occur(
+                            connection, row, occurrence, window_chunks=window_chunks, max_reopenings=max_reopenings
+                        )
+                    )
             except sa.exc.IntegrityError:  # It has its run already: a clock was set back.
                 continue
             except SyncError:  # Its own trouble must not be that of all others.
@@ -174,7 +176,7 @@ def claim_due(
                 _step(connection, (), [row.pipeline.id], now)
         else:
             idle.append((row, occurrence))
-    return Due(len(covered) + len(put_off), together([*asked, requests.start_all(connection, idle)]), tuple(put_off))
+    return Due(len(locked), together([*asked, requests.start_all(connection, idle)]), tuple(put_off))
 
 
 def _step(

@@ -12,9 +12,6 @@ from shared.run import CLOSED, STOPPED, WORKING, ChunkState, Lane, PipelineState
 from shared.store import claims, dispatching
 from shared.store.tables import chunks, pipelines, reject_files, runs, slices
 
-_MOST_DOUBLINGS: Final = 16
-"""Enough for any longest interval, and far from what an exponent can hold."""
-
 _CLAIMED: Final[Sequence[tuple[TaskName, sa.Table, str, str]]] = (
     (TaskName.PLAN_RUN, runs, RunState.CREATED, RunState.CREATED),
     (TaskName.EXTRACT_SLICE, slices, SliceState.EXTRACTING, SliceState.PENDING),
@@ -92,7 +89,7 @@ def send_again(connection: sa.Connection, queue: Queue, *, at_most: int, after_s
             .where(
                 _is_idle(table),
                 runs.c.lane.in_(lanes),
-                table.c.sent_at + _interval(table, after_s, max_s) < sa.func.now(),
+                table.c.sent_at + claims.doubled(after_s, table.c.resends, most_s=max_s) < sa.func.now(),
             )
             .order_by(table.c.sent_at)
             .limit(max(0, at_most - len(messages)))
@@ -215,8 +212,3 @@ def _is_idle(table: sa.Table) -> sa.ColumnElement[bool]:
     working = RunState.CREATED if table is runs else RunState.EXTRACTING
     states = (working, RunState.UPLOADING) if table is chunks else (working,)
     return sa.and_(table.c.state == idle, table.c.token.is_(None), runs.c.state.in_(states), runs.c.paused_at.is_(None))
-
-
-def _interval(table: sa.Table, first_s: float, max_s: float) -> sa.ColumnElement[timedelta]:
-    doublings = sa.func.least(table.c.resends, _MOST_DOUBLINGS)
-    return sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.least(max_s, first_s * sa.func.power(2, doublings)))

@@ -11,21 +11,17 @@ Whoever adds or removes marks of a pipeline holds the row that counts them, so t
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TypeVar
-from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import HistoryOvertaken
 from shared.run import OPEN, WORKING, Lane, RunId
-from shared.store import moves
+from shared.store import keyed, moves
 from shared.store.declared import get_pipeline
-from shared.store.ground import INSTANT
 from shared.store.history_tables import newer_counts, newer_rows
+from shared.store.keyed import Key
 from shared.store.tables import runs
-
-Key = TypeVar("Key", bound=UUID)
 
 
 def is_loading(connection: sa.Connection, pipeline_id: str) -> bool:
@@ -55,11 +51,7 @@ def mark(connection: sa.Connection, pipeline_id: str, newest: Mapping[Key, datet
         return False
     fresh = {key: at for key, at in newest.items() if key not in known or known[key] < at}
     if fresh:
-        given = _pairs(fresh)
-        put = insert(newer_rows).from_select(
-            ["pipeline_id", "user_key", "iterator_at"],
-            sa.select(sa.literal(pipeline_id), given.c.key, given.c.at),
-        )
+        put = keyed.insert_all(newer_rows.c.user_key, pipeline_id, fresh)
         connection.execute(
             put.on_conflict_do_update(
                 index_elements=["pipeline_id", "user_key"], set_={"iterator_at": put.excluded.iterator_at}
@@ -72,16 +64,7 @@ def mark(connection: sa.Connection, pipeline_id: str, newest: Mapping[Key, datet
 
 def newer(connection: sa.Connection, pipeline_id: str, keys: Iterable[Key]) -> dict[Key, datetime]:
     """Give the marks of those users that have one."""
-    given = sa.func.unnest(sa.literal(list(keys), ARRAY(sa.Uuid))).table_valued("key").render_derived()
-    # Each by the index, whatever the planner thinks of reading a table of millions once: LIMIT leaves it no choice.
-    of_key = (
-        sa.select(newer_rows.c.iterator_at)
-        .where(newer_rows.c.pipeline_id == pipeline_id, newer_rows.c.user_key == given.c.key)
-        .limit(1)
-        .lateral()
-    )
-    found = connection.execute(sa.select(given.c.key, of_key.c.iterator_at).join_from(given, of_key, sa.true()))
-    return {key: at for key, at in found.all()}  # noqa: C416 - rows are no pairs to dict()
+    return keyed.look_up(connection, newer_rows.c.user_key, pipeline_id, keys)
 
 
 def overtake(connection: sa.Connection, pipeline_id: str, *, most: int) -> list[RunId]:
@@ -153,8 +136,3 @@ def _lock_count(connection: sa.Connection, pipeline_id: str) -> int:
         sa.select(newer_counts.c.rows).where(newer_counts.c.pipeline_id == pipeline_id).with_for_update()
     ).scalar_one()
     return counted
-
-
-def _pairs(given: Mapping[Key, datetime]) -> sa.TableValuedAlias:
-    keys, instants = sa.literal(list(given), ARRAY(sa.Uuid)), sa.literal(list(given.values()), ARRAY(INSTANT))
-    return sa.func.unnest(keys, instants).table_valued("key", "at").render_derived()

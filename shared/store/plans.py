@@ -10,7 +10,7 @@ from shared.messages import Message, TaskName
 from shared.run import Run, RunId, RunKind, RunState, SliceState, Token, Window
 from shared.store import claims, waiting
 from shared.store import runs as run_rows
-from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.declared import get_pipeline
 from shared.store.tables import pipelines, runs, slices
 
 
@@ -97,7 +97,7 @@ def freeze(
         )
     messages = _begin(connection, run, slice_count)
     if run.kind is RunKind.INITIAL:
-        messages += _fix_t0(connection, run, row, [window, *further_parts])
+        messages += _fix_t0(connection, run, [window, *further_parts])
     return messages
 
 
@@ -123,7 +123,7 @@ def _begin(connection: sa.Connection, run: Run, slice_count: int) -> list[Messag
     return [Message(TaskName.EXTRACT_SLICE, id_, run.lane) for id_ in ids]
 
 
-def _fix_t0(connection: sa.Connection, run: Run, row: PipelineRow, parts: Sequence[Window]) -> list[Message]:
+def _fix_t0(connection: sa.Connection, run: Run, parts: Sequence[Window]) -> list[Message]:
     t0 = max((part.high for part in parts if part.high is not None), default=None)
     fixed = connection.execute(
         sa.update(pipelines)
@@ -134,11 +134,9 @@ def _fix_t0(connection: sa.Connection, run: Run, row: PipelineRow, parts: Sequen
         )
         .values(history_to=t0, watermark=t0)
     )
-    return (
-        waiting.promote(connection, get_pipeline(connection, row.pipeline.id, even_deleted=True))
-        if fixed.rowcount
-        else []
-    )
+    if not fixed.rowcount:
+        return []
+    return waiting.promote(connection, get_pipeline(connection, run.pipeline_id, even_deleted=True))
 
 
 def renew(connection: sa.Connection, run_id: RunId, token: Token, lease_s: float) -> None:

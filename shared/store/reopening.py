@@ -82,7 +82,7 @@ def unpause(connection: sa.Connection, which: sa.ColumnElement[bool], *, window_
         sa.select(runs).where(which, runs.c.paused_at.is_not(None)).order_by(runs.c.id).with_for_update(key_share=True)
     )
     messages: list[Message] = []
-    for run in [run_rows.to_run(row) for row in found.mappings().all()]:
+    for run in run_rows.in_order(run_rows.to_run(row) for row in found.mappings().all()):
         connection.execute(sa.update(runs).where(runs.c.id == run.id).values(paused_at=None, sent_at=sa.func.now()))
         connection.execute(
             sa.update(chunks)

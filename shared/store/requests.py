@@ -6,7 +6,6 @@ be told.
 """
 
 from collections.abc import Sequence
-from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -58,29 +57,12 @@ def start_all(connection: sa.Connection, idle: Sequence[tuple[PipelineRow, Occur
     """Start a live run for each occurrence of pipelines whose live lane is free, all at once; their locks are held."""
     if not idle:
         return Asked((), ())
-    ids = [uuid4() for _ in idle]
-    started = connection.execute(
-        # One that has its run already, because a clock was set back, does not keep the others from theirs.
-        insert(runs).on_conflict_do_nothing().returning(runs.c.id),
-        [
-            {
-                "id": id_,
-                "pipeline_id": row.pipeline.id,
-                "generation": row.standing.generation,
-                "kind": occurrence.kind,
-                "lane": Lane.LIVE,
-                "mode": row.pipeline.sync_mode.type,
-                "state": RunState.CREATED,
-                "scheduled_for": occurrence.scheduled_for,
-                "logical_at": occurrence.scheduled_for,
-                "missed": occurrence.missed,
-            }
-            for id_, (row, occurrence) in zip(ids, idle, strict=True)
-        ],
+    planned = [run_rows.to_be_planned(row, one.kind, Lane.LIVE, **one.columns) for row, one in idle]
+    # One that has its run already, because a clock was set back, does not keep the others from theirs.
+    started = connection.scalars(insert(runs).values(planned).on_conflict_do_nothing().returning(runs.c.id)).all()
+    return Asked(
+        tuple(RunId(id_) for id_ in started), tuple(Message(TaskName.PLAN_RUN, id_, Lane.LIVE) for id_ in started)
     )
-    begun = [RunId(id_) for id_ in started.scalars()]
-    connection.execute(sa.update(runs).where(runs.c.id.in_(begun)).values(sent_at=sa.func.now()))
-    return Asked(tuple(begun), tuple(Message(TaskName.PLAN_RUN, id_, Lane.LIVE) for id_ in begun))
 
 
 def _begin(

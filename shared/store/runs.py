@@ -1,5 +1,6 @@
 """Runs as rows: asked for, planned, stopped, reopened, settled."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from shared.run import (
     SliceState,
     Window,
 )
-from shared.store import claims
+from shared.store import beginnings, claims
 from shared.store.declared import PipelineRow
 from shared.store.tables import chunks, pipelines, runs, slices
 
@@ -31,7 +32,14 @@ def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lan
 
     ``columns`` are what it has beyond that: the occurrence it stands for, its backfill, a window that is known.
     """
-    planned: dict[str, Any] = {
+    planned = to_be_planned(row, kind, lane, **columns)
+    inserted = connection.execute(sa.insert(runs).values(planned).returning(runs))
+    return to_run(inserted.mappings().one())
+
+
+def to_be_planned(row: PipelineRow, kind: RunKind, lane: Lane, **columns: Any) -> dict[str, Any]:
+    """Give what ``create`` records."""
+    return {
         "id": uuid4(),
         "pipeline_id": row.pipeline.id,
         "generation": row.standing.generation,
@@ -41,9 +49,7 @@ def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lan
         "state": RunState.CREATED,
         "logical_at": sa.func.now(),
         "sent_at": sa.func.now(),
-    }
-    inserted = connection.execute(sa.insert(runs).values(planned | columns).returning(runs))
-    return to_run(inserted.mappings().one())
+    } | columns
 
 
 def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
@@ -59,15 +65,7 @@ def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
 
 def find(connection: sa.Connection, beginning: str) -> RunId:
     """Give the run whose id begins so, or raise ``NotFound`` where none or several do."""
-    text_id = sa.cast(runs.c.id, sa.Text)
-    found = connection.scalars(
-        sa.select(runs.c.id).where(text_id.startswith(beginning.lower(), autoescape=True)).limit(2)
-    ).all()
-    if len(found) != 1:
-        raise NotFound(
-            f"{'several runs begin' if found else 'no run begins'} with {beginning!r}; `warehouse-sync runs` lists them"
-        )
-    return RunId(found[0])
+    return RunId(beginnings.find(connection, runs.c.id, beginning, noun="run"))
 
 
 def why_it_waits(connection: sa.Connection, run_id: RunId) -> str | None:
@@ -111,7 +109,12 @@ def open_of(connection: sa.Connection, pipeline_id: str) -> list[Run]:
         .order_by(runs.c.id)
         .with_for_update(key_share=True)
     )
-    return sorted((to_run(row) for row in connection.execute(query).mappings()), key=lambda run: run.created_at)
+    return in_order(to_run(row) for row in connection.execute(query).mappings())
+
+
+def in_order(found: Iterable[Run]) -> list[Run]:
+    """Give runs oldest first; the parts of a backfill are recorded at one instant."""
+    return sorted(found, key=lambda run: (run.created_at, run.part))
 
 
 def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncError | None) -> bool:
@@ -153,6 +156,15 @@ def pause(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 def close(connection: sa.Connection, run_id: RunId, state: RunState) -> None:
     """Mark a locked run settled or abandoned; the constraints refuse one that does not balance."""
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(state=state, ended_at=sa.func.now()))
+
+
+def drop_waiting(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
+    """Abandon those runs that wait: nothing of them was read."""
+    connection.execute(
+        sa.update(runs)
+        .where(*which, runs.c.state == RunState.WAITING)
+        .values(state=RunState.ABANDONED, ended_at=sa.func.now())
+    )
 
 
 def count_rows(connection: sa.Connection, run_id: RunId, **increments: int) -> None:

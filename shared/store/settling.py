@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from shared.errors import WatermarkWentBack
 from shared.messages import Message
-from shared.run import Run, RunId, RunState
+from shared.run import Run, RunId, RunKind, RunState
 from shared.store import backfills, history, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
@@ -20,17 +20,20 @@ class Open:
 
     run: Run
     pipeline: PipelineRow
-    other_parts: tuple[Run, ...] = ()
-    """Of the same backfill, the newest run of each."""
 
 
 def lock(connection: sa.Connection, run_id: RunId) -> Open:
     """Lock a run's pipeline, then the run: always in this order, so that nobody waits in a circle."""
     pipeline_id = run_rows.get(connection, run_id).pipeline_id
     pipeline = get_pipeline(connection, pipeline_id, lock=True, even_deleted=True)
-    run = run_rows.get(connection, run_id, lock=True)
-    parts = [] if run.backfill_id is None else backfills.parts_of(connection, run.backfill_id)
-    return Open(run, pipeline, tuple(part for part in parts if part.part != run.part))
+    return Open(run_rows.get(connection, run_id, lock=True), pipeline)
+
+
+def other_parts(connection: sa.Connection, run: Run) -> list[Run]:
+    """Give the other parts of an initial sync, of each the newest run; how far it is settled depends on them."""
+    if run.kind is not RunKind.INITIAL or run.backfill_id is None:
+        return []
+    return [part for part in backfills.parts_of(connection, run.backfill_id) if part.part != run.part]
 
 
 def settle(

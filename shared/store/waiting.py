@@ -54,26 +54,19 @@ def find(connection: sa.Connection, pipeline_id: str) -> Run | None:
     return None if row is None else run_rows.to_run(row)
 
 
-def put_in_line(connection: sa.Connection, row: PipelineRow, occurrence: Occurrence) -> Run:
-    """Let a run wait for this occurrence, or the one that waits already stand for it; give it as it was before."""
+def put_in_line(connection: sa.Connection, row: PipelineRow, occurrence: Occurrence) -> None:
+    """Let a run wait for this occurrence, or the one that waits already stand for it."""
     waits = find(connection, row.pipeline.id)
     if waits is None:
-        return run_rows.create(
-            connection,
-            row,
-            occurrence.kind,
-            Lane.LIVE,
-            state=RunState.WAITING,
-            sent_at=None,
-            **occurrence.columns,
-        )
+        waiting = {"state": RunState.WAITING, "sent_at": None}
+        run_rows.create(connection, row, occurrence.kind, Lane.LIVE, **occurrence.columns, **waiting)
+        return
     covered = waits.missed
     if occurrence.scheduled_for is not None:
         covered += occurrence.missed + (waits.scheduled_for is not None)
     connection.execute(
         sa.update(runs).where(runs.c.id == waits.id).values(**(occurrence.columns | {"missed": covered}))
     )
-    return waits
 
 
 def promote(connection: sa.Connection, row: PipelineRow) -> list[Message]:

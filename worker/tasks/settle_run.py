@@ -50,7 +50,7 @@ def _settle(process: Process, run_id: RunId) -> tuple[Run, list[Message]] | None
             held = settling.lock(connection, run_id)
         except NotFound:
             return None
-        settlement = decide(held.run, held.pipeline.standing, held.other_parts)
+        settlement = decide(held.run, held.pipeline.standing, settling.other_parts(connection, held.run))
         if settlement is None:
             return None
         messages = settling.settle(

@@ -254,7 +254,7 @@ class Stage:
     def _settled(self, run_id: RunId) -> list[Message] | None:
         with self.database.transaction() as connection:
             held = settling.lock(connection, run_id)
-            settlement = decide(held.run, held.pipeline.standing, held.other_parts)
+            settlement = decide(held.run, held.pipeline.standing, settling.other_parts(connection, held.run))
             if settlement is None:
                 return None
             return settling.settle(

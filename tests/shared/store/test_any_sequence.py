@@ -228,7 +228,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(pick=PICK, move=st.sampled_from(["cancel", "abandon", "fail", "retry", "retry"]))
     def operate(self, pick: int, move: str) -> None:
-        rows = self.stage.rows("SELECT id FROM runs ORDER BY created_at")
+        rows = self.stage.rows("SELECT id FROM runs ORDER BY created_at, lane, part")
         if not rows:
             return
         run_id = RunId(rows[pick % len(rows)].id)

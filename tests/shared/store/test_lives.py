@@ -308,9 +308,8 @@ def test_a_single_occurrence_that_passed_during_a_pause_is_due_when_the_pipeline
     assert row_of(stage).next_due_at is None, "it had its run"
 
 
-def test_a_run_that_waits_while_its_pipeline_is_paused_starts_with_the_next_occurrence(stage: Stage) -> None:
-    stage.declare(schedule=HOURLY, is_active=False)
-    activate(stage)
+def waits_through_a_pause(stage: Stage) -> RunId | None:
+    """Have a run settle, and another wait for it, on a pipeline that was paused in between; give the one that waits."""
     first = due_at(stage, SEVEN)
     (slice_id,) = stage.plan(first)
     (chunk_id,) = stage.extract(slice_id, [1])
@@ -320,7 +319,14 @@ def test_a_run_that_waits_while_its_pipeline_is_paused_starts_with_the_next_occu
     pause(stage)
     stage.record(held, 1)
     stage.finish(held)
-    assert sent(stage.settled(first), TaskName.PLAN_RUN) == []
+    assert stage.settled(first) == [], "nothing starts while it is paused"
+    return waits
+
+
+def test_a_run_that_waits_while_its_pipeline_is_paused_starts_with_the_next_occurrence(stage: Stage) -> None:
+    stage.declare(schedule=HOURLY, is_active=False)
+    activate(stage)
+    waits = waits_through_a_pause(stage)
     resume(stage, SEVEN + 2 * HOUR)
     assert waiting_run(stage) == waits
     assert look(stage, SEVEN + 3 * HOUR).asked.runs == (waits,)
@@ -448,16 +454,7 @@ def test_an_edit_leaves_an_occurrence_due_that_nobody_has_claimed(stage: Stage) 
 def test_what_waits_starts_on_resume_where_no_occurrence_will_come(stage: Stage) -> None:
     stage.declare(schedule=HOURLY.model_copy(update={"end": SEVEN + HOUR}), is_active=False)
     activate(stage)
-    first = due_at(stage, SEVEN)
-    (slice_id,) = stage.plan(first)
-    (chunk_id,) = stage.extract(slice_id, [1])
-    held = stage.held(chunk_id)
-    look(stage, SEVEN + HOUR)
-    waits = waiting_run(stage)
-    pause(stage)
-    stage.record(held, 1)
-    stage.finish(held)
-    assert stage.settled(first) == []
+    waits = waits_through_a_pause(stage)
     assert sent(resume(stage, SEVEN + 9 * HOUR).messages, TaskName.PLAN_RUN) == [waits]
 
 
