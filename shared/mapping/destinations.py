@@ -26,14 +26,36 @@ MP_DEVICEID: Final = "mp_deviceid"
 class ValueType(StrEnum):
     """What a destination accepts.
 
-    ``string`` and ``uuid`` take text, ``int64`` a 64-bit integer, ``attribute`` a string, number, boolean or a list
-    of those.
+    ==============  =================================================================================================
+    ``string``      an identity as text; an integer becomes text, and the empty text is no identity
+    ``uuid``        a UUID as text
+    ``int64``       a 64-bit integer
+    ``attribute``   a string, number, boolean or a list of those
+    ``scalar``      a string, number or boolean
+    ``text``        a string; numbers, dates and booleans become one
+    ``number``      a number
+    ``boolean``     true or false
+    ``epoch_ms``    milliseconds since 1970 as an integer; instants and dates become that
+    ``ip``          an IPv4 or IPv6 address as text
+    ``choice``      one of some words
+    ``texts``       a list of strings
+    ``objects``     a list of objects of known fields
+    ==============  =================================================================================================
     """
 
     STRING = "string"
     UUID = "uuid"
     INT64 = "int64"
     ATTRIBUTE = "attribute"
+    SCALAR = "scalar"
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    EPOCH_MS = "epoch_ms"
+    IP = "ip"
+    CHOICE = "choice"
+    TEXTS = "texts"
+    OBJECTS = "objects"
 
 
 @dataclass(frozen=True, slots=True)
