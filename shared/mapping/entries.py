@@ -1,7 +1,8 @@
 """Columns whose values are lists of structs: what becomes of the structs' fields.
 
 A list of products may be a column ``LIST<STRUCT<...>>``, whose fields are checked when a run is planned, or JSON, whose
-entries only come with the rows: of those every field is listed that an entry may have.
+entries only come with the rows: of those every field is listed that an entry may have, but for names that are free to
+choose. A field of a struct in a struct is named ``outer.inner``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-import pyarrow as pa
 from pyarrow import types
 
 from shared.mapping.destinations import ValueType
@@ -31,14 +31,14 @@ def members_of(entries: Entries, arrow_type: Any) -> Members:
     """Give what becomes of a column of this type (``pa.DataType``) as a list of such entries."""
     group, plain = entries.of, unwrapped(arrow_type)
     found = Members(needs=(Need((), group.required),) if group.required else ())
-    if is_json(plain):
+    listed = unwrapped(plain.value_type) if is_list(plain) else None
+    if is_json(plain) or is_json(listed):
         found.leaves = list(_of_json(group))
         return found
-    struct = unwrapped(plain.value_type) if is_list(plain) else pa.null()
-    if not types.is_struct(struct):
+    if listed is None or not types.is_struct(listed):
         found.reasons.append("a list of structs is expected, or JSON; make the column one in SQL")
         return found
-    _add_fields(found, group, struct)
+    _add_fields(found, group, listed)
     absent = [name for name in group.required if name not in {leaf.path[0] for leaf in found.leaves}]
     if absent and not found.reasons:
         found.reasons.append(f"its structs have no field {', '.join(absent)}, which each entry needs; add it in SQL")
@@ -83,9 +83,10 @@ def _add(found: Members, part: Any, node: Node, path: Path) -> None:
                 )
                 return
             for inner in struct:
+                name = f"{part.name}.{inner.name}"
                 if reason := why_not(of.value, inner.type, is_identity=False):
-                    found.reasons.append(f"its structs' field {f'{part.name}.{inner.name}'!r}: {reason}")
-                found.leaves.append(Leaf(part.name, (*path, inner.name), of.value))
+                    found.reasons.append(f"its structs' field {name!r}: {reason}")
+                found.leaves.append(Leaf(name, (*path, inner.name), of.value))
         case _:
             raise AssertionError(f"no list's entries hold a {type(node).__name__}")
 
