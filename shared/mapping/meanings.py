@@ -40,7 +40,9 @@ def why_not(value: ValueType, arrow_type: Any) -> str | None:
     """
     if value is ValueType.ATTRIBUTE:
         return _why_no_attribute(arrow_type)
-    return _why_no_identity(value, arrow_type)
+    if value in {ValueType.STRING, ValueType.UUID, ValueType.INT64}:
+        return _why_no_identity(value, arrow_type)
+    return None
 
 
 def unwrapped(arrow_type: Any) -> Any:
