@@ -190,7 +190,8 @@ class Standing:
 class Run:
     """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
 
-    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too.
+    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. The accepted rows were sent in
+    ``batches``.
     """
 
     id: RunId
@@ -219,6 +220,7 @@ class Run:
     paused_at: datetime | None = None
     backfill_id: BackfillId | None = None
     part: int = 0
+    batches: int = 0
 
     @property
     def is_complete(self) -> bool:
