@@ -102,11 +102,12 @@ class UserRows:
         """Give the row of each batch whose field counts."""
         last = np.append(starts[1:], len(rows)) - 1
         if text.present is None or self._is_newest_only or not len(rows):
-            return rows[last]
+            newest: Positions = rows[last]
+            return newest
         filled = np.where(text.present[rows], np.arange(len(rows)), -1)
-        newest = np.maximum.reduceat(filled, starts)
-        chosen: Positions = rows[np.where(newest < 0, last, newest)]
-        return chosen
+        at = np.maximum.reduceat(filled, starts)
+        newest = rows[np.where(at < 0, last, at)]
+        return newest
 
 
 def _numbered(text: Texts, good: Mask) -> tuple[npt.NDArray[np.int64], bool]:
