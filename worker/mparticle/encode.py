@@ -16,7 +16,7 @@ import pyarrow as pa
 from shared.catalog import NullPolicy
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, MappingRefused
-from shared.mapping.destinations import USER_ATTRIBUTES
+from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.meanings import why_not
 from shared.mapping.plan import EVENT_TIME, Constant, MappingPlan, Path
 from worker.mparticle.assemble import Texts, place
@@ -24,6 +24,7 @@ from worker.mparticle.check import Checks, blame, find, too_large
 from worker.mparticle.columns import Column, joined
 from worker.mparticle.event_rows import EventRows
 from worker.mparticle.needs import Fields, dotted
+from worker.mparticle.objects import why_no_objects
 from worker.mparticle.outline import Outline, Shape, opening, outline
 from worker.mparticle.prepared import EncodedRows, Prepared, Written
 from worker.mparticle.read import read
@@ -138,7 +139,10 @@ class Encoder:
                     f"expected once; their columns are {schema.names}. Has the data model's query changed?"
                 )
             column = schema.field(found[0])
-            reason = why_not(leaf.value, column.type)
+            if leaf.value is ValueType.OBJECTS:
+                reason = why_no_objects(leaf, column.type)
+            else:
+                reason = why_not(leaf.value, column.type, is_identity=leaf.is_identity)
             if reason is not None:
                 raise MappingRefused(f"column {leaf.column!r} has become {warehouse_type(column)}: {reason}")
         self._schema = schema

@@ -71,7 +71,7 @@ def unmet(fields: Fields, needs: Sequence[Need]) -> Iterator[Finding]:
     """Find the rows that lack a field which they need."""
     for need in needs:
         of_types = fields.of_types(need.event_types)
-        sent = None if need.path in _ALWAYS_SENT else fields.said(need.path)
+        sent = None if not need.path or need.path in _ALWAYS_SENT else fields.said(need.path)
         where = _and(of_types, sent, fields.rows)
         if where is not None and not where.any():
             continue

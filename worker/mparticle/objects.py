@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from shared.mapping.destinations import ValueType
-from shared.mapping.meanings import is_json
+from shared.mapping.meanings import is_json, is_list, unwrapped
 from shared.mapping.plan import Leaf
 from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
 from worker.mparticle.buffers import Index, Mask, texts
@@ -59,6 +59,18 @@ def objects(leaf: Leaf, array: Any, read: ReadMember) -> Column:
     return Column(
         texts(*listed), column.codes, column.present, column.rows(unfit) if unfit is not None and unfit.any() else None
     )
+
+
+def why_no_objects(leaf: Leaf, arrow_type: Any) -> str | None:
+    """Say why a column of ``arrow_type`` does not hold what ``leaf`` was planned for, or None if it may."""
+    plain_type = unwrapped(arrow_type)
+    listed = unwrapped(plain_type.value_type) if is_list(plain_type) else None
+    if is_json(plain_type) or (listed is not None and is_json(listed)):
+        return None
+    if listed is None or not types.is_struct(listed):
+        return "a list of structs is expected"
+    absent = [member.column for member in leaf.members if listed.get_field_index(member.column.split(".")[0]) < 0]
+    return f"its structs have no field {', '.join(absent)} any more" if absent else None
 
 
 def _entries(column: Column) -> tuple[Any, Index]:
