@@ -100,14 +100,15 @@ class UserRows:
 
     def _newest(self, text: Texts, rows: Positions, starts: Positions) -> Positions:
         """Give the row of each batch whose field counts."""
+        chosen: Positions
         last = np.append(starts[1:], len(rows)) - 1
         if text.present is None or self._is_newest_only or not len(rows):
-            newest: Positions = rows[last]
-            return newest
+            chosen = rows[last]
+            return chosen
         filled = np.where(text.present[rows], np.arange(len(rows)), -1)
         at = np.maximum.reduceat(filled, starts)
-        newest = rows[np.where(at < 0, last, at)]
-        return newest
+        chosen = rows[np.where(at < 0, last, at)]
+        return chosen
 
 
 def _numbered(text: Texts, good: Mask) -> tuple[npt.NDArray[np.int64], bool]:
