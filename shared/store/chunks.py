@@ -141,6 +141,7 @@ def record(
             rejected=rejected,
             superseded=progress.superseded,
             unchanged=progress.unchanged,
+            batches=progress.batches,
         )
     state = connection.scalar(sa.select(runs_table.c.state).where(runs_table.c.id == claimed.run_id))
     return state in SENDING

@@ -93,6 +93,7 @@ runs: Final = Table(
     _rows("unchanged"),
     _rows("superseded"),
     _rows("unsent"),
+    Column("batches", BigInteger, nullable=False, server_default="0", comment="what its accepted rows were sent in"),
     Column("slices_total", Integer, nullable=False, server_default="0"),
     Column("slices_published", Integer, nullable=False, server_default="0"),
     Column("chunks_total", Integer, nullable=False, server_default="0"),

@@ -4,14 +4,13 @@ mParticle answers 202 to a body even when it drops some of its batches, so a row
 found here. The rules, in the order in which a row that breaks several is blamed for one:
 
 1. it has no identity;
-2. an identity that must be a UUID is none;
-3. the mpid is no 64-bit integer;
-4. what should be JSON is none;
-5. a text attribute is too long;
-6. a list attribute has too many entries;
-7. an entry of a list is too long;
-8. it has too many attributes;
-9. its batch is too large.
+2. a value is not what its field accepts: a UUID, an integer, a number, a word, JSON ...;
+3. a field that its event, or an object in it, must have has no value;
+4. a text attribute is too long;
+5. a list attribute has too many entries;
+6. an entry of a list is too long;
+7. it has too many attributes;
+8. its batch is too large.
 
 Within a rule, the first column of the query is blamed. Lengths of text are characters, not bytes.
 """
@@ -33,8 +32,25 @@ from shared.mapping.plan import Leaf, MappingPlan
 from shared.run import Reject, RejectCode
 from worker.mparticle.buffers import Mask, lengths
 from worker.mparticle.columns import Column
+from worker.mparticle.finding import Finding
+from worker.mparticle.needs import Fields, unmet
 
 CHECKS_VERSION: Final = 1
+
+_ATTRIBUTES: Final = frozenset({ValueType.ATTRIBUTE, ValueType.SCALAR})
+_RULES: Final[dict[ValueType, tuple[RejectCode, str]]] = {
+    ValueType.UUID: (RejectCode.INVALID_UUID, "not a UUID of 8-4-4-4-12 hexadecimal digits"),
+    ValueType.INT64: (RejectCode.INVALID_INTEGER, "not a 64-bit integer"),
+    ValueType.ATTRIBUTE: (RejectCode.INVALID_JSON, "not JSON"),
+    ValueType.SCALAR: (RejectCode.INVALID_JSON, "not JSON"),
+    ValueType.NUMBER: (RejectCode.INVALID_NUMBER, "not a number"),
+    ValueType.BOOLEAN: (RejectCode.INVALID_BOOLEAN, "neither true nor false"),
+    ValueType.EPOCH_MS: (RejectCode.INVALID_TIMESTAMP, "not a count of milliseconds of 64 bits"),
+    ValueType.IP: (RejectCode.INVALID_IP, "neither an IPv4 nor an IPv6 address"),
+    ValueType.CHOICE: (RejectCode.INVALID_CHOICE, "not one of"),
+    ValueType.OBJECTS: (RejectCode.INVALID_OBJECT, "an entry of the list is not what mParticle expects there"),
+}
+"""What is wrong with a value that its field does not accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +87,14 @@ class Checks:
         return cls(**limits)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Rows that break one rule; ``reason`` names the column and the rule."""
-
-    code: RejectCode
-    reason: str
-    rows: Mask
-
-
-def find(plan: MappingPlan, columns: Sequence[Column], checks: Checks) -> list[Finding]:
-    """Check rows by their columns, which are those of the plan's leaves.
+def find(plan: MappingPlan, fields: Fields, checks: Checks) -> list[Finding]:
+    """Check rows by their columns.
 
     Returns:
-        What breaks a rule, in the order of the rules; a rule that no row breaks is not in it. Rule 9 is judged by the
+        What breaks a rule, in the order of the rules; a rule that no row breaks is not in it. Rule 8 is judged by the
         finished text, except that a single value can be too large for any batch.
     """
-    return [finding for finding in _findings(plan, columns, checks) if finding.rows.any()]
+    return [finding for finding in _findings(plan, fields, checks) if finding.rows.any()]
 
 
 def blame(findings: Sequence[Finding], *, first_row: int) -> tuple[Reject, ...]:
@@ -114,23 +121,23 @@ def too_large(rows: npt.NDArray[np.int64], checks: Checks) -> tuple[Reject, ...]
     return tuple(Reject(row, RejectCode.BATCH_TOO_LARGE, reason) for row in rows.tolist())
 
 
-def _findings(plan: MappingPlan, columns: Sequence[Column], checks: Checks) -> Iterator[Finding]:
-    leaves = list(zip(plan.leaves, columns, strict=True))
-    attributes = [(leaf, column) for leaf, column in leaves if leaf.value is ValueType.ATTRIBUTE]
+def _findings(plan: MappingPlan, fields: Fields, checks: Checks) -> Iterator[Finding]:
+    leaves = list(zip(fields.leaves, fields.columns, strict=True))
+    attributes = [(leaf, column) for leaf, column in leaves if leaf.value in _ATTRIBUTES]
     lists = [(leaf, column) for leaf, column in attributes if column.entries is not None or column.sizes is not None]
     yield from _without_identity(leaves)
-    yield from _unfit(leaves, ValueType.UUID, RejectCode.INVALID_UUID, "not a UUID of 8-4-4-4-12 hexadecimal digits")
-    yield from _unfit(leaves, ValueType.INT64, RejectCode.INVALID_INTEGER, "not a 64-bit integer")
-    yield from _unfit(leaves, ValueType.ATTRIBUTE, RejectCode.INVALID_JSON, "not JSON")
+    for value, (code, rule) in _RULES.items():
+        yield from _unfit(leaves, value, code, rule)
+    yield from unmet(fields, plan.needs)
     for leaf, column in attributes:
         yield from _long_values(leaf, column, checks)
     for leaf, column in lists:
         yield from _long_lists(leaf, column, checks)
     for leaf, column in lists:
         yield from _long_entries(leaf, column, checks)
-    yield from _many_attributes(plan, attributes, checks)
+    yield from _many_attributes(plan, leaves, checks)
     for leaf, column in leaves:
-        yield from _huge_identities(leaf, column, checks)
+        yield from _huge_texts(leaf, column, checks)
 
 
 def _without_identity(leaves: Sequence[tuple[Leaf, Column]]) -> Iterator[Finding]:
@@ -148,7 +155,8 @@ def _without_identity(leaves: Sequence[tuple[Leaf, Column]]) -> Iterator[Finding
 def _unfit(leaves: Sequence[tuple[Leaf, Column]], value: ValueType, code: RejectCode, rule: str) -> Iterator[Finding]:
     for leaf, column in leaves:
         if leaf.value is value and column.unfit is not None:
-            yield Finding(code, f"column {leaf.column!r}: {rule}", column.unfit)
+            words = f" {', '.join(leaf.choices)}" if leaf.choices else ""
+            yield Finding(code, f"column {leaf.column!r}: {rule}{words}", column.unfit)
 
 
 def _long_values(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
@@ -192,8 +200,8 @@ def _with_long_entries(column: Column, max_chars: int) -> Mask | None:
     return before[bounds[1:]] > before[bounds[:-1]]
 
 
-def _many_attributes(plan: MappingPlan, attributes: Sequence[tuple[Leaf, Column]], checks: Checks) -> Iterator[Finding]:
-    counted = [column for leaf, column in attributes if leaf.path[0] == USER_ATTRIBUTES]
+def _many_attributes(plan: MappingPlan, leaves: Sequence[tuple[Leaf, Column]], checks: Checks) -> Iterator[Finding]:
+    counted = [column for leaf, column in leaves if leaf.path[0] == USER_ATTRIBUTES]
     if len(counted) <= checks.max_attributes:
         return
     sent = np.zeros(len(counted[0]), dtype=np.int64)
@@ -203,8 +211,8 @@ def _many_attributes(plan: MappingPlan, attributes: Sequence[tuple[Leaf, Column]
     yield Finding(RejectCode.TOO_MANY_ATTRIBUTES, reason, sent > checks.max_attributes)
 
 
-def _huge_identities(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
-    if leaf.value is ValueType.STRING and types.is_string(column.values.type):
+def _huge_texts(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
+    if leaf.value in {ValueType.STRING, ValueType.TEXT} and types.is_string(column.values.type):
         huge = lengths(column.values) > checks.batch_max_bytes
         if huge.any():
             yield Finding(RejectCode.BATCH_TOO_LARGE, _too_large(checks), column.rows(huge))

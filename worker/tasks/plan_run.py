@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 from celery import shared_task
@@ -11,8 +12,10 @@ from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline, d
 from shared.errors import SyncError, Transient
 from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.cautions import cautions_of
+from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Lane, Run, RunId, Token, Window
+from shared.settings import Settings
 from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
 from shared.store import backfills, declared, moves, plans
 from shared.store.backfills import Backfill
@@ -23,6 +26,7 @@ from shared.transformation import FieldTransformation
 from worker import draft
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
+from worker.mparticle.keys import identities
 from worker.parts import Parts, cut_history
 from worker.plan import freeze_window, reads_from
 from worker.process import Process
@@ -31,6 +35,9 @@ from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 _log = log(__name__)
+
+HISTORICAL_AGE: Final = timedelta(days=30)
+"""Older events belong to the historical endpoint, which takes none under 72 hours. Source: mParticle HTTP API."""
 
 
 @shared_task(name=TaskName.PLAN_RUN.value, acks_late=False)
@@ -158,9 +165,23 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         body_max_bytes=limits.body_max_bytes,
         columns=tuple(schema.names),
         one_row_per=find_user_columns(schema, pipeline.one_row_per),
+        **_merging(run, pipeline, mapping, limits),
         **_of_the_lane(run, found, iterator, parts.windows, schema),
     )
     return parts, snapshot
+
+
+def _merging(run: Run, pipeline: Pipeline, mapping: MappingPlan, limits: Settings) -> dict[str, Any]:
+    """Give who may share a batch, and which events are historical."""
+    whose = [leaf.column for leaf in identities(mapping)]
+    old = run.logical_at - HISTORICAL_AGE
+    is_split = mapping.has_events and pipeline.historical == "auto"
+    return {
+        "batch_max_events": limits.batch_max_events if pipeline.merge else 1,
+        "merges_users": pipeline.merge and not mapping.has_events,
+        "order_by": tuple(whose) if pipeline.order_by_identity else (),
+        "historical_before_ms": int(old.timestamp() * 1000) if is_split else None,
+    }
 
 
 def _windows(run: Run, found: _Declared, mode: Incremental, iterator: FrozenIterator, warehouse: Warehouse) -> Parts:

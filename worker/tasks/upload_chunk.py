@@ -15,19 +15,21 @@ from shared.credentials import require_allowed_host, resolve
 from shared.errors import DeclarationInvalid, SyncError, Transient
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
-from shared.run import ChunkId, Progress, Reject, RunId, Token
+from shared.run import ChunkId, Reject, RunId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
 from shared.store import accepted, chunks, declared, dispatching, moves, runs
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.telemetry import bound, log
+from worker.frontier import Step
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.mparticle.client import FeedClient
-from worker.mparticle.encode import Encoder
+from worker.mparticle.encode import Encoder, Merging
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
+from worker.stale import instants_in
 from worker.tasks.boundary import deliver, recorded, this_process
 from worker.tasks.turns import Frozen, Turn, turn_of
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
@@ -74,7 +76,6 @@ class _Attempt:
         self._claimed = claimed
         self._token = token
         self._table: pa.Table | None = None
-        self._position = claimed.position
         self._turn: Turn | None = None
         self._sending: Future[Ending] | None = None
         self._is_lost = threading.Event()
@@ -92,11 +93,9 @@ class _Attempt:
         secret = resolve(feed.api_secret, self._limits)
         self._table = table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
         with _encoding:
-            encoded = encoder.encode(
-                table.slice(claimed.position), chunk_id=str(claimed.id), first_row=claimed.position
-            )
+            prepared = encoder.prepare(table, chunk_id=str(claimed.id), age=instants_in(table, frozen.snapshot))
         with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
-            with turn_of(self._process, claimed, self._token, frozen, table, encoded) as turn:
+            with turn_of(self._process, claimed, self._token, frozen, table, prepared) as turn:
                 ending = self._send(frozen.snapshot, secret, turn)
             return self._end(ending)
 
@@ -167,10 +166,11 @@ class _Attempt:
             case _:
                 assert_never(ending)
 
-    async def _record(self, progress: Progress) -> None:
-        await asyncio.to_thread(self._save, progress)
+    async def _record(self, step: Step) -> None:
+        await asyncio.to_thread(self._save, step)
 
-    def _save(self, progress: Progress) -> None:
+    def _save(self, step: Step) -> None:
+        progress = step.progress
         file = self._keep(progress.rejects) if progress.rejects else None
         with self._process.database.transaction() as connection:
             is_wanted = chunks.record(
@@ -182,9 +182,7 @@ class _Attempt:
                 rejects=file,
             )
             if self._turn is not None and self._turn.lookback is not None:
-                sent = self._turn.accepted_between(self._position, progress)
-                accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(sent))
-        self._position = progress.position
+                accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:
             _log.warning("rows_rejected", rejected=len(progress.rejects))
         self._is_wanted = is_wanted
@@ -211,7 +209,13 @@ def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
         run = runs.get(connection, run_id)
     snapshot = Snapshot.model_validate(run.snapshot)
     plan = MappingPlan.from_json(snapshot.mapping)
-    return Frozen(snapshot, plan, run.window), Encoder(plan, checks=Checks.from_json(snapshot.checks))
+    merging = Merging(
+        max_events=snapshot.batch_max_events,
+        users=snapshot.merges_users,
+        historical_before_ms=snapshot.historical_before_ms,
+    )
+    encoder = Encoder(plan, checks=Checks.from_json(snapshot.checks), merging=merging)
+    return Frozen(snapshot, plan, run.window), encoder
 
 
 def _require_same_feed(feed: Feed, snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""field transformations, and the pipelines whose rows are events."""
+"""Events: field transformations, the pipelines whose rows are events, and what runs count besides rows."""
 
 from typing import Final
 
@@ -14,6 +14,7 @@ depends_on: Final = None
 
 def upgrade() -> None:
     _keep_field_transformations()
+    _count_batches()
 
 
 def _keep_field_transformations() -> None:
@@ -35,4 +36,17 @@ def _keep_field_transformations() -> None:
         "field_transformations",
         ["field_transformation_id"],
         ["id"],
+    )
+
+
+def _count_batches() -> None:
+    op.add_column(
+        "runs",
+        sa.Column(
+            "batches",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="what its accepted rows were sent in",
+        ),
     )
