@@ -81,8 +81,8 @@ def find(text: str) -> Place | Unknown:
         by_type = {event_type: end.node for event_type, end in ends.items() if isinstance(end.node, Field | Entries)}
         return Place(first.path, MappingProxyType(by_type), first.enclosing)
     if open_ended := next((end for end in found.values() if end), None):
-        return Unknown(f"is an object and not a field; map what it has, such as {_example(open_ended, plain)}")
-    return Unknown(f"does not exist; the nearest that does is {nearest(text)}")
+        return Unknown(f"is an object and not a field; map what it has, such as {_example(open_ended, plain)!r}")
+    return Unknown(f"does not exist; the nearest that does is {nearest(text)!r}")
 
 
 def dotted(path: Path) -> str:
