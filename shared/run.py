@@ -238,6 +238,9 @@ class RejectCode(StrEnum):
     LIST_ENTRY_TOO_LONG = "list_entry_too_long"
     TOO_MANY_ATTRIBUTES = "too_many_attributes"
     BATCH_TOO_LARGE = "batch_too_large"
+    NAME_TOO_LONG = "name_too_long"
+    TOO_MANY_EVENT_NAMES = "too_many_event_names"
+    PLAN_VIOLATION = "plan_violation"
     REFUSED_BY_MPARTICLE = "refused_by_mparticle"
 
 

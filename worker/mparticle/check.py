@@ -17,7 +17,7 @@ Within a rule, the first column of the query is blamed. Lengths of text are char
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -25,23 +25,29 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
+from pydantic import ValidationError
 
 from shared.catalog import NullPolicy
 from shared.errors import PayloadUnknown
+from shared.limits import NAME_MAX_CHARS, Limits
 from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.plan import Leaf, MappingPlan
 from shared.run import Reject, RejectCode
 from worker.mparticle.buffers import Mask, lengths
 from worker.mparticle.columns import Column
 
-CHECKS_VERSION: Final = 1
+CHECKS_VERSION: Final = 2
+_WITHOUT_LIMITS: Final = 1
+"""The version of runs that were planned before pipelines had settings."""
+_DEFAULT_LIMITS: Final = Limits()
+_SINCE_LIMITS: Final = frozenset({"name_max_chars", "limits"})
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """The limits that a row is checked against, as a run freezes them.
+    """The limits that a row is checked against, and what becomes of a row beyond one, as a run freezes them.
 
-    Source: mParticle, "Default service limits" (user attributes) and "HTTP API" (batch size, in bytes of 1000 to the
+    Source: mParticle, "Default service limits" (names, attributes) and "HTTP API" (batch size, in bytes of 1000 to the
     kilobyte).
     """
 
@@ -50,25 +56,34 @@ class Checks:
     entry_max_chars: int = 512
     max_attributes: int = 100
     batch_max_bytes: int = 128_000
+    name_max_chars: int = NAME_MAX_CHARS
+    limits: Limits = _DEFAULT_LIMITS
 
     def to_json(self) -> dict[str, Any]:
         """Give the limits as plain JSON values, with the version of their form."""
-        return {"version": CHECKS_VERSION, **asdict(self)}
+        frozen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"version": CHECKS_VERSION, **frozen, "limits": self.limits.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, frozen: dict[str, Any]) -> "Checks":
-        """Rebuild the limits from what ``to_json`` gave.
+        """Rebuild the limits from what ``to_json`` gave, in this release or the one before.
 
         Raises:
             PayloadUnknown: they have a form that this version cannot read.
         """
-        limits = {name: limit for name, limit in frozen.items() if name != "version"}
-        if frozen.get("version") != CHECKS_VERSION or limits.keys() != {field.name for field in fields(cls)}:
-            raise PayloadUnknown(
-                f"frozen checks have version {frozen.get('version')!r} and the limits {sorted(limits)}, expected "
-                f"version {CHECKS_VERSION}: another release froze them; let a worker of that release finish the run"
-            )
-        return cls(**limits)
+        numbers = {name: limit for name, limit in frozen.items() if name not in {"version", "limits"}}
+        expected = {field.name for field in fields(cls)} - {"limits"}
+        try:
+            if frozen.get("version") == _WITHOUT_LIMITS and numbers.keys() == expected - _SINCE_LIMITS:
+                return cls(**numbers, limits=Limits.before_there_were_any())
+            if frozen.get("version") == CHECKS_VERSION and numbers.keys() == expected:
+                return cls(**numbers, limits=Limits.model_validate(frozen.get("limits")))
+        except ValidationError:
+            pass
+        raise PayloadUnknown(
+            f"frozen checks have version {frozen.get('version')!r} and the limits {sorted(numbers)}, expected "
+            f"version {CHECKS_VERSION}: another release froze them; let a worker of that release finish the run"
+        )
 
 
 @dataclass(frozen=True, slots=True)
