@@ -190,7 +190,8 @@ class Standing:
 class Run:
     """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
 
-    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too.
+    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. ``findings`` are rows by what was
+    found out about them (:mod:`shared.findings`).
     """
 
     id: RunId
@@ -219,6 +220,7 @@ class Run:
     paused_at: datetime | None = None
     backfill_id: BackfillId | None = None
     part: int = 0
+    findings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.store import name_tables  # noqa: F401 - whoever knows these tables knows the whole schema
 from shared.store.ground import INSTANT, claim, metadata
 from shared.store.history_tables import backfills
 
@@ -111,6 +112,13 @@ runs: Final = Table(
     ),
     Column("backfill_id", ForeignKey(backfills.c.id)),
     Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
+    Column(
+        "findings",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="rows by what was found out about them beside where they ended",
+    ),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",

@@ -1,0 +1,45 @@
+"""what was found out about a run's rows, and the names of events that a workspace has."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_INSTANT = sa.DateTime(timezone=True)
+_NOW = sa.text("now()")
+
+
+def upgrade() -> None:
+    _keep_findings()
+    _keep_event_names()
+
+
+def _keep_findings() -> None:
+    op.add_column(
+        "runs",
+        sa.Column(
+            "findings",
+            postgresql.JSONB(),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="rows by what was found out about them beside where they ended",
+        ),
+    )
+
+
+def _keep_event_names() -> None:
+    op.create_table(
+        "event_names",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="the type of the events that have the name"),
+        sa.Column("name", sa.Text(), nullable=False, comment="as rows have it: it is told nowhere else"),
+        sa.Column("ordinal", sa.Integer(), nullable=False, comment="its place in its workspace, from 1; never changes"),
+        sa.Column("first_seen_at", _INSTANT, server_default=_NOW, nullable=False),
+        sa.CheckConstraint("ordinal > 0", name=op.f("event_names_ordinal_from_one")),
+        sa.PrimaryKeyConstraint("workspace", "kind", "name", name=op.f("event_names_pkey")),
+        sa.UniqueConstraint("workspace", "ordinal", name=op.f("event_names_workspace_ordinal_key")),
+    )
