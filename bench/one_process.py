@@ -62,7 +62,7 @@ def _bodies(path: Path) -> Iterator[bytes]:
     for batch in file.iter_batches(batch_size=CHUNK_ROWS):
         encoded = encoder.encode(pa.Table.from_batches([batch]), chunk_id=CHUNK_ID, first_row=position)
         position += batch.num_rows
-        for body in pack(encoded.offsets, max_batches=_MAX_BATCHES, max_bytes=_MAX_BYTES):
+        for body in pack(encoded, max_batches=_MAX_BATCHES, max_events=_MAX_BATCHES, max_bytes=_MAX_BYTES):
             yield body_bytes(encoded, body)
 
 

@@ -78,6 +78,7 @@ def ledger_table(runs: Sequence[Run]) -> Table:
     for name in (field.name for field in fields(Ledger)):
         table.add_row(name, *(f"{getattr(run.ledger, name):,}" for run in runs))
     table.add_row("balances", *("yes" if run.ledger.balances else "[red]no[/]" for run in runs))
+    table.add_row("batches", *(f"{run.batches:,}" for run in runs))
     table.add_row("seconds", *(f"{took(run).total_seconds():.1f}" for run in runs))
     table.add_row("rows/s", *(f"{rows_per_s(run):,.0f}" for run in runs))
     return table
@@ -167,11 +168,11 @@ def run_table(runs: Iterable[Run]) -> Table:
     table.add_column("run", no_wrap=True)
     for heading in ("pipeline", "kind", "state"):
         table.add_column(heading)
-    for heading in ("extracted", "accepted", "rejected", "unsent", "seconds"):
+    for heading in ("extracted", "accepted", "rejected", "unsent", "batches", "seconds"):
         table.add_column(heading, justify="right")
     for run in runs:
         ledger = run.ledger
-        counts = (ledger.extracted, ledger.accepted, ledger.rejected, ledger.unsent)
+        counts = (ledger.extracted, ledger.accepted, ledger.rejected, ledger.unsent, run.batches)
         seconds = f"{took(run).total_seconds():.1f}"
         kind = f"{run.kind} (+{run.missed} missed)" if run.missed else run.kind.value
         state = f"{run.state}, paused" if run.paused_at and run.state in WORKING else run.state.value

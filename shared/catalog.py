@@ -227,6 +227,13 @@ class Pipeline(Declared):
     rename: dict[Name, Name] = Field(
         default_factory=dict, description="columns that are mapped as if SQL had named them so; in whatever case"
     )
+    merge: bool = Field(default=True, description="whether rows of one user in a chunk share a batch where they can")
+    order_by_identity: bool = Field(
+        default=False, description="whether the warehouse orders the rows by user, so that more of them share a batch"
+    )
+    historical: Literal["auto", "never"] = Field(
+        "auto", description="whether events older than 30 days go to mParticle's endpoint for historical data"
+    )
     one_row_per: tuple[Name, ...] = Field(
         (), description="the columns that say whose row it is: of each user, only a window's newest row is read"
     )

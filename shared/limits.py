@@ -8,7 +8,7 @@ Source: mParticle, "Default service limits".
 """
 
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from pydantic import Field, field_validator
 
@@ -18,6 +18,13 @@ NAME_MAX_CHARS: Final = 256
 """Of an event, a screen or an attribute."""
 MOST_EVENT_NAMES: Final = 1000
 """Distinct names of events and screens in one workspace."""
+
+
+class EventName(NamedTuple):
+    """A name of events of one type; a screen and a custom event of one name are two."""
+
+    kind: str
+    name: str
 
 
 class Beyond(StrEnum):

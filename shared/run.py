@@ -190,8 +190,8 @@ class Standing:
 class Run:
     """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
 
-    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. ``findings`` are rows by what was
-    found out about them (:mod:`shared.findings`).
+    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. The accepted rows were sent in
+    ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`).
     """
 
     id: RunId
@@ -221,6 +221,7 @@ class Run:
     backfill_id: BackfillId | None = None
     part: int = 0
     findings: Mapping[str, int] = field(default_factory=dict)
+    batches: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -235,6 +236,13 @@ class RejectCode(StrEnum):
     INVALID_UUID = "invalid_uuid"
     INVALID_INTEGER = "invalid_integer"
     INVALID_JSON = "invalid_json"
+    INVALID_NUMBER = "invalid_number"
+    INVALID_BOOLEAN = "invalid_boolean"
+    INVALID_TIMESTAMP = "invalid_timestamp"
+    INVALID_IP = "invalid_ip"
+    INVALID_CHOICE = "invalid_choice"
+    INVALID_OBJECT = "invalid_object"
+    MISSING_FIELD = "missing_field"
     VALUE_TOO_LONG = "value_too_long"
     LIST_TOO_LONG = "list_too_long"
     LIST_ENTRY_TOO_LONG = "list_entry_too_long"
@@ -262,8 +270,9 @@ class Reject:
 class Progress:
     """What an upload attempt has settled since it last said so.
 
-    All rows of the chunk below ``position`` are final. The others are increments and together account for exactly the
-    rows between the previous position and this one.
+    ``position`` rows of the chunk are final, counted in the order in which it is sent. The others are increments and
+    together account for exactly the rows between the previous position and this one; the accepted ones were sent in
+    ``batches``.
     """
 
     position: int
@@ -271,9 +280,10 @@ class Progress:
     rejects: tuple[Reject, ...] = field(default=())
     superseded: int = 0
     unchanged: int = 0
+    batches: int = 0
 
     def __post_init__(self) -> None:
         """Refuse to take back what was settled."""
-        for outcome in ("accepted", "superseded", "unchanged"):
+        for outcome in ("accepted", "superseded", "unchanged", "batches"):
             if getattr(self, outcome) < 0:
                 raise ValueError(f"progress never goes back; {getattr(self, outcome)} {outcome} rows are none")

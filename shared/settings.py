@@ -84,11 +84,17 @@ class Settings(BaseSettings):
         description="bodies on their way at once from one upload process; latency, not CPU, decides the rate",
     )
     body_max_batches: Count = Field(100, le=100, description="batches in one request; mParticle's own limit")
+    body_max_events: Count = Field(
+        100, description="events in one request; mParticle's page may mean 100 batches, 100 events or both"
+    )
     body_max_bytes: Count = Field(
         256_000, le=256_000, description="bytes of one request, uncompressed; mParticle's own limit"
     )
     batch_max_bytes: Count = Field(
         128_000, le=128_000, description="bytes of one batch, uncompressed; mParticle's own limit"
+    )
+    batch_max_events: Count = Field(
+        100, description="events of one user that are sent as one batch; 1: each is a batch of its own"
     )
     request_timeout_s: Seconds = Field(30, description="one request, from connect to the end of the answer")
     backoff_first_s: Seconds = Field(

@@ -6,7 +6,7 @@ author's own lines. Windows are half-open and their bounds are parameters, never
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -143,6 +143,13 @@ def windowed(
         behind=f"{_where(ranked)}) AS ranked{_where(is_kept)}",
         parameters=parameters,
     )
+
+
+def ordered(query: Query, order_by: Sequence[str], dialect: str) -> Query:
+    """Give a query that returns the same rows ordered by columns, as the result spells them; by none, as it is."""
+    if not order_by:
+        return query
+    return replace(query, text=f"{query.text} ORDER BY {', '.join(_quoted(column, dialect) for column in order_by)}")
 
 
 def preview_query(model_sql: str, *, dialect: str, iterator: Iterator | None, window: Window, rows: int) -> Query:

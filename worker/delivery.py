@@ -23,9 +23,9 @@ from worker.mparticle.answers import (
     Unavailable,
 )
 from worker.mparticle.bodies import Body, body_bytes
-from worker.mparticle.client import FeedClient
-from worker.mparticle.encode import EncodedRows
+from worker.mparticle.client import BULK_PATH, HISTORICAL_PATH, FeedClient
 from worker.mparticle.governor import Denied, Grant, Quota
+from worker.mparticle.prepared import EncodedRows
 from worker.mparticle.redaction import without_values
 from worker.sift import Verdict
 
@@ -131,12 +131,13 @@ class Delivery:
         """
         began_at = self._clock()
         failures = 0
+        path = BULK_PATH if body.first < self._encoded.historical_from else HISTORICAL_PATH
         try:
             while True:
                 await self._take_turn(body)
                 self._go_on()
                 content = body_bytes(self._encoded, body)
-                answer = await self._feed.send(content)
+                answer = await self._feed.send(content, path)
                 if isinstance(answer, Unavailable):
                     self._unanswered += 1
                 else:
@@ -200,7 +201,7 @@ class Delivery:
     async def _reserve(self, body: Body, give_up_at: float, held: Grant | None) -> Grant | Denied:
         max_wait_s = max(0.0, give_up_at - self._clock())
         # Bodies start in order, so that no more than what follows this one can be left.
-        wanted = min(self._ahead, len(self._encoded.rows) - body.first)
+        wanted = min(self._ahead, len(self._encoded) - body.first)
         try:
             return await self._quota.reserve(len(body), wanted=wanted, max_wait_s=max_wait_s, held=held)
         except BrokerUnavailable as error:

@@ -1,56 +1,76 @@
 """Which rows of a chunk are final, whatever the order in which answers come (pure).
 
-A batch is final once mParticle accepted or refused it; a row that a check rejected, or that is left out, is final from
-the start. Progress is the *frontier*: the first row that is not final. What is final beyond it counts when the frontier
-gets there.
+A row is final once mParticle accepted or refused the batch that it is in; one that a check rejected, or that is left
+out, is final from the start. Rows are counted in the order of their shares. Progress is the *frontier*: the beginning
+of the first share with a row that is not final. What is final beyond it counts when the frontier gets there.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import LedgerUnbalanced
 from shared.run import Progress, Reject
+from worker.mparticle.prepared import EncodedRows
 
-_PENDING, _ACCEPTED, _REFUSED = b"\0", b"\1", b"\2"
-_NO_ROWS: Final[NDArray[np.int64]] = np.empty(0, dtype=np.int64)
+Positions = NDArray[np.int64]
+
+
+class _Outcome(IntEnum):
+    PENDING = 0
+    ACCEPTED = 1
+    REFUSED = 2
+    CHECKED = 3
+    SUPERSEDED = 4
+    UNCHANGED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became final between two places of the frontier; ``accepted`` are the rows, as positions in the chunk."""
+
+    progress: Progress
+    accepted: Positions
 
 
 class Frontier:
     """One attempt's account of a chunk.
 
     Args:
-        batch_rows: The row of each batch, as positions in the chunk, ascending.
-        checked: Rows that a check rejected, in any order.
-        superseded: Rows left out because mParticle was sent newer ones of their users, ascending.
-        unchanged: Rows left out because mParticle has them, ascending.
-        position: Where the attempt starts: every row from here to ``rows`` is in one of the four.
+        encoded: Its shares and batches, and the rows that are none.
+        position: Where the attempt starts: so many rows, in the order of the shares, are final.
         rows: How many rows the chunk has.
+
+    Raises:
+        LedgerUnbalanced: the shares do not hold each row once.
     """
 
-    def __init__(
-        self,
-        batch_rows: NDArray[np.int64],
-        checked: Sequence[Reject],
-        *,
-        superseded: NDArray[np.int64] = _NO_ROWS,
-        unchanged: NDArray[np.int64] = _NO_ROWS,
-        position: int,
-        rows: int,
-    ) -> None:
-        self._batch_rows = batch_rows
-        self._left_out = (superseded, unchanged)
+    def __init__(self, encoded: EncodedRows, *, position: int, rows: int) -> None:
+        self._encoded = encoded
         self._rows = rows
-        self._checked = sorted(checked, key=_row)
-        self._refused: dict[int, Reject] = {}
-        # One byte a batch: marking a body and finding the first pending batch are then single calls of C.
-        self._outcomes = bytearray(len(batch_rows))
         self._position = position
-        self._final_batches = 0
-        self._final_checks = 0
+        self._order = encoded.shares.order
+        self._rejects = {reject.row: reject for reject in encoded.rejects}
+        places = np.full(rows, -1, dtype=np.int64)
+        places[self._order] = np.arange(len(self._order))
+        if len(self._order) != rows or (places < 0).any():
+            raise LedgerUnbalanced(
+                f"a chunk has {rows} rows, and {len(self._order)} places for them that are not each of them once. "
+                "Please report this"
+            )
+        # One byte a row: marking a body and finding the first pending row are then single calls of C.
+        self._outcomes = np.zeros(rows, dtype=np.uint8)
+        for outcome, chosen in (
+            (_Outcome.CHECKED, list(self._rejects)),
+            (_Outcome.SUPERSEDED, encoded.superseded),
+            (_Outcome.UNCHANGED, encoded.unchanged),
+        ):
+            self._outcomes[places[np.array(chosen, dtype=np.int64)]] = outcome
+        self._places = places
+        self._taken = np.zeros(rows, dtype=np.int64)
 
     @property
     def is_complete(self) -> bool:
@@ -59,52 +79,70 @@ class Frontier:
 
     def accept(self, first: int, end: int) -> None:
         """The batches ``[first, end)`` were accepted."""
-        self._outcomes[first:end] = _ACCEPTED * (end - first)
+        starts = self._encoded.starts
+        places = self._places[self._encoded.sent[starts[first] : starts[end]]]
+        self._outcomes[places] = _Outcome.ACCEPTED
+        self._taken[self._places[self._encoded.sent[starts[first:end]]]] += 1
 
     def refuse(self, batch: int, reject: Reject) -> None:
-        """One batch was refused for its content."""
-        self._outcomes[batch : batch + 1] = _REFUSED
-        self._refused[batch] = reject
+        """One batch was refused for its content, and all its rows with it; ``reject`` is that of the first."""
+        for row in self._encoded.sent[self._encoded.starts[batch] : self._encoded.starts[batch + 1]].tolist():
+            self._refuse_row(row, Reject(row, reject.code, reject.reason))
 
-    def row(self, batch: int) -> int:
+    def accept_event(self, batch: int, event: int) -> None:
+        """One event of a batch was accepted by itself."""
+        place = self._places[self._encoded.sent[self._encoded.starts[batch] + event]]
+        self._outcomes[place] = _Outcome.ACCEPTED
+        self._taken[place] += 1
+
+    def refuse_event(self, batch: int, event: int, reject: Reject) -> None:
+        """One event of a batch was refused by itself."""
+        self._refuse_row(self.row(batch, event), reject)
+
+    def row(self, batch: int, event: int = 0) -> int:
         """Give the position in the chunk of a batch's row."""
-        return int(self._batch_rows[batch])
+        return int(self._encoded.sent[self._encoded.starts[batch] + event])
 
-    def advance(self) -> Progress | None:
-        """Move to the first row that is not final and give what that adds; None where it stays.
+    def events(self, batch: int) -> int:
+        """Give how many events a batch has; users' rows have none."""
+        return int(self._encoded.events[batch])
+
+    def advance(self) -> Step | None:
+        """Move to the first share with a row that is not final, and give what that adds; None where it stays.
 
         Raises:
-            LedgerUnbalanced: rows that are neither a batch nor rejected nor left out lie below the new position.
+            LedgerUnbalanced: a row below the new position is neither accepted nor rejected nor left out.
         """
-        pending = self._outcomes.find(_PENDING, self._final_batches)
-        batch, position = (pending, self.row(pending)) if pending >= 0 else (len(self._outcomes), self._rows)
-        if position == self._position:
+        pending = self._outcomes.tobytes().find(_Outcome.PENDING, self._position)
+        bounds = self._encoded.shares.bounds
+        position = self._rows if pending < 0 else int(bounds[np.searchsorted(bounds, pending, side="right") - 1])
+        if position <= self._position:
             return None
-        check = bisect_left(self._checked, position, lo=self._final_checks, key=_row)
-        accepted = self._outcomes.count(_ACCEPTED, self._final_batches, batch)
-        rejects = sorted((*self._checked[self._final_checks : check], *self._refused_below(batch)), key=_row)
-        superseded, unchanged = (_between(rows, self._position, position) for rows in self._left_out)
-        # Counted apart from the positions, so that this is a check.
-        if accepted + len(rejects) + superseded + unchanged != position - self._position:
+        settled = slice(self._position, position)
+        outcomes, rows = self._outcomes[settled], self._order[settled]
+        count = np.bincount(outcomes, minlength=len(_Outcome)).tolist()
+        rejects = tuple(self._rejects_of(rows[(outcomes == _Outcome.REFUSED) | (outcomes == _Outcome.CHECKED)]))
+        if count[_Outcome.PENDING] or len(rejects) != count[_Outcome.REFUSED] + count[_Outcome.CHECKED]:
             raise LedgerUnbalanced(
-                f"of the chunk's rows {self._position} to {position - 1}, {accepted} were accepted, {len(rejects)} "
-                f"rejected, {superseded} superseded and {unchanged} unchanged, which is not each of them once. "
-                "Please report this"
+                f"of the chunk's rows {self._position} to {position - 1}, {count[_Outcome.PENDING]} have not ended and "
+                f"{len(rejects)} have a reason to be rejected. Please report this"
             )
-        self._position, self._final_batches, self._final_checks = position, batch, check
-        return Progress(position, accepted, tuple(rejects), superseded, unchanged)
+        self._position = position
+        progress = Progress(
+            position,
+            count[_Outcome.ACCEPTED],
+            rejects,
+            count[_Outcome.SUPERSEDED],
+            count[_Outcome.UNCHANGED],
+            batches=int(self._taken[settled].sum()),
+        )
+        return Step(progress, rows[outcomes == _Outcome.ACCEPTED])
 
-    def _refused_below(self, end: int) -> Iterator[Reject]:
-        batch = self._outcomes.find(_REFUSED, self._final_batches, end)
-        while batch >= 0:
-            yield self._refused[batch]
-            batch = self._outcomes.find(_REFUSED, batch + 1, end)
+    def _refuse_row(self, row: int, reject: Reject) -> None:
+        self._outcomes[self._places[row]] = _Outcome.REFUSED
+        self._rejects[row] = reject
 
-
-def _between(rows: NDArray[np.int64], first: int, end: int) -> int:
-    """Count the rows in ``[first, end)``."""
-    return int(np.searchsorted(rows, end) - np.searchsorted(rows, first))
-
-
-def _row(reject: Reject) -> int:
-    return reject.row
+    def _rejects_of(self, rows: Positions) -> Iterator[Reject]:
+        for row in np.sort(rows).tolist():
+            if row in self._rejects:
+                yield self._rejects[row]

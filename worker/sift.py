@@ -4,6 +4,9 @@ mParticle refuses a body whole and does not say which batch it means, so a refus
 refused is a single batch. Each part is sent with the ids it always had. Since the account's quota counts the batches
 of every try, as few as possible are sent: what must hold a bad batch is halved without asking.
 
+A refused batch of several events is sent again event by event, each as a batch of its own under an id of its own, since
+mParticle may remember the refused one. So a bad event takes no good ones along.
+
 Where a mapping is wrong every batch is bad, and finding that out by halves would cost several times the body. So a
 refused body first has single batches tried, spread over it, until one proves good. Usually that is the first.
 """
@@ -25,7 +28,7 @@ PROOFS: Final = 20
 
 The batches are spread evenly, so that a run of bad rows side by side does not look like a wrong mapping: where a tenth
 of a body's rows are good, twenty independent tries would miss them in one of eight bodies; where a quarter are, in one
-of three hundred.
+of three hundred. The events of a batch that several share count one by one.
 """
 
 
@@ -40,36 +43,47 @@ async def sift(body: Body, deliver: Callable[[Body], Awaitable[Verdict]], fronti
     Raises:
         FeedRefused: no batch of the body is good; those found bad are not settled, since the mapping is at fault.
     """
-    await _Sieve(deliver, frontier).settle(body)
+    sieve = _Sieve(deliver, frontier, len(body))
+    await sieve.settle(body)
+    sieve.end()
 
 
 class _Sieve:
-    """One body being settled."""
+    """One body being settled. What is refused before anything proves good is not settled until then."""
 
-    def __init__(self, deliver: Callable[[Body], Awaitable[Verdict]], frontier: Frontier) -> None:
+    def __init__(self, deliver: Callable[[Body], Awaitable[Verdict]], frontier: Frontier, size: int) -> None:
         self._deliver = deliver
         self._frontier = frontier
+        self._size = size
         self._has_good = False
+        self._unproven: list[tuple[Body, Reject]] = []
 
     async def settle(self, body: Body) -> bool:
         """Send a part and settle its batches; True if it was accepted whole."""
         verdict = await self._deliver(body)
-        size = len(body)
         match verdict:
             case Accepted():
-                self._frontier.accept(body.first, body.end)
-                self._has_good = True
+                self._accept(body)
                 return True
-            case BatchesRefused() | TooLarge() if size == 1:
-                self._frontier.refuse(body.first, self._reject(body.first, verdict))
+            case BatchesRefused() | TooLarge() if len(body) == 1:
+                await self._refuse(body, verdict)
             case BatchesRefused():
-                if size < PROOFS or self._has_good:
+                if len(body) < PROOFS or self._has_good:
                     await self._halve(body, holds_bad=True)
                 else:
                     await self._sample(body)
             case TooLarge():
                 await self._halve(body, holds_bad=False)
         return False
+
+    def end(self) -> None:
+        """Settle what was refused: the body has been sent whole."""
+        for body, reject in self._unproven:
+            if body.event is None:
+                self._frontier.refuse(body.first, reject)
+            else:
+                self._frontier.refuse_event(body.first, body.event, reject)
+        self._unproven.clear()
 
     async def _halve(self, body: Body, *, holds_bad: bool) -> None:
         left, right = split(body)
@@ -82,38 +96,56 @@ class _Sieve:
     async def _sample(self, refused: Body) -> None:
         """Try single batches until one proves good, then settle the rest by parts."""
         size = len(refused)
-        bad: list[tuple[int, Reject]] = []
         untried: list[Body] = []
-        tried_to = refused.first
+        tried_to, found_bad = refused.first, False
         for proof in range(PROOFS):
             batch = refused.first + proof * size // PROOFS
             if batch > tried_to:
                 untried.append(Body(tried_to, batch))
             tried_to = batch + 1
-            verdict = await self._deliver(Body(batch, tried_to))
-            if isinstance(verdict, Accepted):
-                self._frontier.accept(batch, tried_to)
-                self._has_good = True
+            found_bad |= not await self.settle(Body(batch, tried_to))
+            if self._has_good:
                 break
-            bad.append((batch, self._reject(batch, verdict)))
-        else:
-            raise FeedRefused(
-                f"mParticle accepted none of {PROOFS} batches that were sent one by one, out of a body of {size}; "
-                f"{bad[-1][1].reason}. The mapping or the mParticle input is at fault rather than single rows: correct "
-                f"it, then abandon the run (its mapping is frozen), or retry it if only the input was corrected"
-            )
-        for batch, reject in bad:
-            self._frontier.refuse(batch, reject)
         rest = Body(tried_to, refused.end)
         for part in untried:
             await self.settle(part)
-        if bad or len(rest) == 1:
+        if found_bad or len(rest) == 1:
             await self.settle(rest)
         else:
             await self._halve(rest, holds_bad=True)
 
-    def _reject(self, batch: int, verdict: BatchesRefused | TooLarge) -> Reject:
-        row = self._frontier.row(batch)
+    async def _by_events(self, refused: Body) -> None:
+        """Send the events of one batch one by one, those first that are spread over it."""
+        count = self._frontier.events(refused.first)
+        spread = dict.fromkeys(proof * count // PROOFS for proof in range(PROOFS))
+        for event in (spread | dict.fromkeys(range(count))) if count > PROOFS else range(count):
+            await self.settle(Body(refused.first, refused.end, event))
+
+    def _accept(self, body: Body) -> None:
+        if body.event is None:
+            self._frontier.accept(body.first, body.end)
+        else:
+            self._frontier.accept_event(body.first, body.event)
+        self._has_good = True
+
+    async def _refuse(self, body: Body, verdict: BatchesRefused | TooLarge) -> None:
+        """Take note of a batch that was refused by itself; one of several events may have good ones."""
+        if body.event is None and self._frontier.events(body.first) > 1:
+            await self._by_events(body)
+            return
+        self._unproven.append((body, self._reject(body, verdict)))
+        if self._has_good:
+            self.end()
+        elif len(self._unproven) >= PROOFS:
+            raise FeedRefused(
+                f"mParticle accepted none of {PROOFS} batches that were sent one by one, out of a body of "
+                f"{self._size}; {self._unproven[-1][1].reason}. The mapping or the mParticle input is at fault rather "
+                "than single rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the "
+                "input was corrected"
+            )
+
+    def _reject(self, body: Body, verdict: BatchesRefused | TooLarge) -> Reject:
+        row = self._frontier.row(body.first, body.event or 0)
         match verdict:
             case BatchesRefused(message):
                 return Reject(row, RejectCode.REFUSED_BY_MPARTICLE, f"mParticle says: {message}")

@@ -13,7 +13,6 @@ from shared.mapping.plan import MappingPlan
 from shared.run import Window
 from shared.snapshot import Snapshot
 from worker.instants import UNKNOWN, Instants, instants_of, ticks, to_datetimes
-from worker.mparticle.encode import EncodedRows
 from worker.mparticle.keys import RowKey, UserKey, row_keys, user_keys
 
 Positions = npt.NDArray[np.int64]
@@ -32,11 +31,11 @@ class Sendable:
     instants: Instants
 
     @classmethod
-    def of(cls, encoded: EncodedRows, table: Any, *, plan: MappingPlan, snapshot: Snapshot) -> Self:
-        """Look at the rows of ``encoded`` in their chunk's whole table."""
+    def of(cls, rows: Positions, table: Any, *, plan: MappingPlan, snapshot: Snapshot) -> Self:
+        """Look at some rows, given by their positions, ascending, in their chunk's whole table."""
         users = user_keys(plan, table, one_row_per=snapshot.one_row_per)
-        chosen = [users[row] for row in encoded.rows.tolist()]
-        return cls(encoded.rows, chosen, _instants(table, snapshot)[encoded.rows])
+        chosen = [users[row] for row in rows.tolist()]
+        return cls(rows, chosen, instants_in(table, snapshot)[rows])
 
     def newest(self) -> dict[UserKey, datetime]:
         """Give the newest instant of each user; rows without a user or an instant say nothing."""
@@ -67,15 +66,19 @@ class Lookback:
     kept_from: int
 
     @classmethod
-    def of(cls, encoded: EncodedRows, table: Any, *, snapshot: Snapshot, window: Window) -> Self | None:
-        """Look at the rows of ``encoded`` in their chunk's whole table; ``None`` where nothing is read again."""
+    def of(cls, rows: Positions, table: Any, *, snapshot: Snapshot, window: Window) -> Self | None:
+        """Look at some rows, given by their positions, ascending, in their chunk's whole table.
+
+        Returns:
+            ``None`` where nothing is read again.
+        """
         if snapshot.row_key is None or not snapshot.lookback_s or window.high is None:
             return None
         keys = row_keys(table, snapshot.row_key)
         return cls(
-            encoded.rows,
-            [keys[row] for row in encoded.rows.tolist()],
-            _instants(table, snapshot)[encoded.rows],
+            rows,
+            [keys[row] for row in rows.tolist()],
+            instants_in(table, snapshot)[rows],
             low=UNKNOWN if window.low is None else ticks(window.low),
             kept_from=ticks(_next_reads_from(window.high, snapshot)),
         )
@@ -120,7 +123,8 @@ def _next_reads_from(high: datetime, snapshot: Snapshot) -> datetime:
     return below if snapshot.iterator is None else floor_to_unit(below, snapshot.iterator.type, snapshot.iterator.zone)
 
 
-def _instants(rows: Any, snapshot: Snapshot) -> Instants:
+def instants_in(rows: Any, snapshot: Snapshot) -> Instants:
+    """Give the iterator's instant of each row, ``UNKNOWN`` where there is none."""
     if snapshot.iterator is None:
         return np.full(rows.num_rows, UNKNOWN, dtype=np.int64)
     return instants_of(rows.column(snapshot.iterator.column), snapshot.iterator)

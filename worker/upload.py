@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from shared.errors import Refused
-from shared.run import Progress
 from shared.settings import Settings
 from worker.delivery import Delivery, Patience, PutOff
-from worker.frontier import Frontier
+from worker.frontier import Frontier, Step
 from worker.mparticle.bodies import Body, pack
 from worker.mparticle.client import FeedClient
-from worker.mparticle.encode import EncodedRows
 from worker.mparticle.governor import Quota
+from worker.mparticle.prepared import EncodedRows
 from worker.sift import sift
 
 _LOOK_EVERY_S: Final = 0.2
@@ -41,6 +40,7 @@ class UploadLimits:
 
     body_max_batches: int
     body_max_bytes: int
+    body_max_events: int
     requests_in_flight: int
     attempt_target_s: float
     backoff_first_s: float
@@ -54,6 +54,7 @@ class UploadLimits:
         return cls(
             body_max_batches=settings.body_max_batches,
             body_max_bytes=settings.body_max_bytes,
+            body_max_events=settings.body_max_events,
             requests_in_flight=settings.requests_in_flight,
             attempt_target_s=settings.attempt_target_s,
             backoff_first_s=settings.backoff_first_s,
@@ -95,7 +96,7 @@ async def upload(  # noqa: PLR0913 - an attempt is where all of these meet; each
     feed: FeedClient,
     governor: Quota,
     limits: UploadLimits,
-    record: Callable[[Progress], Awaitable[None]],
+    record: Callable[[Step], Awaitable[None]],
     stopping: Callable[[], bool],
     jitter: Callable[[], float] = random.random,
 ) -> Ending:
@@ -104,9 +105,9 @@ async def upload(  # noqa: PLR0913 - an attempt is where all of these meet; each
     Safe to repeat from any recorded position: batches keep their ids.
 
     Args:
-        encoded: The batches and the other rows of the chunk from ``position`` on; rows are positions in the chunk.
+        encoded: The batches of what is not final, and what is known of the chunk's other rows.
         rows: How many rows the chunk has.
-        position: Where the attempt starts.
+        position: Where the attempt starts: so many rows are final.
         feed: Where bodies go.
         governor: The quota that pays for them.
         limits: What the attempt keeps to.
@@ -119,19 +120,17 @@ async def upload(  # noqa: PLR0913 - an attempt is where all of these meet; each
         LedgerUnbalanced: ``encoded`` does not account for each row once.
     """
     max_batches = governor.body_batches(limits.body_max_batches)
-    bodies = pack(encoded.offsets, max_batches=max_batches, max_bytes=limits.body_max_bytes)
+    bodies = pack(
+        encoded,
+        max_batches=max_batches,
+        max_events=limits.body_max_events,
+        max_bytes=limits.body_max_bytes,
+    )
     patience = Patience(limits.attempt_target_s, limits.max_wait_s, limits.backoff_first_s, limits.backoff_max_s)
     ahead = max_batches * limits.requests_in_flight
     attempt = _Attempt(
         bodies=iter(bodies),
-        frontier=Frontier(
-            encoded.rows,
-            encoded.rejects,
-            superseded=encoded.superseded,
-            unchanged=encoded.unchanged,
-            position=position,
-            rows=rows,
-        ),
+        frontier=Frontier(encoded, position=position, rows=rows),
         delivery=Delivery(encoded, feed, governor, patience, ahead=ahead, jitter=jitter),
         record=record,
     )
@@ -147,7 +146,7 @@ class _Attempt:
         bodies: Iterator[Body],
         frontier: Frontier,
         delivery: Delivery,
-        record: Callable[[Progress], Awaitable[None]],
+        record: Callable[[Step], Awaitable[None]],
     ) -> None:
         self._bodies = bodies
         self._frontier = frontier
@@ -207,9 +206,9 @@ class _Attempt:
         self._delivery.end()
 
     async def _save(self) -> None:
-        progress = self._frontier.advance()
-        if progress:
-            await self._record(progress)
+        step = self._frontier.advance()
+        if step:
+            await self._record(step)
 
 
 def _gravity(ending: Yielded | Stopped) -> float:

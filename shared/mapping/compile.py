@@ -15,8 +15,6 @@ from shared.mapping.plan import Constant, Leaf, MappingPlan
 ATTRIBUTE_NAME_MAX_CHARS: Final = 256
 """Source: mParticle, "Default service limits", user attribute name."""
 
-_SHOWN_CHARS: Final = 60
-
 
 def compile_user_mapping(
     schema: Any,
@@ -43,13 +41,13 @@ def compile_user_mapping(
     meanings = [meaning_of(field, rename) for field in columns]
     destinations = [destination for destination, _ in meanings]
     reasons = [
-        f"column {_shown(field.name)} ({warehouse_type(field)}): {reason}"
+        f"column {shown(field.name)} ({warehouse_type(field)}): {reason}"
         for field, (_, reason) in zip(columns, meanings, strict=True)
         if reason
     ]
     reasons += _shared_destinations(columns, destinations)
     reasons += [
-        f"rename: there is no column {_shown(old)} to be called {_shown(new)}"
+        f"rename: there is no column {shown(old)} to be called {shown(new)}"
         for old, new in rename.items()
         if old.lower() not in {field.name.lower() for field in columns}
     ]
@@ -98,12 +96,13 @@ def _shared_destinations(columns: list[Any], destinations: list[Destination]) ->
     for field, destination in zip(columns, destinations, strict=True):
         claims[destination].append(field)
     return [
-        f"columns {', '.join(f'{_shown(field.name)} ({warehouse_type(field)})' for field in fields)} all go to "
-        f"{_shown(str(destination))}; select one of them, or rename the others with AS"
+        f"columns {', '.join(f'{shown(field.name)} ({warehouse_type(field)})' for field in fields)} all go to "
+        f"{shown(str(destination))}; select one of them, or rename the others with AS"
         for destination, fields in claims.items()
         if len(fields) > 1
     ]
 
 
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…")
+def shown(name: str, most_chars: int = 60) -> str:
+    """Give a name as messages do: in quotes, and not much longer than a line."""
+    return repr(name if len(name) <= most_chars else name[:most_chars] + "…")

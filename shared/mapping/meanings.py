@@ -22,25 +22,72 @@ lists of ``arrow.json``           what a JSON array of the same values becomes
 Years outside 1 to 9999 and times outside a day have no ISO form and count as NULL, like NaN. Binary values, durations,
 intervals and unions have no meaning. Inside of JSON text, JSON stands as it is and not as a string. JSON is no
 identity, because ``"7"``, ``7`` and ``7.0`` would be three.
+
+A field of an event takes what becomes its one type without a guess (``_TAKEN``); where values decide, as with text for
+a number, rows are refused one by one.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import pyarrow as pa
 from pyarrow import types
 
 from shared.mapping.destinations import ValueType
 
+_NO_JSON: Final = "JSON has no one type; extract the value in SQL and cast it to {}"
+_TAKEN: Final[Mapping[ValueType, tuple[tuple[str, ...], str]]] = MappingProxyType(
+    {
+        ValueType.TEXT: (
+            ("text", "integer", "decimal", "float", "boolean", "date", "time", "timestamp"),
+            "text is expected; cast the column to text in SQL",
+        ),
+        ValueType.NUMBER: (
+            ("integer", "decimal", "float", "text"),
+            "a number is expected; cast the column to a number in SQL",
+        ),
+        ValueType.INT64: (("integer", "text"), "a whole number is expected; cast the column to an integer in SQL"),
+        ValueType.BOOLEAN: (
+            ("boolean", "integer", "text"),
+            "true or false is expected; make the column a boolean in SQL",
+        ),
+        ValueType.EPOCH_MS: (
+            ("timestamp", "date", "integer"),
+            "an instant is expected, or the milliseconds since 1970; cast the column to a timestamp in SQL",
+        ),
+        ValueType.UUID: (("text",), "a UUID is expected; cast the column to text in SQL"),
+        ValueType.IP: (("text",), "an IP address is expected; cast the column to text in SQL"),
+        ValueType.CHOICE: (("text",), "a word is expected; cast the column to text in SQL"),
+        ValueType.TEXTS: (
+            ("text", "texts"),
+            "a list of texts is expected, or a text for a list of one; make the column one in SQL",
+        ),
+    }
+)
+"""What the fields of events take, by ``_sort`` of the column's type, and what is said of all others."""
 
-def why_not(value: ValueType, arrow_type: Any) -> str | None:
+
+def why_not(value: ValueType, arrow_type: Any, *, is_identity: bool = True) -> str | None:
     """Say why a column of ``arrow_type`` cannot become a field that accepts ``value``, and the cure.
+
+    Args:
+        value: What the field accepts; not ``objects``, which depends on what the objects are made of.
+        arrow_type: The column's (``pa.DataType``).
+        is_identity: Whether the field is one, where fields that are none accept the same.
 
     Returns:
         Half a sentence for an operator, or None if it can.
     """
-    if value is ValueType.ATTRIBUTE:
+    if value in (ValueType.ATTRIBUTE, ValueType.SCALAR):
         return _why_no_attribute(arrow_type)
-    return _why_no_identity(value, arrow_type)
+    if is_identity and value in (ValueType.STRING, ValueType.UUID, ValueType.INT64):
+        return _why_no_identity(value, arrow_type)
+    taken, otherwise = _TAKEN[value]
+    sort = _sort(unwrapped(arrow_type))
+    if sort == "null" or sort in taken:
+        return None
+    return _NO_JSON.format(_CAST[value]) if sort == "json" else otherwise
 
 
 def unwrapped(arrow_type: Any) -> Any:
@@ -84,6 +131,43 @@ def is_list(arrow_type: Any) -> bool:
 def is_compound(arrow_type: Any) -> bool:
     """Whether values are made of other values: structs, maps, lists."""
     return bool(types.is_struct(arrow_type) or types.is_map(arrow_type) or is_list(arrow_type))
+
+
+_CAST: Final[Mapping[ValueType, str]] = MappingProxyType(
+    {
+        ValueType.NUMBER: "a number",
+        ValueType.INT64: "an integer",
+        ValueType.BOOLEAN: "a boolean",
+        ValueType.EPOCH_MS: "a timestamp",
+        ValueType.TEXTS: "a list of texts",
+        **dict.fromkeys((ValueType.TEXT, ValueType.UUID, ValueType.IP, ValueType.CHOICE), "text"),
+    }
+)
+
+
+def _sort(plain: Any) -> str:
+    """Give the word for a type by which ``_TAKEN`` tells what becomes of it; a decimal without places is an integer."""
+    if is_json(plain):
+        return "json"
+    if types.is_integer(plain) or (types.is_decimal(plain) and plain.scale == 0):
+        return "integer"
+    if is_list(plain):
+        return "texts" if is_text(unwrapped(plain.value_type)) else "list"
+    return next((word for word, is_so in _SORTS.items() if is_so(plain)), "other")
+
+
+_SORTS: Final[Mapping[str, Callable[[Any], bool]]] = MappingProxyType(
+    {
+        "null": types.is_null,
+        "text": is_text,
+        "decimal": types.is_decimal,
+        "float": types.is_floating,
+        "boolean": types.is_boolean,
+        "date": types.is_date,
+        "time": types.is_time,
+        "timestamp": types.is_timestamp,
+    }
+)
 
 
 def _why_no_identity(value: ValueType, arrow_type: Any) -> str | None:

@@ -147,6 +147,7 @@ def record(
             rejected=rejected,
             superseded=progress.superseded,
             unchanged=progress.unchanged,
+            batches=progress.batches,
         )
     if findings:
         runs.count_findings(connection, claimed.run_id, findings)

@@ -8,26 +8,19 @@ ends; so register in a transaction that does nothing else.
 """
 
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Final
 from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from shared.limits import MOST_EVENT_NAMES, NAME_MAX_CHARS
+from shared.limits import MOST_EVENT_NAMES, NAME_MAX_CHARS, EventName
 from shared.store.name_tables import event_names
 
 KEPT_BEYOND: Final = 1000
 """Names beyond the limit that are kept all the same, for whoever wants to know which they are."""
 _CLASS: Final = 7_347
 """Any number, as long as no other lock of ours has it."""
-
-
-class EventName(NamedTuple):
-    """A name of events of one type; a screen and a custom event of one name are two."""
-
-    kind: str
-    name: str
 
 
 def register(

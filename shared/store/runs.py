@@ -168,10 +168,11 @@ def drop_waiting(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> N
     )
 
 
-def count_rows(connection: sa.Connection, run_id: RunId, **increments: int) -> None:
+def count_rows(connection: sa.Connection, run_id: RunId, *, batches: int = 0, **increments: int) -> None:
     """Add to the run's counters; where the run was stopped meanwhile, the rows come out of ``unsent``."""
     moved = sum(increments.values())
     values: dict[str, Any] = {name: runs.c[name] + count for name, count in increments.items()}
+    values["batches"] = runs.c.batches + batches
     if increments.get("accepted") or increments.get("rejected"):  # Its feed answers.
         values |= {"silences": 0, "not_before": None}
     is_over = runs.c.state.in_(STOPPED | {RunState.ABANDONED})
@@ -224,4 +225,5 @@ def to_run(row: sa.RowMapping) -> Run:
         backfill_id=row["backfill_id"],
         part=row["part"],
         findings=row["findings"],
+        batches=row["batches"],
     )

@@ -112,6 +112,7 @@ runs: Final = Table(
     ),
     Column("backfill_id", ForeignKey(backfills.c.id)),
     Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
+    Column("batches", BigInteger, nullable=False, server_default="0", comment="what its accepted rows were sent in"),
     Column(
         "findings",
         JSONB,

@@ -10,7 +10,7 @@ combination of the masks is a literal of its own, and the combination is added t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from worker.mparticle.buffers import Bytes, Index, Mask, characters, lengths, offsets, positions
+from worker.mparticle.buffers import Bytes, Index, Mask, characters, lengths, offsets, positions, texts
 
 _MASKS_PER_PIECE: Final = 5
 _OFFSET_MAX: Final = 2**31 - 1
@@ -38,6 +38,15 @@ class Texts:
     opening: bytes = b""
     closing: bytes = b""
     truth: Mask | None = None
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Texts":
+        """Give the texts of some rows."""
+        return replace(
+            self,
+            index=rows.astype(np.int32) if self.index is None else self.index[rows],
+            present=None if self.present is None else self.present[rows],
+            truth=None if self.truth is None else self.truth[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,10 @@ class Placed:
         width = np.int64 if pa.types.is_large_binary(gathered.type) else np.int32
         bounds = np.frombuffer(gathered.buffers()[1], dtype=width)[: matrix.size + 1]
         return bounds[:: matrix.shape[1]].astype(np.int64), characters(gathered)[: bounds[-1]]
+
+    def as_array(self) -> Any:
+        """Write all rows as a binary array."""
+        return texts(*self.gather())
 
 
 def lay_out(parts: Sequence[Say | Put]) -> Layout:

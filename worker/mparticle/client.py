@@ -14,6 +14,7 @@ from yarl import URL
 from worker.mparticle.answers import Answer, Unavailable, read_answer
 
 BULK_PATH: Final = "/bulkevents"
+HISTORICAL_PATH: Final = "/bulkevents/historical"
 
 _CONNECT_TIMEOUT_S: Final = 10
 _IDLE_CONNECTION_S: Final = 30

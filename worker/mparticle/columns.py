@@ -69,6 +69,13 @@ class Column:
         mask = values if self.codes is None else values[self.codes]
         return mask if self.present is None else mask & self.present
 
+    def where(self, rows: Mask | None) -> "Column":
+        """Give the column with values in these rows only; ``None`` means all."""
+        if rows is None:
+            return self
+        unfit = None if self.unfit is None else self.unfit & rows
+        return replace(self, present=both(self.present, rows), unfit=unfit)
+
 
 def plain(array: Any) -> Column:
     """Bring an array of any type that has a meaning down to a plain one.
@@ -91,6 +98,37 @@ def plain(array: Any) -> Column:
     if types.is_float16(arrow_type):
         return plain(array.cast(pa.float32()))
     return Column(array, present=both(validity(array), _expressible(array)))
+
+
+def joined(column: Any) -> Any:
+    """Give a chunked array as one array."""
+    if isinstance(column, pa.Array):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    try:
+        return column.combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL.
+        return pa.concat_arrays([_spelled_out(piece) for piece in column.chunks])
+
+
+def _spelled_out(array: Any) -> Any:
+    """Give an array whose values stand in its rows."""
+    if types.is_dictionary(array.type):
+        values, codes = array.dictionary, array.indices
+    elif types.is_run_end_encoded(array.type):
+        first, count = array.find_physical_offset(), array.find_physical_length()
+        ends = np.clip(numbers(array.run_ends)[first : first + count].astype(np.int64) - array.offset, 0, len(array))
+        values = array.values.slice(first, count)
+        codes = pa.array(np.repeat(positions(count), np.diff(ends, prepend=0)))
+    else:
+        return array
+    if isinstance(values.type, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(values.type, values.storage.take(codes))
+    if types.is_string_view(values.type):
+        values = values.cast(pa.string())  # Arrow 26 cannot take from string views.
+    return values.take(codes)
 
 
 def unlisted(array: Any) -> tuple[Index, Any]:

@@ -19,7 +19,7 @@ from jsonschema import Draft201909Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from referencing import Registry
 
-from shared.dataplan import SCHEMA_OF, DataPlan, DataPoint, MatchType
+from shared.dataplan import SCHEMA_OF, DataPlan, DataPoint, MatchType, OnViolation
 from shared.mapping.destinations import DEVICE_INFO, MP_DEVICEID, USER_ATTRIBUTES, USER_IDENTITIES
 
 _FORMATS: Final = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
@@ -58,6 +58,7 @@ class Judge:
     """
 
     def __init__(self, plan: DataPlan, *, names: Collection[str] = ()) -> None:
+        self.is_strict: Final = plan.on_violation is OnViolation.REJECT
         self._names = frozenset(names)
         self._points: dict[_Key, _Point] = {
             (point.match, point.criteria): _Point(point)
@@ -68,6 +69,14 @@ class Judge:
     def judge(self, batches: Iterable[bytes | memoryview]) -> list[tuple[Violation, ...]]:
         """Judge batches, each the JSON text of one; give the violations of each, every rule once an event."""
         return [tuple(dict.fromkeys(self._of_batch(orjson.loads(batch)))) for batch in batches]
+
+    def broken(self, batches: Iterable[bytes | memoryview]) -> dict[str, list[int]]:
+        """Give the rules that batches violate, and by number which batches do."""
+        broken: dict[str, list[int]] = {}
+        for number, violations in enumerate(self.judge(batches)):
+            for rule in dict.fromkeys(violation.rule for violation in violations):
+                broken.setdefault(rule, []).append(number)
+        return broken
 
     def _of_batch(self, batch: dict[str, Any]) -> Iterator[Violation]:
         for number, event in enumerate(batch.get("events") or ()):

@@ -17,8 +17,9 @@ from pyarrow import types
 
 from shared.errors import ColumnMissing, MappingRefused
 from shared.mapping.destinations import MPID, USER_IDENTITIES
-from shared.mapping.plan import Leaf, MappingPlan
+from shared.mapping.plan import Leaf, MappingPlan, Path
 from worker.mparticle.columns import Column, plain
+from worker.mparticle.needs import dotted
 from worker.mparticle.read import read
 
 UserKey = NewType("UserKey", UUID)
@@ -47,8 +48,8 @@ def user_keys(plan: MappingPlan, rows: Any, *, one_row_per: Sequence[str] = ()) 
                 keys[row] = UserKey(_hash(orjson.dumps([one_row_per, values])))
         return keys
     for leaf in identities(plan):
-        kind = ".".join(leaf.path)
-        pieces = (read(leaf.value, piece) for piece in _column(rows, leaf.column).chunks)
+        kind = dotted(leaf.path)
+        pieces = (read(leaf, piece) for piece in _column(rows, leaf.column).chunks)
         texts = (text for piece in pieces for text in _texts(piece, leaf.column))
         for row, text in enumerate(texts):
             if text is not None and keys[row] is None:
@@ -71,13 +72,15 @@ def row_keys(rows: Any, column: str) -> list[RowKey | None]:
 
 def identities(plan: MappingPlan) -> list[Leaf]:
     """Give the plan's identities in the order in which they are asked who a row's user is."""
-    return sorted((leaf for leaf in plan.leaves if leaf.is_identity), key=lambda leaf: (_rank(leaf.path), leaf.path))
+    return sorted(
+        (leaf for leaf in plan.leaves if leaf.is_identity), key=lambda leaf: (_rank(leaf.path), dotted(leaf.path))
+    )
 
 
-def _rank(path: tuple[str, ...]) -> int:
+def _rank(path: Path) -> int:
     if path in _PREFERRED:
         return _PREFERRED.index(path)
-    group = {USER_IDENTITIES: 0, MPID: 1}.get(path[0], 2)
+    group = {USER_IDENTITIES: 0, MPID: 1}.get(str(path[0]), 2)
     return len(_PREFERRED) + group
 
 

@@ -1,7 +1,8 @@
 """A column read as what its field accepts."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,12 @@ from pyarrow import types
 
 from shared.mapping.destinations import ValueType
 from shared.mapping.meanings import is_compound, is_json
+from shared.mapping.plan import Leaf
+from worker.mparticle import typed
 from worker.mparticle.buffers import Bytes, Mask, characters, lengths, numbers, offsets, without_nulls
 from worker.mparticle.columns import Column, plain
 from worker.mparticle.nested import documents
+from worker.mparticle.objects import objects
 from worker.mparticle.semistructured import NO_JSON, values_of
 
 _UUID_CHARS: Final = 36
@@ -23,23 +27,23 @@ _INTEGER: Final = "^-?[0-9]{1,19}$"
 _INT64: Final = range(-(2**63), 2**63)
 
 
-def read(value: ValueType, array: Any) -> Column:
-    """Read one Arrow array as a field's values.
+def read(leaf: Leaf, array: Any) -> Column:
+    """Read one Arrow array as the values of a leaf's field.
 
     Values that cannot become what the field accepts are ``unfit``. An identity that is the empty text is absent.
     """
-    column = plain(array)
-    match value:
-        case ValueType.ATTRIBUTE:
-            return _attribute(column)
-        case ValueType.STRING:
-            return _identity(column)
-        case ValueType.UUID:
-            return _uuid(_identity(column))
-        case ValueType.INT64:
-            return _int64(_identity(column))
-        case _:
-            assert_never(value)
+    if leaf.value is ValueType.OBJECTS:
+        return objects(leaf, array, read)
+    return _READERS[leaf.value](plain(array), leaf)
+
+
+def _scalar(column: Column) -> Column:
+    """Read what an attribute may be, but for lists: those become their JSON text, as structs do."""
+    if is_json(column.values.type):
+        return values_of(column, keeps_lists=False)
+    if column.entries is None:
+        return _attribute(column)
+    return _document(column)
 
 
 def _attribute(column: Column) -> Column:
@@ -48,8 +52,10 @@ def _attribute(column: Column) -> Column:
         return values_of(column)
     if is_json(inner.values.type):
         return values_of(Column(documents(column.values), column.codes, column.present))
-    if not is_compound(inner.values.type):
-        return column
+    return column if not is_compound(inner.values.type) else _document(column)
+
+
+def _document(column: Column) -> Column:
     written = Column(documents(column.values), column.codes, column.present)
     if (characters(written.values) != ord(NO_JSON)).all():
         return written
@@ -116,3 +122,19 @@ def _parsed(texts: Any) -> tuple[Any, Mask]:
         inside = np.array([number in _INT64 for number in parsed], dtype=np.bool_)
         numbers64 = pa.array([number if number in _INT64 else 0 for number in parsed], pa.int64())
         return numbers64, inside & fit.to_numpy(zero_copy_only=False)
+
+
+_READERS: Final[dict[ValueType, Callable[[Column, Leaf], Column]]] = {
+    ValueType.ATTRIBUTE: lambda column, _: _attribute(column),
+    ValueType.SCALAR: lambda column, _: _scalar(column),
+    ValueType.STRING: lambda column, _: _identity(column),
+    ValueType.TEXT: lambda column, _: column,
+    ValueType.UUID: lambda column, _: _uuid(_identity(column)),
+    ValueType.INT64: lambda column, _: _int64(_identity(column)),
+    ValueType.NUMBER: lambda column, _: typed.number(column),
+    ValueType.BOOLEAN: lambda column, _: typed.boolean(column),
+    ValueType.EPOCH_MS: lambda column, _: typed.epoch_ms(column),
+    ValueType.IP: lambda column, _: typed.ip(column),
+    ValueType.CHOICE: lambda column, leaf: typed.choice(column, leaf.choices),
+    ValueType.TEXTS: lambda column, _: typed.texts_of(column),
+}

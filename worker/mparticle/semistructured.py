@@ -6,7 +6,7 @@ infinities, which Snowflake writes, are no JSON and count as ``null``.
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ _BLANKS: Final = b" \t\n\r"
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"?'
 """One that nothing ends goes on to the end: otherwise each of its quotes would be tried as a beginning."""
 _BETWEEN: Final = re.compile(rb"(?s)(" + _STRING + rb")|[ \t\n\r]+")
-_ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
+ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
 _BEYOND_JSON: Final = re.compile(rb"(?si)(" + _STRING + rb")|[+-]?\b(?:undefined|nan|inf(?:inity)?)\b")
 _COMPOUND: Final = frozenset({dict, list})
 
@@ -32,15 +32,15 @@ _Value = tuple[bytes | None, int, int, int]
 """What is written, None for ``null``; characters of a text; entries of a list; characters of its longest text."""
 
 
-def values_of(column: Column) -> Column:
+def values_of(column: Column, *, keeps_lists: bool = True) -> Column:
     """Read a column of JSON, or of strings that are JSON, as attributes.
 
-    Objects, and arrays that hold an array or an object, become strings of JSON. ``null`` is left out of other arrays.
-    What is no JSON is ``unfit``.
+    Objects, and arrays that hold an array or an object, become strings of JSON; all arrays where lists are not kept.
+    ``null`` is left out of other arrays. What is no JSON is ``unfit``.
     """
     texts = _texts(column)
     # Many rows often share few values.
-    read = list(map(cache(_value), texts))
+    read = list(map(cache(partial(_value, keeps_lists=keeps_lists)), texts))
     written = [value[0] for value in read]
     present = np.array([text is not None for text in written], dtype=np.bool_)
     unfit = np.array([text == b"" for text in written], dtype=np.bool_)
@@ -67,7 +67,7 @@ def _texts(column: Column) -> list[bytes | None]:
     return texts
 
 
-def _value(text: bytes | None) -> _Value:
+def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
     if text is None:
         return None, 0, 0, 0
     try:
@@ -79,11 +79,11 @@ def _value(text: bytes | None) -> _Value:
             return None, 0, 0, 0
         case str():
             return orjson.dumps(value), len(value), 0, 0
-        case list() if _COMPOUND.isdisjoint(map(type, value)):
+        case list() if keeps_lists and _COMPOUND.isdisjoint(map(type, value)):
             longest = max((len(entry) for entry in value if type(entry) is str), default=0)
             if None not in value:
                 return _without_blanks(value, text), 0, len(value), longest
-            entries = [entry for entry in _ENTRIES.findall(text) if entry != b"null"]
+            entries = [entry for entry in ENTRIES.findall(text) if entry != b"null"]
             return b"[" + b",".join(entries) + b"]", 0, len(entries), longest
         case dict() | list():
             document = _without_blanks(value, text).decode()

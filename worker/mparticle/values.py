@@ -5,6 +5,7 @@ once: several times faster than Arrow's cast, and always JSON. Decimals of up to
 time are put together from tables of digits; only other decimals are left to Arrow.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from shared.mapping.destinations import ValueType
 from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
 from worker.mparticle.buffers import Bytes, Index, numbers, positions, texts, truth, without_nulls
 from worker.mparticle.columns import Column
@@ -25,6 +27,8 @@ from worker.mparticle.iso import iso_texts
 _INT64_DIGITS: Final = 18
 """Every number of so many digits fits into 64 bits."""
 _COMMA: Final = ord(",")
+_QUOTE: Final = b'"'
+_QUOTED: Final = frozenset({ValueType.STRING, ValueType.UUID, ValueType.TEXT})
 
 
 def json_texts(column: Column) -> Texts:
@@ -43,7 +47,7 @@ def json_texts(column: Column) -> Texts:
         pool, index = escaped(values)
         around = (b'"', b'"')
     elif types.is_integer(arrow_type) or types.is_floating(arrow_type):
-        pool, index = _number_texts(numbers(values))
+        pool, index = numbers_written(numbers(values))
     elif types.is_boolean(arrow_type):
         pool, index = pa.array([b"false", b"true"]), truth(values).astype(np.int32)
     elif types.is_decimal(arrow_type):
@@ -68,12 +72,17 @@ def truth_texts(column: Column) -> Texts:
     return Texts(pool, None, column.present, truth=values if column.codes is None else values[column.codes])
 
 
-def number_texts(counted: npt.NDArray[Any]) -> Texts:
-    """Write integers or floats as JSON numbers."""
-    return Texts(*_number_texts(counted), None)
+def field_texts(value: ValueType, column: Column) -> Texts:
+    """Write a column that was read as a field of this kind."""
+    if types.is_boolean(column.values.type) and value is not ValueType.TEXT:
+        return truth_texts(column)
+    texts = json_texts(column)
+    if value in _QUOTED and texts.opening != _QUOTE:
+        return replace(texts, opening=_QUOTE, closing=_QUOTE)
+    return texts
 
 
-def _number_texts(counted: npt.NDArray[Any]) -> tuple[Any, Index]:
+def numbers_written(counted: npt.NDArray[Any]) -> tuple[Any, Index]:
     """Write ``[1,2,3]`` and find the numbers in it: every other text of the pool, the commas being the others."""
     written = orjson.dumps(counted, option=orjson.OPT_SERIALIZE_NUMPY)
     commas = np.flatnonzero(np.frombuffer(written, dtype=np.uint8) == _COMMA)

@@ -134,6 +134,7 @@ class _Attempt:
                 columns=snapshot.columns,
                 ranked_to=snapshot.ranked_to,
             )
+            query = sql.ordered(query, snapshot.order_by, warehouse.dialect)
             with warehouse.stream(
                 query, batch_rows=self._limits.record_batch_rows, position=self._claimed.position
             ) as stream:

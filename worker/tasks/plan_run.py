@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 from celery import shared_task
@@ -11,8 +12,10 @@ from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline, d
 from shared.errors import DeclarationInvalid, SyncError, Transient
 from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.compile import compile_user_mapping
+from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Lane, Run, RunId, Token, Window
+from shared.settings import Settings
 from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
 from shared.store import backfills, declared, moves, plans
 from shared.store.backfills import Backfill
@@ -22,6 +25,8 @@ from shared.telemetry import bound, log
 from worker import draft
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
+from worker.mparticle.keys import identities
+from worker.mparticle.named import within_names
 from worker.parts import Parts, cut_history
 from worker.plan import freeze_window, reads_from
 from worker.process import Process
@@ -30,6 +35,9 @@ from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 _log = log(__name__)
+
+HISTORICAL_AGE: Final = timedelta(days=30)
+"""Older events belong to the historical endpoint, which takes none under 72 hours. Source: mParticle HTTP API."""
 
 
 @shared_task(name=TaskName.PLAN_RUN.value, acks_late=False)
@@ -140,6 +148,8 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         iterator=iterator.column if iterator else None,
         rename=pipeline.rename,
     )
+    checks = Checks(batch_max_bytes=limits.batch_max_bytes, limits=pipeline.limits)
+    within_names(mapping, checks)  # What it refuses is refused before anything is read.
     snapshot = Snapshot(
         pipeline_id=pipeline.id,
         connection_id=pipeline.connection_id,
@@ -147,7 +157,7 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         sql_query=found.model.sql_query,
         iterator=iterator,
         mapping=mapping.to_json(),
-        checks=Checks(batch_max_bytes=limits.batch_max_bytes, limits=pipeline.limits).to_json(),
+        checks=checks.to_json(),
         feed=FrozenFeed(
             id=feed.id,
             base_url=feed.base_url,
@@ -163,9 +173,23 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         columns=tuple(schema.names),
         one_row_per=find_user_columns(schema, pipeline.one_row_per),
         data_plan=None if pipeline.data_plan is None else pipeline.data_plan.model_dump(mode="json"),
+        **_merging(run, pipeline, mapping, limits),
         **_of_the_lane(run, found, iterator, parts.windows, schema),
     )
     return parts, snapshot
+
+
+def _merging(run: Run, pipeline: Pipeline, mapping: MappingPlan, limits: Settings) -> dict[str, Any]:
+    """Give who may share a batch, and which events are historical."""
+    whose = [leaf.column for leaf in identities(mapping)]
+    old = run.logical_at - HISTORICAL_AGE
+    is_split = mapping.has_events and pipeline.historical == "auto"
+    return {
+        "batch_max_events": limits.batch_max_events if pipeline.merge else 1,
+        "merges_users": pipeline.merge and not mapping.has_events,
+        "order_by": tuple(whose) if pipeline.order_by_identity else (),
+        "historical_before_ms": int(old.timestamp() * 1000) if is_split else None,
+    }
 
 
 def _windows(run: Run, found: _Declared, mode: Incremental, iterator: FrozenIterator, warehouse: Warehouse) -> Parts:

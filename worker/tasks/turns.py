@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.mapping.plan import MappingPlan
-from shared.run import Lane, Progress, Token, Window
+from shared.run import Lane, Token, Window
 from shared.snapshot import Snapshot
 from shared.store import accepted, chunks, newer, turns
 from shared.store.chunks import ClaimedChunk
 from shared.telemetry import log
-from worker.mparticle.encode import EncodedRows
+from worker.mparticle.prepared import EncodedRows, Prepared
+from worker.mparticle.shares import NO_ROWS, Positions
 from worker.process import Process
 from worker.stale import Lookback, Sendable
 
@@ -40,9 +40,9 @@ class Frozen:
     plan: MappingPlan
     window: Window
 
-    def sendable(self, encoded: EncodedRows, table: Any) -> Sendable:
-        """Say of a chunk's encoded rows whose they are, and how new."""
-        return Sendable.of(encoded, table, plan=self.plan, snapshot=self.snapshot)
+    def sendable(self, rows: Positions, table: Any) -> Sendable:
+        """Say of some rows of a chunk whose they are, and how new."""
+        return Sendable.of(rows, table, plan=self.plan, snapshot=self.snapshot)
 
 
 class Turn:
@@ -79,39 +79,42 @@ class Turn:
         self._is_over = self._is_over or self._is_wanted_back()
         self._looked_at = time.monotonic()
 
-    def accepted_between(self, position: int, progress: Progress) -> npt.NDArray[np.int64]:
-        """Give the rows that were accepted from ``position`` on, of which ``progress`` tells."""
-        rows = self.encoded.rows
-        settled = rows[(rows >= position) & (rows < progress.position)]
-        return np.setdiff1d(settled, [reject.row for reject in progress.rejects], assume_unique=True)
-
 
 @contextmanager
 def turn_of(
-    process: Process, claimed: ClaimedChunk, token: Token, frozen: Frozen, table: Any, encoded: EncodedRows
+    process: Process, claimed: ClaimedChunk, token: Token, frozen: Frozen, table: Any, prepared: Prepared
 ) -> Iterator[Turn]:
     """Wait for an attempt's turn, and give it; when the block ends no request of it is under way."""
-    lookback = Lookback.of(encoded, table, snapshot=frozen.snapshot, window=frozen.window)
+    rows = prepared.open_rows(claimed.position)
+    lookback = Lookback.of(rows, table, snapshot=frozen.snapshot, window=frozen.window)
+    unchanged = NO_ROWS
     match claimed.lane:
         case Lane.LIVE:
             if lookback is not None:
                 with process.database.transaction() as connection:
                     known = accepted.known(connection, claimed.pipeline_id, lookback.asked())
-                encoded = encoded.without(unchanged=lookback.unchanged(known))
+                unchanged = lookback.unchanged(known)
+            if frozen.plan.has_events:
+                # An event is a fact: no newer one makes it wrong, and it keeps no older one back.
+                yield Turn(prepared.write(position=claimed.position, unchanged=unchanged), lookback)
+                return
             with process.database.transaction() as connection:
                 is_loading = newer.is_loading(connection, claimed.pipeline_id)
             if is_loading:
-                _go_first(process, claimed.pipeline_id, frozen.sendable(encoded, table))
-            yield Turn(encoded, lookback)
+                to_send = np.setdiff1d(rows, unchanged, assume_unique=True)
+                _go_first(process, claimed.pipeline_id, frozen.sendable(to_send, table))
+            yield Turn(prepared.write(position=claimed.position, unchanged=unchanged), lookback)
+        case Lane.BACKFILL if frozen.plan.has_events:
+            yield Turn(prepared.write(position=claimed.position), lookback)
         case Lane.BACKFILL:
-            sendable = frozen.sendable(encoded, table)
+            sendable = frozen.sendable(rows, table)
             with process.database.transaction() as connection:
                 turns.hold(connection, claimed.pipeline_id, idle_s=_longest_turn_s(process))
                 # Only now: whoever waited may have been given up, and its run settled or stopped.
                 is_wanted = chunks.is_held(connection, claimed, token)
                 marks = newer.newer(connection, claimed.pipeline_id, sendable.named())
                 turn = Turn(
-                    encoded.without(superseded=sendable.superseded(marks)),
+                    prepared.write(position=claimed.position, superseded=sendable.superseded(marks)),
                     lookback,
                     lambda: not is_wanted or turns.is_wanted_back(connection, claimed.pipeline_id),
                 )

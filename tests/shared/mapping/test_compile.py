@@ -126,7 +126,7 @@ def test_a_plan_survives_being_frozen_as_json() -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [{"version": 2}, {"version": None}, {"leaves": [{"column": "a"}]}, {"on_null": "maybe"}, {"constants": None}],
+    [{"version": 3}, {"version": None}, {"leaves": [{"column": "a"}]}, {"on_null": "maybe"}, {"constants": None}],
 )
 def test_a_plan_of_another_form_is_not_guessed(damage: dict[str, Any]) -> None:
     with pytest.raises(PayloadUnknown):

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.store.event_names import EventName, register
+from shared.limits import EventName
+from shared.store.event_names import register
 from tests.shared.store.stage import Stage
 
 LIMIT = 3

@@ -1,21 +1,37 @@
-"""what was found out about a run's rows, and the names of events that a workspace has."""
+"""Events: what runs count besides rows, and the names of events that a workspace has."""
+
+from typing import Final
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0004"
-down_revision = "0003"
-branch_labels = None
-depends_on = None
+revision: Final = "0004"
+down_revision: Final = "0003"
+branch_labels: Final = None
+depends_on: Final = None
 
 _INSTANT = sa.DateTime(timezone=True)
 _NOW = sa.text("now()")
 
 
 def upgrade() -> None:
+    _count_batches()
     _keep_findings()
     _keep_event_names()
+
+
+def _count_batches() -> None:
+    op.add_column(
+        "runs",
+        sa.Column(
+            "batches",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="what its accepted rows were sent in",
+        ),
+    )
 
 
 def _keep_findings() -> None:

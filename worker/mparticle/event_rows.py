@@ -1,0 +1,96 @@
+"""Events that share a batch where all else of their batches is equal.
+
+Each row is two texts: its *head*, which is everything but its id and its event, and its event. A batch is an id, a
+head, and the events of all rows that share it.
+"""
+
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from worker.mparticle.assemble import Placed
+from worker.mparticle.buffers import Index, lengths
+from worker.mparticle.shares import Mask, Positions
+
+_BEGIN: Final = b',"events":['
+_END: Final = b"]},"
+_LITERALS: Final = 6
+_NOTHING, _OPENING, _QUOTE, _FIRST, _COMMA, _CLOSING = range(_LITERALS)
+_OFFSET_MAX: Final = 2**31 - 1
+
+
+class EventRows:
+    """A chunk's events, ready to be written.
+
+    Args:
+        start: The text in front of every row's position, up to the colon.
+        digits: A pool with the rows' positions as text.
+        digits_of: Where each row's is.
+        heads: Of each row, the members of its batch besides id and events, each behind a comma.
+        events: Of each row, its event.
+    """
+
+    has_events: Final[bool] = True
+
+    def __init__(self, start: bytes, digits: Any, digits_of: Index, heads: Any, events: Any) -> None:
+        self._start = start
+        self._digits = digits
+        self._digits_of = digits_of
+        self._heads = heads
+        self._events = events
+
+    @cached_property
+    def sizes(self) -> Positions:
+        """How many bytes a batch of one of the rows has."""
+        return self.base_sizes + self.shared_sizes - 1
+
+    @cached_property
+    def base_sizes(self) -> Positions:
+        """How many bytes a batch named by one of the rows has besides its events."""
+        digits = lengths(self._digits)[self._digits_of].astype(np.int64)
+        around = len(self._start) + len(b':"') + len(_BEGIN) + len(_END) - 1
+        return digits + lengths(self._heads) + around
+
+    @cached_property
+    def shared_sizes(self) -> Positions:
+        """How many bytes a row's event and a comma have."""
+        return lengths(self._events).astype(np.int64) + 1
+
+    def numbered(self, good: Mask) -> npt.NDArray[np.int64]:  # noqa: ARG002 - the protocol's
+        """Number the rows by their heads: equal heads, equal numbers."""
+        codes: npt.NDArray[np.int64] = self._heads.dictionary_encode().indices.to_numpy().astype(np.int64)
+        return codes
+
+    def batches(self, rows: Positions, starts: Positions, ids: Positions) -> tuple[npt.NDArray[np.int64], memoryview]:
+        """Write batches; see :class:`worker.mparticle.prepared.Written`."""
+        literals = [b"", self._start + b":", b'"', _BEGIN, b",", _END]
+        pools = [pa.array(literals, pa.binary()), self._digits, self._heads, self._events]
+        numbers_at, heads_at, events_at = np.cumsum([len(pool) for pool in pools[:-1]]).tolist()
+        matrix = np.zeros((len(rows), 7), dtype=np.int32)
+        matrix[:, 4] = _COMMA
+        matrix[:, 5] = rows + events_at
+        matrix[starts, 0] = _OPENING
+        matrix[starts, 1] = self._digits_of[ids] + numbers_at
+        matrix[starts, 2] = _QUOTE
+        matrix[starts, 3] = rows[starts] + heads_at
+        matrix[starts, 4] = _FIRST
+        if len(rows):
+            matrix[np.append(starts[1:], len(rows)) - 1, 6] = _CLOSING
+        most = int(self.base_sizes[rows[starts]].sum() + self.shared_sizes[rows].sum()) + 2 * len(rows)
+        if max(most, sum(pool.nbytes for pool in pools)) > _OFFSET_MAX:
+            pools = [pool.cast(pa.large_binary()) for pool in pools]
+        bounds, content = Placed(pa.concat_arrays(pools), matrix).gather()
+        return bounds[np.append(starts, len(rows))], content.data
+
+    def alone(self, row: int, id_row: int) -> bytes:
+        """Write one event of a batch as a batch of its own, under an id derived from the batch's."""
+        name = b":".join((self._start, self._number(id_row), self._number(row)))
+        head, event = self._heads[row].as_py(), self._events[row].as_py()
+        return b"".join((name, b'"', head, _BEGIN, event, _END[:-1]))
+
+    def _number(self, row: int) -> bytes:
+        text: bytes = self._digits[int(self._digits_of[row])].as_py()
+        return text

@@ -1,0 +1,198 @@
+"""Lists of structs as lists of objects of known fields: products, promotions, impressions.
+
+The entries of all rows are one table, which is read, checked and written like rows are. JSON is parsed first; what it
+says is then read as text is, so a number keeps its digits.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import types
+
+from shared.mapping.destinations import ValueType
+from shared.mapping.meanings import is_json, is_list, unwrapped
+from shared.mapping.plan import Leaf
+from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
+from worker.mparticle.buffers import Index, Mask, texts
+from worker.mparticle.columns import Column, plain
+from worker.mparticle.needs import Fields, unmet
+from worker.mparticle.outline import Shape, entry_layout, masks_of
+from worker.mparticle.values import field_texts, runs
+
+ReadMember = Callable[[Leaf, Any], Column]
+
+_LISTED: Final = lay_out([Say(b"["), Put(0), Say(b"]")])
+
+
+def objects(leaf: Leaf, array: Any, read: ReadMember) -> Column:
+    """Read a column of lists as the entries' JSON; a list with an entry that breaks a rule is ``unfit``.
+
+    NULL entries are left out.
+
+    Args:
+        leaf: Its ``members`` say what an entry is made of, its ``needs`` what it must have.
+        array: A list of structs, a list of JSON objects, or JSON that is an array of objects.
+        read: Reads a member.
+    """
+    column = plain(array)
+    if types.is_null(column.values.type):
+        return column
+    unfit: Mask | None = None
+    if is_json(column.values.type) or (column.entries is not None and is_json(column.entries.values.type)):
+        lists = _listed_texts(column) if column.entries is not None else column.values.storage.to_pylist()
+        leaf = replace(leaf, members=tuple(_as_text(member) for member in leaf.members))
+        structs, bounds, unfit = _from_json(leaf, lists)
+    else:
+        structs, bounds = _entries(column)
+    written, bad = _objects(leaf, structs, read)
+    if bad is not None:
+        before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(bad)])
+        broken = before[bounds[1:]] > before[bounds[:-1]]
+        unfit = broken if unfit is None else unfit | broken
+    pool, index = runs(*written, bounds)
+    listed = place(_LISTED, [Texts(pool, index, None)], [], rows=len(bounds) - 1).gather()
+    return Column(
+        texts(*listed), column.codes, column.present, column.rows(unfit) if unfit is not None and unfit.any() else None
+    )
+
+
+def why_no_objects(leaf: Leaf, arrow_type: Any) -> str | None:
+    """Say why a column of ``arrow_type`` does not hold what ``leaf`` was planned for, or None if it may."""
+    plain_type = unwrapped(arrow_type)
+    listed = unwrapped(plain_type.value_type) if is_list(plain_type) else None
+    if is_json(plain_type) or (listed is not None and is_json(listed)):
+        return None
+    if listed is None or not types.is_struct(listed):
+        return "a list of structs is expected"
+    absent = [member.column for member in leaf.members if listed.get_field_index(member.column.split(".")[0]) < 0]
+    return f"its structs have no field {', '.join(absent)} any more" if absent else None
+
+
+def _entries(column: Column) -> tuple[Any, Index]:
+    entries = column.entries
+    assert entries is not None  # noqa: S101 - planning accepts lists only
+    assert column.bounds is not None  # noqa: S101 - a list has bounds
+    structs = entries.values if entries.codes is None else entries.values.take(pa.array(entries.codes))
+    return structs, column.bounds
+
+
+def _objects(leaf: Leaf, structs: Any, read: ReadMember) -> tuple[tuple[Any, Any], Mask | None]:
+    """Write each struct as an object behind a comma, and tell which break a rule."""
+    members = list(leaf.members)
+    columns = [read(member, _member(structs, member.column)) for member in members]
+    bad: Mask | None = None
+    for column in columns:
+        if column.unfit is not None:
+            bad = column.unfit if bad is None else bad | column.unfit
+    for finding in unmet(Fields(members, (), columns, rows=len(structs)), leaf.needs):
+        bad = finding.rows if bad is None else bad | finding.rows
+    written = [field_texts(member.value, column) for member, column in zip(members, columns, strict=True)]
+    shapes = [Shape.of(text) for text in written]
+    layout, derived = entry_layout([member.path for member in members], shapes)
+    placed = place(layout, written, masks_of(derived, written), rows=len(structs))
+    return placed.gather(), bad
+
+
+def _member(structs: Any, name: str) -> Any:
+    """Give a field of the structs; ``outer.inner`` is a field of a struct in them."""
+    if structs.type.get_field_index(name) < 0 and "." in name:
+        outer, _, inner = name.partition(".")
+        return _member(_with_parents_nulls(structs.field(outer)), inner)
+    return structs.field(name)
+
+
+def _with_parents_nulls(structs: Any) -> Any:
+    """Make what is in a NULL struct NULL itself."""
+    if not structs.null_count:
+        return structs
+    return pa.StructArray.from_arrays(structs.flatten(), fields=list(structs.type))
+
+
+class _Number(str):
+    """The digits of a number, as JSON had them."""
+
+    __slots__ = ()
+
+
+def _from_json(leaf: Leaf, lists: list[str | None]) -> tuple[Any, Index, Mask]:
+    """Parse JSON arrays of objects; give their entries as structs of text, the bounds, and which arrays are none."""
+    known = {member.column for member in leaf.members}
+    entries: list[dict[str, Any]] = []
+    bounds, unfit = [0], []
+    for text in lists:
+        found = None if text is None else _parsed(text, known)
+        unfit.append(text is not None and found is None)
+        entries += found or ()
+        bounds.append(len(entries))
+    arrays = [_member_array(member, entries) for member in leaf.members]
+    names = [member.column for member in leaf.members]
+    structs = pa.StructArray.from_arrays(arrays, names=names) if names else pa.array([{}] * len(entries), pa.struct([]))
+    return structs, np.array(bounds, dtype=np.int32), np.array(unfit, dtype=np.bool_)
+
+
+def _parsed(text: str, known: set[str]) -> list[dict[str, Any]] | None:
+    try:
+        listed = json.loads(text, parse_float=_Number, parse_int=_Number, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    if listed is None:
+        return []
+    if not isinstance(listed, list):
+        return None
+    entries = [entry for entry in listed if entry is not None]
+    if not all(isinstance(entry, dict) for entry in entries):
+        return None
+    flat = [dict(_flattened(entry, known)) for entry in entries]
+    return flat if all(known.issuperset(entry) for entry in flat) else None
+
+
+def _flattened(entry: dict[str, Any], known: set[str]) -> Iterator[tuple[str, Any]]:
+    """Give the members of an object; those of an object in it as ``outer.inner``."""
+    for name, value in entry.items():
+        if isinstance(value, dict) and name not in known:
+            for inner, inner_value in value.items():
+                yield f"{name}.{inner}", inner_value
+        elif value is not None:
+            yield name, value
+
+
+def _member_array(member: Leaf, entries: list[dict[str, Any]]) -> Any:
+    values = [entry.get(member.column) for entry in entries]
+    if member.value is ValueType.OBJECTS:
+        return pa.array([None if value is None else json.dumps(value) for value in values], pa.json_(pa.string()))
+    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str:
+    """Write a scalar as text; what is none becomes a text that no typed field accepts."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return str(value)
+        case _:
+            return json.dumps(value)
+
+
+def _as_text(member: Leaf) -> Leaf:
+    """Give the member as it is read from JSON, where an instant is a count."""
+    return replace(member, value=ValueType.INT64) if member.value is ValueType.EPOCH_MS else member
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)
+
+
+def _listed_texts(column: Column) -> list[str | None]:
+    assert column.entries is not None  # noqa: S101 - told apart by the caller
+    assert column.bounds is not None  # noqa: S101 - the same
+    entries = column.entries.values.storage.to_pylist()
+    if column.entries.codes is not None:
+        entries = [entries[code] for code in column.entries.codes.tolist()]
+    ends = column.bounds.tolist()
+    return ["[" + ",".join(entries[first:end]) + "]" for first, end in pairwise(ends)]
