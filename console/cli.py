@@ -15,6 +15,7 @@ from rich.markup import escape
 from console import cli_backfills, cli_pipelines, cli_probes
 from console.answers import show_findings
 from console.demo import Options, run_demo
+from console.destinations import destinations_table
 from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
@@ -139,6 +140,12 @@ def sandbox(
 ) -> None:
     """Run the stand-in mParticle alone."""
     run_feed(["--port", str(port)])
+
+
+@app.command()
+def destinations() -> None:
+    """Print every field that a field transformation may map to, as a Markdown table."""
+    typer.echo(destinations_table(), nl=False)
 
 
 @app.command()

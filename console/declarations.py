@@ -1,4 +1,4 @@
-"""Declarations from a YAML file: lists of feeds, connections, data models and pipelines."""
+"""Declarations from a YAML file: lists of feeds, connections, data models, field transformations and pipelines."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.errors import DeclarationInvalid
+from shared.transformation import FieldTransformation
 
 _DOCUMENT_FILE: Final = "document_file"
 
@@ -21,11 +22,12 @@ class Declarations(BaseModel):
     feeds: tuple[Feed, ...] = ()
     connections: tuple[Connection, ...] = ()
     data_models: tuple[DataModel, ...] = ()
+    field_transformations: tuple[FieldTransformation, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
 
-    def in_order(self) -> tuple[Feed | Connection | DataModel | Pipeline, ...]:
+    def in_order(self) -> tuple[Feed | Connection | DataModel | FieldTransformation | Pipeline, ...]:
         """Give everything declared, what is referred to first."""
-        return (*self.feeds, *self.connections, *self.data_models, *self.pipelines)
+        return (*self.feeds, *self.connections, *self.data_models, *self.field_transformations, *self.pipelines)
 
 
 class _NoDuplicates(yaml.SafeLoader):

@@ -42,10 +42,15 @@ class Claim:
 
 @dataclass(slots=True)
 class Claims:
-    """What the mappings of a transformation claim, and the reasons against some of them."""
+    """What the mappings of a transformation claim, and the reasons against some of them.
+
+    ``lost`` are the reasons why columns, by their names, go nowhere; ``mapped`` how each is mapped.
+    """
 
     all: list[Claim] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    mapped: defaultdict[str, set[MappingType]] = field(default_factory=lambda: defaultdict(set))
 
 
 def claims_of(schema: Any, transformation: FieldTransformation, *, iterator: str | None) -> Claims:
@@ -57,7 +62,6 @@ def claims_of(schema: Any, transformation: FieldTransformation, *, iterator: str
         iterator: The iterator column, which alone needs no mapping; compared without regard to case.
     """
     claims = Claims()
-    mapped: defaultdict[str, set[MappingType]] = defaultdict(set)
     names = [one.name for one in schema]
     for mapping in transformation.mappings:
         column = None
@@ -67,11 +71,13 @@ def claims_of(schema: Any, transformation: FieldTransformation, *, iterator: str
                 claims.reasons.append(_no_column(mapping.source, names))
             else:
                 column = schema.field(name)
-                mapped[name].add(mapping.mapping_type)
+                claims.mapped[name].add(mapping.mapping_type)
         if mapping.destination is not None:
             _claim(claims, mapping, mapping.destination, column)
     uncovered = [
-        one.name for one in schema if one.name not in mapped and one.name.casefold() != (iterator or "").casefold()
+        one.name
+        for one in schema
+        if one.name not in claims.mapped and one.name.casefold() != (iterator or "").casefold()
     ]
     if uncovered:
         claims.reasons.append(
@@ -80,7 +86,7 @@ def claims_of(schema: Any, transformation: FieldTransformation, *, iterator: str
         )
     claims.reasons += [
         f"column {shown(name)} is mapped and ignored; remove one of these mappings"
-        for name, kinds in mapped.items()
+        for name, kinds in claims.mapped.items()
         if kinds == {MappingType.COLUMN, MappingType.IGNORE}
     ]
     claims.reasons += _collisions(claims.all)
@@ -91,7 +97,10 @@ def _claim(claims: Claims, mapping: FieldMapping, destination: str, column: Any 
     place = find(destination)
     if isinstance(place, Unknown):
         source = "the static value" if mapping.source is None else f"column {shown(mapping.source)}"
-        claims.reasons.append(f"{source}: its destination {shown(destination, _PATH_CHARS)} {place.reason}")
+        reason = f"its destination {shown(destination, _PATH_CHARS)} {place.reason}"
+        claims.reasons.append(f"{source}: {reason}")
+        if column is not None:
+            claims.lost[column.name] = reason
     elif mapping.source is None or column is not None:
         claims.all.append(Claim(place, column, mapping.value))
 

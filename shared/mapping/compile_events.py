@@ -5,7 +5,9 @@ Where a column says it, each field counts for the rows of the types that have it
 by row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.catalog import Environment, NullPolicy
@@ -82,6 +84,39 @@ def compile_event_mapping(
         on_null=on_null,
         needs=needs,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMeaning:
+    """Where a column goes, in words, and why it cannot, if so: half a sentence with the cure."""
+
+    becomes: str
+    refused: str | None = None
+
+
+def column_meanings(
+    schema: Any, transformation: FieldTransformation, *, iterator: str | None
+) -> Mapping[str, ColumnMeaning]:
+    """Say what becomes of each column (of a ``pa.Schema``), by its name, whether or not all of them can be mapped."""
+    claims = claims_of(schema, transformation, iterator=iterator)
+    event_types, _ = _event_types(claims.all)
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    refused = dict(claims.lost)
+    for claim in claims.all:
+        if claim.column is not None:
+            places[claim.column.name].append(str(claim.place))
+            for reason in _Mapped(claim, event_types).reasons():
+                refused.setdefault(claim.column.name, reason)
+    found: dict[str, ColumnMeaning] = {}
+    for name in schema.names:
+        if name in claims.mapped:
+            becomes = ", ".join(places[name]) or "ignored; it is not sent"
+            found[name] = ColumnMeaning(becomes, refused.get(name))
+        elif name.casefold() == (iterator or "").casefold():
+            found[name] = ColumnMeaning("the iterator; it is not sent")
+        else:
+            found[name] = ColumnMeaning("nothing", "no mapping covers it; map it, or leave it out with ignore")
+    return found
 
 
 class _Mapped:

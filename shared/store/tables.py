@@ -47,6 +47,7 @@ def _rows(name: str) -> Column[int]:
 feeds: Final = _declared("feeds")
 connections: Final = _declared("connections")
 data_models: Final = _declared("data_models")
+field_transformations: Final = _declared("field_transformations")
 
 pipelines: Final = Table(
     "pipelines",
@@ -65,6 +66,7 @@ pipelines: Final = Table(
     Column("modified_at", INSTANT),
     Column("state", Text, nullable=False, server_default="draft"),
     Column("next_due_at", INSTANT, comment="the occurrence that beat waits for; null: only triggers start a run"),
+    Column("field_transformation_id", ForeignKey("field_transformations.id"), comment="null: its rows are users"),
     CheckConstraint("state IN ('draft','active','paused','deleted')", name="state_known"),
     CheckConstraint("next_due_at IS NULL OR state = 'active'", name="only_active_is_due"),
     Index("pipelines_due", "next_due_at", postgresql_where=text("next_due_at IS NOT NULL")),

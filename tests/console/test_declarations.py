@@ -19,6 +19,16 @@ connections:
   - {id: lake, name: Lake, service_provider: duckdb, config: {folder: /data}}
 data_models:
   - {id: users, name: Users, sql_query: SELECT 1 AS customer_id}
+field_transformations:
+  - id: visits
+    name: Visits
+    destination_type: event_batch
+    mappings:
+      - {mapping_type: column, source: customer_id, destination: user_identities.customer_id, value: null}
+      - {mapping_type: static, destination: events.event_type, value: session_start}
+      - {mapping_type: static, destination: user_attributes.score, value: 1}
+      - {mapping_type: static, destination: user_attributes.seen, value: true}
+      - {mapping_type: ignore, source: note}
 pipelines:
   - id: users
     name: Users
@@ -48,7 +58,15 @@ def test_a_whole_file_is_read_and_what_is_referred_to_comes_first(tmp_path: Path
         "Feed",
         "Connection",
         "DataModel",
+        "FieldTransformation",
         "Pipeline",
+    ]
+    assert [mapping.value for mapping in declared.field_transformations[0].mappings] == [
+        None,
+        "session_start",
+        1,
+        True,
+        None,
     ]
     mode = declared.pipelines[0].sync_mode
     assert mode.type == "incremental"

@@ -45,6 +45,7 @@ from shared.store.claims import ClaimLost, fresh_token
 from shared.store.database import Database
 from shared.store.ground import metadata
 from shared.store.slices import NewChunk
+from shared.transformation import FieldMapping, FieldTransformation, MappingType
 from worker.settle import decide
 
 WINDOW_CHUNKS = 8
@@ -68,6 +69,14 @@ LAKE = Connection(
     id="lake", name="Lake", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(folder=Path("/lake"))
 )
 USERS = DataModel(id="users", name="Users", sql_query="SELECT 1")
+VISITS = FieldTransformation(
+    id="visits",
+    name="Visits",
+    mappings=(
+        FieldMapping(mapping_type=MappingType.STATIC, destination="events.event_type", value="session_start"),
+        FieldMapping(mapping_type=MappingType.COLUMN, source="email", destination="user_identities.email"),
+    ),
+)
 FULL = Full()
 INCREMENTAL = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_TZ)
 

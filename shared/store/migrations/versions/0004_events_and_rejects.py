@@ -1,4 +1,4 @@
-"""Events: what runs count besides rows, and the names of events that a workspace has."""
+"""Events: field transformations, what runs count besides rows, and the names of events in a workspace."""
 
 from typing import Final
 
@@ -16,9 +16,32 @@ _NOW = sa.text("now()")
 
 
 def upgrade() -> None:
+    _keep_field_transformations()
     _count_batches()
     _keep_findings()
     _keep_event_names()
+
+
+def _keep_field_transformations() -> None:
+    op.create_table(
+        "field_transformations",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("modified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("field_transformations_pkey")),
+    )
+    op.add_column(
+        "pipelines",
+        sa.Column("field_transformation_id", sa.Text(), nullable=True, comment="null: its rows are users"),
+    )
+    op.create_foreign_key(
+        op.f("pipelines_field_transformation_id_fkey"),
+        "pipelines",
+        "field_transformations",
+        ["field_transformation_id"],
+        ["id"],
+    )
 
 
 def _count_batches() -> None:
