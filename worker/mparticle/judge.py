@@ -118,6 +118,11 @@ class Judge:
         return found
 
 
+def judge_of(plan: DataPlan | None, *, names: Collection[str]) -> Judge | None:
+    """Give the judge of a pipeline that has a plan."""
+    return None if plan is None else Judge(plan, names=names)
+
+
 class _Point:
     """A data point with its schema prepared."""
 

@@ -27,7 +27,6 @@ from worker import draft
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.mparticle.keys import identities
-from worker.mparticle.named import within_names
 from worker.parts import Parts, cut_history
 from worker.plan import freeze_window, reads_from
 from worker.process import Process
@@ -146,7 +145,6 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
     for caution in cautions_of(mapping, protection=feed.input_protection_level):
         _log.warning("mapping_needs_caution", pipeline_id=pipeline.id, caution=caution)
     checks = Checks(batch_max_bytes=limits.batch_max_bytes, limits=pipeline.limits)
-    within_names(mapping, checks)  # What it refuses is refused before anything is read.
     snapshot = Snapshot(
         pipeline_id=pipeline.id,
         connection_id=pipeline.connection_id,

@@ -30,7 +30,7 @@ from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import Encoder, Merging
-from worker.mparticle.judge import Judge
+from worker.mparticle.judge import judge_of
 from worker.mparticle.prepared import Prepared
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
@@ -239,9 +239,8 @@ def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
         users=snapshot.merges_users,
         historical_before_ms=snapshot.historical_before_ms,
     )
-    judge = None
-    if snapshot.data_plan is not None:
-        judge = Judge(DataPlan.model_validate(snapshot.data_plan), names=plan.names)
+    declared_plan = None if snapshot.data_plan is None else DataPlan.model_validate(snapshot.data_plan)
+    judge = judge_of(declared_plan, names=plan.names)
     encoder = Encoder(plan, checks=Checks.from_json(snapshot.checks), merging=merging, judge=judge)
     return Frozen(snapshot, plan, run.window), encoder
 
