@@ -22,6 +22,7 @@ from shared.transformation import FieldTransformation
 from worker import draft
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
+from worker.mparticle.judge import judge_of
 from worker.parts import measure
 from worker.plan import next_window, on_whole_units
 from worker.warehouses.base import Warehouse
@@ -75,7 +76,8 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callabl
     go_on()
     with warehouse.stream(query, batch_rows=rows) as stream:
         table = pa.Table.from_batches(stream, stream.schema)
-    encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
+    judge = judge_of(subject.pipeline.data_plan, names=mapping.names)
+    encoded = Encoder(mapping, checks=subject.checks, judge=judge).encode(table, chunk_id=_PREVIEW_ID)
     return Answer(
         columns=_columns(subject, schema, iterator),
         cautions=_cautions(subject, mapping),

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.store import name_tables  # noqa: F401 - whoever knows these tables knows the whole schema
 from shared.store.ground import INSTANT, claim, metadata
 from shared.store.history_tables import backfills
 
@@ -93,7 +94,6 @@ runs: Final = Table(
     _rows("unchanged"),
     _rows("superseded"),
     _rows("unsent"),
-    Column("batches", BigInteger, nullable=False, server_default="0", comment="what its accepted rows were sent in"),
     Column("slices_total", Integer, nullable=False, server_default="0"),
     Column("slices_published", Integer, nullable=False, server_default="0"),
     Column("chunks_total", Integer, nullable=False, server_default="0"),
@@ -114,6 +114,14 @@ runs: Final = Table(
     ),
     Column("backfill_id", ForeignKey(backfills.c.id)),
     Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
+    Column("batches", BigInteger, nullable=False, server_default="0", comment="what its accepted rows were sent in"),
+    Column(
+        "findings",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="rows by what was found out about them beside where they ended",
+    ),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",

@@ -144,6 +144,7 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
     mapping = draft.compile_mapping(pipeline, found.transformation, schema, environment=environment, iterator=iterator)
     for caution in cautions_of(mapping, protection=feed.input_protection_level):
         _log.warning("mapping_needs_caution", pipeline_id=pipeline.id, caution=caution)
+    checks = Checks(batch_max_bytes=limits.batch_max_bytes, limits=pipeline.limits)
     snapshot = Snapshot(
         pipeline_id=pipeline.id,
         connection_id=pipeline.connection_id,
@@ -151,13 +152,14 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         sql_query=found.model.sql_query,
         iterator=iterator,
         mapping=mapping.to_json(),
-        checks=Checks(batch_max_bytes=limits.batch_max_bytes).to_json(),
+        checks=checks.to_json(),
         feed=FrozenFeed(
             id=feed.id,
             base_url=feed.base_url,
             api_key=feed.api_key,
             quota_group=feed.quota_group,
             batches_per_s=feed.batches_per_s,
+            workspace=feed.workspace,
         ),
         chunk_max_rows=limits.chunk_max_rows,
         chunk_max_bytes=limits.chunk_max_bytes,
@@ -165,6 +167,7 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         body_max_bytes=limits.body_max_bytes,
         columns=tuple(schema.names),
         one_row_per=find_user_columns(schema, pipeline.one_row_per),
+        data_plan=None if pipeline.data_plan is None else pipeline.data_plan.model_dump(mode="json"),
         **_merging(run, pipeline, mapping, limits),
         **_of_the_lane(run, found, iterator, parts.windows, schema),
     )

@@ -1,4 +1,4 @@
-"""Events: field transformations, the pipelines whose rows are events, and what runs count besides rows."""
+"""Events: field transformations, what runs count besides rows, and the names of events in a workspace."""
 
 from typing import Final
 
@@ -11,10 +11,15 @@ down_revision: Final = "0003"
 branch_labels: Final = None
 depends_on: Final = None
 
+_INSTANT = sa.DateTime(timezone=True)
+_NOW = sa.text("now()")
+
 
 def upgrade() -> None:
     _keep_field_transformations()
     _count_batches()
+    _keep_findings()
+    _keep_event_names()
 
 
 def _keep_field_transformations() -> None:
@@ -49,4 +54,31 @@ def _count_batches() -> None:
             nullable=False,
             comment="what its accepted rows were sent in",
         ),
+    )
+
+
+def _keep_findings() -> None:
+    op.add_column(
+        "runs",
+        sa.Column(
+            "findings",
+            postgresql.JSONB(),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="rows by what was found out about them beside where they ended",
+        ),
+    )
+
+
+def _keep_event_names() -> None:
+    op.create_table(
+        "event_names",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="the type of the events that have the name"),
+        sa.Column("name", sa.Text(), nullable=False, comment="as rows have it: it is told nowhere else"),
+        sa.Column("ordinal", sa.Integer(), nullable=False, comment="its place in its workspace, from 1; never changes"),
+        sa.Column("first_seen_at", _INSTANT, server_default=_NOW, nullable=False),
+        sa.CheckConstraint("ordinal > 0", name=op.f("event_names_ordinal_from_one")),
+        sa.PrimaryKeyConstraint("workspace", "kind", "name", name=op.f("event_names_pkey")),
+        sa.UniqueConstraint("workspace", "ordinal", name=op.f("event_names_workspace_ordinal_key")),
     )
