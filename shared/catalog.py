@@ -161,6 +161,9 @@ class DataModel(Declared):
     name: Name
     type: Literal["sql"] = "sql"
     sql_query: Annotated[str, Field(min_length=1)]
+    secret_columns: tuple[Name, ...] = Field(
+        (), description="columns whose values are hidden where rows are shown; they are sent all the same"
+    )
 
 
 MOST_PARTS: Final = 1000

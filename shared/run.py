@@ -190,7 +190,8 @@ class Standing:
 class Run:
     """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
 
-    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too.
+    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. A replay sends the rejected rows of
+    the run that it ``replays``. No number of rejected rows stops a run that ``accepts_rejects``.
     """
 
     id: RunId
@@ -219,6 +220,8 @@ class Run:
     paused_at: datetime | None = None
     backfill_id: BackfillId | None = None
     part: int = 0
+    replays: RunId | None = None
+    accepts_rejects: bool = False
 
     @property
     def is_complete(self) -> bool:

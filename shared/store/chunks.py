@@ -12,7 +12,8 @@ from shared.run import ChunkId, ChunkState, Lane, Progress, RunId, RunState, Tok
 from shared.spool import SpooledFile
 from shared.store import claims, dispatching, runs
 from shared.store.dispatching import SENDING
-from shared.store.tables import chunks, reject_files, slices
+from shared.store.reject_tables import reject_files
+from shared.store.tables import chunks, slices
 from shared.store.tables import runs as runs_table
 
 

@@ -214,4 +214,6 @@ def to_run(row: sa.RowMapping) -> Run:
         paused_at=row["paused_at"],
         backfill_id=row["backfill_id"],
         part=row["part"],
+        replays=None if row["replays"] is None else RunId(row["replays"]),
+        accepts_rejects=row["accepts_rejects"],
     )

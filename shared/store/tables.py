@@ -111,6 +111,14 @@ runs: Final = Table(
     ),
     Column("backfill_id", ForeignKey(backfills.c.id)),
     Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
+    Column("replays", ForeignKey("runs.id"), comment="the run whose rejected rows it sends anew"),
+    Column(
+        "accepts_rejects",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="an operator takes its rejected rows as they are, however many",
+    ),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",
@@ -119,6 +127,7 @@ runs: Final = Table(
     CheckConstraint("missed >= 0", name="missed_not_negative"),
     CheckConstraint("kind IN ('scheduled','manual','initial','backfill','replay')", name="kind_known"),
     CheckConstraint("lane IN ('live','backfill')", name="lane_known"),
+    CheckConstraint("(kind = 'replay') = (replays IS NOT NULL)", name="only_a_replay_replays"),
     CheckConstraint(
         "least(extracted, accepted, rejected, unchanged, superseded, unsent) >= 0", name="counts_not_negative"
     ),
@@ -164,6 +173,7 @@ runs: Final = Table(
     ),
     Index("runs_waiting", "pipeline_id", postgresql_where=text("state = 'waiting'")),
     Index("runs_by_backfill", "backfill_id", "part", postgresql_where=text("backfill_id IS NOT NULL")),
+    Index("runs_by_replayed", "replays", postgresql_where=text("replays IS NOT NULL")),
     Index("runs_by_pipeline", "pipeline_id", "created_at"),
     Index("runs_newest", "created_at"),
     Index("runs_with_spool", "ended_at", postgresql_where=text("spool_freed_at IS NULL")),
@@ -230,21 +240,6 @@ chunks: Final = Table(
         "in_doubt_since",
         postgresql_where=text("state <> 'done' AND in_doubt_since IS NOT NULL"),
     ),
-)
-
-reject_files: Final = Table(
-    "reject_files",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=True),
-    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
-    Column("chunk_id", ForeignKey("chunks.id", ondelete="CASCADE"), nullable=False),
-    Column("path", Text, nullable=False),
-    Column("checksum", Text, nullable=False),
-    Column("rows", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("counts", JSONB, nullable=False, comment="rows by reject code"),
-    Column("created_at", INSTANT, nullable=False, server_default=func.now()),
-    Index("reject_files_by_run", "run_id"),
 )
 
 probes: Final = Table(

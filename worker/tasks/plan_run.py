@@ -12,7 +12,8 @@ from shared.errors import DeclarationInvalid, SyncError, Transient
 from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.compile import compile_user_mapping
 from shared.messages import Message, TaskName, read_payload
-from shared.run import Lane, Run, RunId, Token, Window
+from shared.rejects import find_secrets
+from shared.run import Lane, Run, RunId, RunKind, Token, Window
 from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
 from shared.store import backfills, declared, moves, plans
 from shared.store.backfills import Backfill
@@ -26,6 +27,7 @@ from worker.parts import Parts, cut_history
 from worker.plan import freeze_window, reads_from
 from worker.process import Process
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.sources import for_a_replay, rejected_schema
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
@@ -83,9 +85,15 @@ class _Declared:
 
 def _plan(process: Process, run: Run, token: Token) -> list[Message]:
     found = _look_up(process, run)
-    label = Label(f"run {run.id}", run.pipeline_id)
-    with open_warehouse(found.connection, process.settings, label=label) as warehouse:
-        parts, snapshot = _freeze(process, run, found, warehouse)
+    if run.kind is RunKind.REPLAY:
+        with for_a_replay(run):
+            parts, snapshot = _freeze(process, run, found, rejected_schema(process, run))
+    else:
+        label = Label(f"run {run.id}", run.pipeline_id)
+        with open_warehouse(found.connection, process.settings, label=label) as warehouse:
+            schema = draft.describe(found.model, warehouse)
+            find_secrets(schema.names, found.model.secret_columns)
+            parts, snapshot = _freeze(process, run, found, schema, warehouse)
     window, *further = parts.windows
     with process.database.transaction() as connection:
         messages = plans.freeze(
@@ -123,15 +131,17 @@ def _look_up(process: Process, run: Run) -> _Declared:
         )
 
 
-def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) -> tuple[Parts, Snapshot]:
+def _freeze(
+    process: Process, run: Run, found: _Declared, schema: pa.Schema, warehouse: Warehouse | None = None
+) -> tuple[Parts, Snapshot]:
+    """Compile what was declared for the columns of ``schema``; a replay has no window, and asks no warehouse."""
     pipeline, feed, limits = found.pipeline, found.feed, process.settings
     environment = declared_environment(pipeline, found.connection)
     if environment is None:
         raise DeclarationInvalid(f"pipeline {pipeline.id!r} declares no environment; set development or production")
-    schema = draft.describe(found.model, warehouse)
     mode, parts = pipeline.sync_mode, Parts((Window(),))
     iterator = draft.iterator_of(schema, mode)
-    if iterator is not None and isinstance(mode, Incremental):
+    if iterator is not None and isinstance(mode, Incremental) and warehouse is not None:
         parts = _windows(run, found, mode, iterator, warehouse)
     mapping = compile_user_mapping(
         schema,
@@ -193,7 +203,7 @@ def _of_the_lane(
 ) -> dict[str, Any]:
     """Give what only the live lane looks back for, and only history is ranked by."""
     mode = found.pipeline.sync_mode
-    if iterator is None or not isinstance(mode, Incremental):
+    if iterator is None or not isinstance(mode, Incremental) or run.kind is RunKind.REPLAY:
         return {}
     if run.lane is Lane.BACKFILL:
         ends = [window.high for window in windows if window.high is not None]
