@@ -4,9 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pyarrow as pa
 import sqlalchemy as sa
 
+from shared.errors import ChunkCorrupt
 from shared.run import CLOSED, OPEN, RunId
+from shared.spool import Spool
+from shared.store.database import Database
 from shared.store.reject_tables import reject_files
 from shared.store.tables import runs
 
@@ -38,6 +42,24 @@ def files_of_pipelines(connection: sa.Connection, pipeline_ids: Collection[str] 
 def get(connection: sa.Connection, file_id: int) -> RejectFile | None:
     """Give one file as it stands, or ``None`` where retention has removed it."""
     return next(iter(_files(connection, reject_files.c.id == file_id)), None)
+
+
+def read(database: Database, spool: Spool, file: RejectFile) -> pa.Table:
+    """Read a file whole; where a purge has written it anew meanwhile, the new one.
+
+    Raises:
+        ChunkCorrupt: it is missing or changed; whether retention has removed it, ``get`` says.
+        SpoolUnavailable: the spool does not answer, or is not there at all.
+    """
+    while True:
+        try:
+            return spool.read_rejects(file.path, file.checksum)
+        except ChunkCorrupt:
+            with database.transaction() as connection:
+                now = get(connection, file.id)
+            if now is None or now.path == file.path:
+                raise
+            file = now
 
 
 def expire(connection: sa.Connection, *, retention_s: float) -> list[RunId]:

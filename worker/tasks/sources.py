@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from shared import sql
 from shared.catalog import Connection
-from shared.errors import ChunkCorrupt, ColumnMissing, IteratorInvalid, MappingRefused, MoveNotAllowed
+from shared.errors import ColumnMissing, IteratorInvalid, MappingRefused, MoveNotAllowed
 from shared.rejects import columns_of
 from shared.run import Position, Run, RunKind
 from shared.snapshot import Snapshot
@@ -51,7 +51,7 @@ def rejected_schema(process: Process, run: Run) -> pa.Schema:
         MoveNotAllowed: nothing of them is left.
         ChunkCorrupt: the first file is missing or changed.
     """
-    return columns_of(_read(process, _taken_by(process, run)[0]).schema)
+    return columns_of(rejects.read(process.database, process.spool, _taken_by(process, run)[0].file).schema)
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def for_a_replay(run: Run) -> Iterator[None]:
 def _rejected_rows(process: Process, run: Run) -> RejectedRows:
     return RejectedRows(
         _taken_by(process, run),
-        lambda one: _read(process, one),
+        lambda one: rejects.read(process.database, process.spool, one.file),
         schema=rejected_schema(process, run),
         batch_rows=process.settings.record_batch_rows,
     )
@@ -85,17 +85,3 @@ def _taken_by(process: Process, run: Run) -> list[Taken]:
             f"`warehouse-sync abandon {run.id}`"
         )
     return taken
-
-
-def _read(process: Process, one: Taken) -> pa.Table:
-    """Read a file; where a purge has written it anew meanwhile, the new one."""
-    file = one.file
-    while True:
-        try:
-            return process.spool.read_rejects(file.path, file.checksum)
-        except ChunkCorrupt:
-            with process.database.transaction() as connection:
-                now = rejects.get(connection, file.id)
-            if now is None or now.path == file.path:
-                raise
-            file = now
