@@ -100,11 +100,17 @@ def doctor(
 
 @app.command()
 def retry(
-    run: RunText, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
+    run: RunText,
+    *,
+    accepts_rejects: Annotated[
+        bool, typer.Option("--accept-rejects", help="Take its rejected rows as they are, however many there are.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
 ) -> None:
     """Continue a failed or cancelled run with the same window, chunks and ids."""
     with opened() as operations:
-        follow_all(operations, operations.retry(operations.find_run(run)), wait=wait)
+        run_ids = operations.retry(operations.find_run(run), accepts_rejects=accepts_rejects)
+        follow_all(operations, run_ids, wait=wait)
 
 
 @app.command()

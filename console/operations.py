@@ -147,10 +147,15 @@ class Operations:
             raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {reason}")
         return self._sent(asked)
 
-    def retry(self, run_id: RunId) -> tuple[RunId, ...]:
+    def retry(self, run_id: RunId, *, accepts_rejects: bool = False) -> tuple[RunId, ...]:
         """Continue a failed or cancelled run with the same window, chunks and ids."""
         with self._database.transaction() as connection:
-            asked = moves.retry(connection, run_id, window_chunks=self._settings.run_window_chunks)
+            asked = moves.retry(
+                connection,
+                run_id,
+                window_chunks=self._settings.run_window_chunks,
+                accepts_rejects=accepts_rejects,
+            )
         return self._sent(asked)
 
     def cancel(self, run_id: RunId) -> None:

@@ -229,6 +229,16 @@ class Pipeline(Declared):
         (), description="the columns that say whose row it is: of each user, only a window's newest row is read"
     )
 
+    max_rejected_ratio: float | None = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="the share of rejected rows above which a run stops and the pipeline is faulted; null: any",
+    )
+    max_rejected_rows: int | None = Field(
+        None, ge=0, description="how many rejected rows a run may have before it stops; null: any number"
+    )
+
     @model_validator(mode="after")
     def _has_a_newest_row(self) -> Self:
         if not self.one_row_per:

@@ -47,7 +47,7 @@ class Snapshot(_Frozen):
     ``columns`` are the result's own, and the others are spelled as they are. With ``one_row_per``, whose values each
     user has of his own, exactly they are asked for, and rows that have a newer one of the same user below ``ranked_to``
     are left out. ``reads_from`` is where the query of a live run begins: its window's low, or ``lookback_s`` before it;
-    ``row_key`` then tells which rows were sent before.
+    ``row_key`` then tells which rows were sent before. No number of rejected rows stops a run without ``max_rejected``.
     """
 
     version: Literal[1] = SNAPSHOT_VERSION
@@ -69,3 +69,5 @@ class Snapshot(_Frozen):
     reads_from: datetime | None = None
     row_key: str | None = None
     lookback_s: float = 0
+    max_rejected_ratio: float | None = None
+    max_rejected_rows: int | None = None

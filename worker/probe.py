@@ -1,8 +1,9 @@
 """Answer a question about a connection or a pipeline by asking its warehouse; nothing is sent to mParticle."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, MappingRefused
 from shared.mapping.compile import compile_user_mapping, meaning_of
 from shared.probe import Answer, ColumnAnswer, Question, RejectAnswer
+from shared.rejects import find_secrets, mask_at, masked, secrets_among
 from shared.run import Standing, Window
 from shared.snapshot import FrozenIterator
 from worker import draft
@@ -55,7 +57,7 @@ def columns(subject: Subject, warehouse: Warehouse) -> Answer:
 
 
 def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callable[[], object]) -> Answer:
-    """Read some rows and show the batches that they become.
+    """Read some rows and show the batches that they become; what is secret is masked in both.
 
     ``go_on`` is called before the query that reads them; what it raises keeps it from being run.
     """
@@ -69,10 +71,12 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callabl
     with warehouse.stream(query, batch_rows=rows) as stream:
         table = pa.Table.from_batches(stream, stream.schema)
     encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
+    secrets = secrets_among(table.column_names, subject.model.secret_columns)
+    hidden = [leaf.path for leaf in mapping.leaves if leaf.column in secrets]
     return Answer(
         columns=tuple(_column(subject, field, iterator) for field in schema),
-        rows=_rows(table),
-        batches=tuple(_shown(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]"))),
+        rows=_rows(masked(table, secrets)),
+        batches=tuple(_shown(_masked_at(hidden, json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")))),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
     )
 
@@ -108,6 +112,7 @@ def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | Non
         raise DeclarationInvalid(
             f"pipeline {subject.pipeline.id!r} declares no environment; set development or production"
         )
+    find_secrets(schema.names, subject.model.secret_columns)
     return compile_user_mapping(
         schema,
         environment=subject.environment,
@@ -143,6 +148,11 @@ def _column(subject: Subject, field: pa.Field, iterator: FrozenIterator | None) 
         return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes="the iterator; it is not sent")
     destination, refused = meaning_of(field, subject.pipeline.rename)
     return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes=str(destination), refused=refused)
+
+
+def _masked_at(paths: Sequence[tuple[str, ...]], batches: Any) -> Any:
+    """Give batches without the values at some paths."""
+    return reduce(mask_at, paths, batches)
 
 
 def _rows(table: pa.Table) -> tuple[dict[str, Any], ...]:

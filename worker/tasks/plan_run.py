@@ -172,6 +172,7 @@ def _freeze(
         columns=tuple(schema.names),
         one_row_per=find_user_columns(schema, pipeline.one_row_per),
         **_of_the_lane(run, found, iterator, parts.windows, schema),
+        **_tolerance(run, pipeline),
     )
     return parts, snapshot
 
@@ -214,3 +215,10 @@ def _of_the_lane(
         "row_key": None if mode.row_key is None else find_row_key(schema, mode.row_key),
         "lookback_s": 0 if mode.lookback is None else mode.lookback.total_seconds(),
     }
+
+
+def _tolerance(run: Run, pipeline: Pipeline) -> dict[str, Any]:
+    """Give how many rejected rows stop the run; none a replay, whose rows were rejected before."""
+    if run.kind is RunKind.REPLAY:
+        return {}
+    return {"max_rejected_ratio": pipeline.max_rejected_ratio, "max_rejected_rows": pipeline.max_rejected_rows}
