@@ -17,6 +17,8 @@ from shared.mapping.compile_events import compile_event_mapping
 from shared.mapping.plan import MappingPlan
 from shared.snapshot import FrozenIterator
 from shared.transformation import FieldTransformation
+from worker.mparticle.check import Checks
+from worker.mparticle.named import within_names
 from worker.warehouses.base import Warehouse
 
 
@@ -81,13 +83,17 @@ def compile_mapping(
     """Give the plan by which a pipeline's rows become batches: events by its field transformation, users by name.
 
     Raises:
-        MappingRefused: the columns cannot all become fields; the message says which and why.
+        MappingRefused: the columns cannot all become fields, or the pipeline's limits refuse a name; the message says
+            which and why.
     """
     column = None if iterator is None else iterator.column
     if transformation is not None:
-        return compile_event_mapping(
+        mapping = compile_event_mapping(
             schema, transformation, environment=environment, on_null=pipeline.on_null, iterator=column
         )
-    return compile_user_mapping(
-        schema, environment=environment, on_null=pipeline.on_null, iterator=column, rename=pipeline.rename
-    )
+    else:
+        mapping = compile_user_mapping(
+            schema, environment=environment, on_null=pipeline.on_null, iterator=column, rename=pipeline.rename
+        )
+    within_names(mapping, Checks(limits=pipeline.limits))
+    return mapping

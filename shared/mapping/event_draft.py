@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.mapping.claims import Claim
-from shared.mapping.compile import ATTRIBUTE_NAME_MAX_CHARS
 from shared.mapping.destinations import ValueType
 from shared.mapping.entries import members_of
 from shared.mapping.event_fields import EVENT_TYPES, EVENTS
@@ -74,12 +73,6 @@ class Mapped:
             yield (
                 f"{self.claim}: {', '.join(place.by_type)} events have that, and these are {self._asked[0]} events; "
                 "remove the mapping, or map another column to events.event_type"
-            )
-        long = [name for name in place.path if isinstance(name, str) and len(name) > ATTRIBUTE_NAME_MAX_CHARS]
-        if long:
-            yield (
-                f"{self.claim}: the name has {len(long[0])} characters, and {ATTRIBUTE_NAME_MAX_CHARS} are the most "
-                "that mParticle takes; shorten it"
             )
         yield from (f"{self.claim}: {reason}" for reason in self._why_not())
 

@@ -1,11 +1,12 @@
 """Runs as rows: asked for, planned, stopped, reopened, settled."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 
+from shared import findings
 from shared.errors import LedgerUnbalanced, NotFound, SyncError
 from shared.run import (
     OPEN,
@@ -112,6 +113,13 @@ def open_of(connection: sa.Connection, pipeline_id: str) -> list[Run]:
     return in_order(to_run(row) for row in connection.execute(query).mappings())
 
 
+def with_chunks(connection: sa.Connection, pipeline_ids: Collection[str] | None) -> list[RunId]:
+    """Give the runs of some pipelines, or of all, whose chunks are still in the spool, oldest first."""
+    of_them = sa.true() if pipeline_ids is None else runs.c.pipeline_id.in_(pipeline_ids)
+    query = sa.select(runs.c.id).where(runs.c.spool_freed_at.is_(None), runs.c.chunks_total > 0, of_them)
+    return [RunId(id_) for id_ in connection.scalars(query.order_by(runs.c.created_at))]
+
+
 def in_order(found: Iterable[Run]) -> list[Run]:
     """Give runs oldest first; the parts of a backfill are recorded at one instant."""
     return sorted(found, key=lambda run: (run.created_at, run.part))
@@ -179,6 +187,14 @@ def count_rows(connection: sa.Connection, run_id: RunId, *, batches: int = 0, **
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
 
+def count_findings(connection: sa.Connection, run_id: RunId, found: Mapping[str, int]) -> None:
+    """Add to what was found out about the run's rows."""
+    counted = connection.scalar(sa.select(runs.c.findings).where(runs.c.id == run_id).with_for_update(key_share=True))
+    connection.execute(
+        sa.update(runs).where(runs.c.id == run_id).values(findings=findings.together(counted or {}, found))
+    )
+
+
 def to_run(row: sa.RowMapping) -> Run:
     """Give a row as the run that it is."""
     return Run(
@@ -215,5 +231,8 @@ def to_run(row: sa.RowMapping) -> Run:
         paused_at=row["paused_at"],
         backfill_id=row["backfill_id"],
         part=row["part"],
+        findings=row["findings"],
         batches=row["batches"],
+        replays=None if row["replays"] is None else RunId(row["replays"]),
+        accepts_rejects=row["accepts_rejects"],
     )

@@ -237,3 +237,32 @@ def test_what_is_declared_survives_the_store() -> None:
     )
     for resource in (pipeline, connection, Feed.model_validate(FEED)):
         assert TypeAdapter(type(resource)).validate_python(resource.model_dump(mode="json")) == resource
+
+
+def test_names_are_cut_values_rejected_and_new_names_counted_unless_it_is_said_otherwise() -> None:
+    limits = Pipeline.model_validate({**PIPELINE, "sync_mode": {"type": "full"}}).limits
+    assert {name: beyond.value for name, beyond in limits} == {
+        "event_name": "truncate",
+        "event_attribute_name": "truncate",
+        "user_attribute_name": "truncate",
+        "attribute_value": "reject",
+        "list_entries": "reject",
+        "list_entry": "reject",
+        "user_attributes": "reject",
+        "distinct_names": "warn",
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"limits": {"distinct_names": "truncate"}}, "cannot be cut to one before it; expected reject or warn"),
+        ({"limits": {"attribute_value": "shorten"}}, "'reject', 'truncate' or 'warn'"),
+        ({"limits": {"values": "reject"}}, r"limits\.values"),
+        ({"limits": {"user_attributes": "truncate"}, "on_null": "delete"}, "limits.user_attributes: truncate leaves"),
+        ({"limits": {"user_attributes": "truncate"}, "on_null": "null"}, "expected reject or warn, or on_null: omit"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(declared: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Pipeline.model_validate({**PIPELINE, "sync_mode": {"type": "full"}, **declared})

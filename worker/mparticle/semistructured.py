@@ -24,7 +24,7 @@ _BLANKS: Final = b" \t\n\r"
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"?'
 """One that nothing ends goes on to the end: otherwise each of its quotes would be tried as a beginning."""
 _BETWEEN: Final = re.compile(rb"(?s)(" + _STRING + rb")|[ \t\n\r]+")
-_ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
+ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
 _BEYOND_JSON: Final = re.compile(rb"(?si)(" + _STRING + rb")|[+-]?\b(?:undefined|nan|inf(?:inity)?)\b")
 _COMPOUND: Final = frozenset({dict, list})
 
@@ -60,6 +60,19 @@ def compact(column: Column) -> Column:
     return Column(pa.array(map(cache(_inside), _texts(column)), pa.binary()), column.codes, column.present)
 
 
+def parsed(text: bytes) -> tuple[Any, bytes]:
+    """Give what a text says, and the text as JSON.
+
+    Raises:
+        orjson.JSONDecodeError: it is no JSON.
+    """
+    try:
+        return orjson.loads(text), text
+    except orjson.JSONDecodeError:
+        text = _BEYOND_JSON.sub(lambda found: found[1] or b"null", text)
+        return orjson.loads(text), text
+
+
 def _texts(column: Column) -> list[bytes | None]:
     values = column.values
     strings = values.storage if is_json(values.type) else values
@@ -71,7 +84,7 @@ def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
     if text is None:
         return None, 0, 0, 0
     try:
-        value, text = _parsed(text)
+        value, text = parsed(text)
     except orjson.JSONDecodeError:
         return b"", 0, 0, 0
     match value:
@@ -83,7 +96,7 @@ def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
             longest = max((len(entry) for entry in value if type(entry) is str), default=0)
             if None not in value:
                 return _without_blanks(value, text), 0, len(value), longest
-            entries = [entry for entry in _ENTRIES.findall(text) if entry != b"null"]
+            entries = [entry for entry in ENTRIES.findall(text) if entry != b"null"]
             return b"[" + b",".join(entries) + b"]", 0, len(entries), longest
         case dict() | list():
             document = _without_blanks(value, text).decode()
@@ -94,18 +107,9 @@ def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
 
 def _inside(text: bytes | None) -> bytes:
     try:
-        return b"" if text is None else _without_blanks(*_parsed(text))
+        return b"" if text is None else _without_blanks(*parsed(text))
     except orjson.JSONDecodeError:
         return NO_JSON.encode()
-
-
-def _parsed(text: bytes) -> tuple[Any, bytes]:
-    """Give what a text says, and the text as JSON."""
-    try:
-        return orjson.loads(text), text
-    except orjson.JSONDecodeError:
-        text = _BEYOND_JSON.sub(lambda found: found[1] or b"null", text)
-        return orjson.loads(text), text
 
 
 def _without_blanks(value: Any, text: bytes) -> bytes:

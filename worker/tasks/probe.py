@@ -94,7 +94,7 @@ def _subject(process: Process, question: Question) -> tuple[Connection, stage.Su
         protection=feed.input_protection_level,
         standing=row.standing,
         environment=declared_environment(row.pipeline, connection),
-        checks=Checks(batch_max_bytes=process.settings.batch_max_bytes),
+        checks=Checks(batch_max_bytes=process.settings.batch_max_bytes, limits=row.pipeline.limits),
     )
 
 

@@ -385,12 +385,6 @@ def test_a_field_takes_what_becomes_its_type_without_a_guess(value: ValueType, t
     assert [one for one in (*types, pa.null()) if why_not(value, one, is_identity=False)] == []
 
 
-def test_names_that_mparticle_would_cut_are_refused() -> None:
-    (reason,) = reasons([("a", pa.string())], {"a": f"user_attributes.{'n' * 257}", **SESSION_START})
-    assert "the name has 257 characters, and 256 are the most" in reason
-    assert "n" * 257 not in reason
-
-
 def test_two_sources_of_deleted_attributes_are_refused() -> None:
     columns = [("gone", pa.string()), ("a", pa.string())]
     mappings: Mapped = {"gone": "deleted_user_attributes", "a": "user_attributes.a", **SESSION_START}

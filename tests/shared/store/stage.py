@@ -1,6 +1,6 @@
 """Workers without work: the store's moves in the order in which planners, extractors and uploaders make them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -233,13 +233,23 @@ class Stage:
             raise ClaimLost
         return held
 
-    def record(self, held: Held, position: int, *, start: int | None = None, rejected: int = 0) -> bool:
+    def record(
+        self,
+        held: Held,
+        position: int,
+        *,
+        start: int | None = None,
+        rejected: int = 0,
+        findings: Mapping[str, int] | None = None,
+    ) -> bool:
         first = held.chunk.position if start is None else start
         rejects = tuple(Reject(first + row, RejectCode.NO_IDENTITY, "no identity") for row in range(rejected))
         file = SpooledFile(f"rejects/{held.token}/{first}", rejected, 10, "sum") if rejects else None
         progress = Progress(position, position - first - rejected, rejects)
         with self.database.transaction() as connection:
-            return chunks.record(connection, held.chunk, held.token, progress, lease_s=LEASE_S, rejects=file)
+            return chunks.record(
+                connection, held.chunk, held.token, progress, lease_s=LEASE_S, rejects=file, findings=findings or {}
+            )
 
     def finish(self, held: Held) -> list[Message]:
         with self.database.transaction() as connection:
