@@ -33,6 +33,7 @@ VALUES: dict[ValueType, Any] = {
     ValueType.TEXTS: ["a"],
 }
 SENT = {ValueType.NUMBER: 1.25, ValueType.EPOCH_MS: 1_704_067_200_000}
+D38 = pa.decimal128(38, 0)
 
 
 def accepted_at(path: str, event_type: str) -> Field | Entries:
@@ -80,3 +81,28 @@ def test_every_destination_is_sent_as_mparticle_has_it(
         for name in place.path:
             batch = batch[name]
         assert batch == sent(accepted_at(text, event_type))
+
+
+@pytest.mark.parametrize(
+    ("destination", "value", "becomes"),
+    [
+        ("timestamp_unixtime_ms", Decimal(1_700_000_000_000), 1_700_000_000_000),
+        ("timestamp_unixtime_ms", Decimal(10**30), None),
+        ("event_num", Decimal(7), 7),
+        ("is_goal_defined", Decimal(1), True),
+        ("is_goal_defined", Decimal(0), False),
+        ("is_goal_defined", Decimal(2), None),
+        ("is_goal_defined", Decimal(10**30), None),
+    ],
+)
+def test_snowflakes_integers_are_integers(destination: str, value: Decimal, becomes: object) -> None:
+    plan = compiled([("n", D38)], {"n": f"events.data.{destination}", "static first_run": "events.event_type"})
+    table = pa.table({"email": ["x", "y"], "n": pa.array([value, None], D38)})
+    encoded = Encoder(plan, checks=Checks()).encode(table, chunk_id="c")
+    assert [reject.row for reject in encoded.rejects] == ([0] if becomes is None else [])
+    first, *rest = json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")
+    if becomes is None:
+        assert first["events"][0]["data"] == {}
+    else:
+        assert first["events"][0]["data"] == {destination: becomes}
+        assert rest[0]["events"][0]["data"] == {}
