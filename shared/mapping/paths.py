@@ -95,15 +95,17 @@ def nearest(text: str) -> str:
     wanted = _ANY_INDEX.sub("", text.removeprefix("$."))
     parts = tuple(wanted.split("."))
     matcher = SequenceMatcher(b=wanted.lower(), autojunk=False)
-
-    def likeness(template: tuple[str, ...]) -> tuple[bool, float]:
+    best, found = (False, -1.0), ""
+    for template in [one for one in templates() if one[:_DEEP] == parts[:_DEEP]] or templates():
         candidate = _filled(template, parts)
         matcher.set_seq1(candidate.lower())
-        has_same_end = template[-1].lower() == parts[-1].lower()
-        return candidate.endswith(f".{wanted}"), matcher.ratio() + _SAME_END * has_same_end
-
-    beside = [template for template in templates() if template[:_DEEP] == parts[:_DEEP]]
-    return _filled(max(beside or templates(), key=likeness), parts)
+        has_whole_end = candidate.endswith(f".{wanted}")
+        same_end = _SAME_END * (template[-1].lower() == parts[-1].lower())
+        # The two quick ratios are bounds of the slow one: most candidates are ruled out by them.
+        if all((has_whole_end, bound() + same_end) > best for bound in (matcher.real_quick_ratio, matcher.quick_ratio)):
+            likeness = (has_whole_end, matcher.ratio() + same_end)
+            best, found = max((best, found), (likeness, candidate), key=lambda pair: pair[0])
+    return found
 
 
 @cache
