@@ -88,7 +88,7 @@ def _add(found: Members, part: Any, node: Node, path: Path) -> None:
                     found.reasons.append(f"its structs' field {name!r}: {reason}")
                 found.leaves.append(Leaf(name, (*path, inner.name), of.value))
         case _:
-            raise AssertionError(f"no list's entries hold a {type(node).__name__}")
+            raise TypeError(f"no list's entries hold a {type(node).__name__}")
 
 
 def _of_json(group: Group) -> Iterator[Leaf]:
