@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format bench limits clean
+.PHONY: help install demo test test-warehouses check format bench limits destinations clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,9 @@ bench: .venv/complete ## Measure, and print ratios as a table and as JSON
 
 limits: .venv/complete ## Write docs/limits.md anew from the settings
 	sed -i.old '/^|/d' docs/limits.md && rm docs/limits.md.old && $(BIN)/warehouse-sync limits >> docs/limits.md
+
+destinations: .venv/complete ## Write docs/destinations.md anew from the table of destinations
+	sed -i.old '/^|/d' docs/destinations.md && rm docs/destinations.md.old && $(BIN)/warehouse-sync destinations >> docs/destinations.md
 
 clean: ## Remove what was built, and the embedded servers' data
 	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

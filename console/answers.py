@@ -23,6 +23,7 @@ def show_columns(screen: Console, answer: Answer) -> None:
     screen.print(table)
     if answer.refused:
         screen.print(f"[red]The pipeline cannot run:[/] {escape(answer.refused)}", soft_wrap=True)
+    _show_cautions(screen, answer)
 
 
 def show_preview(screen: Console, answer: Answer) -> None:
@@ -31,6 +32,7 @@ def show_preview(screen: Console, answer: Answer) -> None:
         screen.print_json(json.dumps(batch))
     for reject in answer.rejects:
         screen.print(f"row {reject.row + 1} would be rejected ({reject.code}): {escape(reject.reason)}", soft_wrap=True)
+    _show_cautions(screen, answer)
     screen.print(f"{len(answer.rows)} rows, {len(answer.batches)} batches; nothing was sent to mParticle")
 
 
@@ -58,3 +60,8 @@ def show_findings(screen: Console, findings: Iterable[Finding]) -> bool:
             screen.print(f"     {escape(finding.cure)}", soft_wrap=True)
             all_is_well = False
     return all_is_well
+
+
+def _show_cautions(screen: Console, answer: Answer) -> None:
+    for caution in answer.cautions:
+        screen.print(f"[yellow]Note:[/] {escape(caution)}", soft_wrap=True)

@@ -15,11 +15,12 @@ from rich.markup import escape
 from console import cli_backfills, cli_pipelines, cli_probes
 from console.answers import show_findings
 from console.demo import Options, run_demo
+from console.destinations import destinations_table
 from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
 from console.operations import Operations
-from console.progress import follow, ledger_table, run_table
+from console.progress import follow, ledger_table, run_table, show_found
 from console.terminal import AsJson, RunText, opened, screen
 from sandbox.feed import run_feed
 from shared.errors import SyncError
@@ -83,6 +84,7 @@ def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 
         waiting = {run.id: operations.why_it_waits(run.id) for run in found if run.state in WORKING}
     screen.print(run_table(found))
     for run in found:
+        show_found(screen, run)
         if why := waiting.get(run.id):
             screen.print(f"{run.id} waits: {escape(why)}", soft_wrap=True)
         elif run.error_kind:
@@ -141,6 +143,12 @@ def sandbox(
 
 
 @app.command()
+def destinations() -> None:
+    """Print every field that a field transformation may map to, as a Markdown table."""
+    typer.echo(destinations_table(), nl=False)
+
+
+@app.command()
 def limits() -> None:
     """Print every limit with its unit, default and reason, as Markdown."""
     typer.echo(limits_table(), nl=False)
@@ -162,6 +170,7 @@ def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> 
     ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
     screen.print(ledger_table(ended))
     for run in ended:
+        show_found(screen, run)
         if run.error_kind:
             screen.print(f"[red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
     if any(run.state is not RunState.SETTLED for run in ended):

@@ -1,13 +1,17 @@
-"""Declarations from a YAML file: lists of feeds, connections, data models and pipelines."""
+"""Declarations from a YAML file: lists of feeds, connections, data models, field transformations and pipelines."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.errors import DeclarationInvalid
+from shared.transformation import FieldTransformation
+
+_DOCUMENT_FILE: Final = "document_file"
 
 
 class Declarations(BaseModel):
@@ -18,11 +22,12 @@ class Declarations(BaseModel):
     feeds: tuple[Feed, ...] = ()
     connections: tuple[Connection, ...] = ()
     data_models: tuple[DataModel, ...] = ()
+    field_transformations: tuple[FieldTransformation, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
 
-    def in_order(self) -> tuple[Feed | Connection | DataModel | Pipeline, ...]:
+    def in_order(self) -> tuple[Feed | Connection | DataModel | FieldTransformation | Pipeline, ...]:
         """Give everything declared, what is referred to first."""
-        return (*self.feeds, *self.connections, *self.data_models, *self.pipelines)
+        return (*self.feeds, *self.connections, *self.data_models, *self.field_transformations, *self.pipelines)
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -37,10 +42,10 @@ class _NoDuplicates(yaml.SafeLoader):
 
 
 def read_declarations(path: Path) -> Declarations:
-    """Read a YAML file.
+    """Read a YAML file, and the data plans that it names by paths relative to it.
 
     Raises:
-        DeclarationInvalid: the file cannot be read, is no YAML, or a field is wrong; the message names its path.
+        DeclarationInvalid: a file cannot be read, is no YAML, or a field is wrong; the message names its path.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates) or {}  # noqa: S506 - a safe loader
@@ -51,10 +56,41 @@ def read_declarations(path: Path) -> Declarations:
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{path} is not YAML: {error}") from error
     try:
-        return Declarations.model_validate(content)
+        return Declarations.model_validate(_with_data_plans(content, path.parent))
     except ValidationError as error:
         reasons = "\n".join(
             f"  {'.'.join(str(part) for part in found['loc']) or 'file'}: {found['msg']}"
             for found in error.errors(include_input=False)
         )
         raise DeclarationInvalid(f"{path} declares something that cannot be:\n{reasons}") from error
+
+
+def _with_data_plans(content: Any, folder: Path) -> Any:
+    """Put the documents of data plans where files of them are named; what is of another shape is left to be refused."""
+    declared = content.get("pipelines") if isinstance(content, dict) else None
+    if not isinstance(declared, list):
+        return content
+    return {**content, "pipelines": [_with_data_plan(pipeline, folder) for pipeline in declared]}
+
+
+def _with_data_plan(pipeline: Any, folder: Path) -> Any:
+    plan = pipeline.get("data_plan") if isinstance(pipeline, dict) else None
+    if not isinstance(plan, dict) or not isinstance(named := plan.get(_DOCUMENT_FILE), str):
+        return pipeline
+    where = f"pipeline {pipeline.get('id')!r}: data_plan"
+    if "document" in plan:
+        raise DeclarationInvalid(f"{where} has a document and a {_DOCUMENT_FILE}; expected one of them")
+    others = {name: part for name, part in plan.items() if name != _DOCUMENT_FILE}
+    return {**pipeline, "data_plan": {**others, "document": _document(folder / named, where)}}
+
+
+def _document(path: Path, where: str) -> Any:
+    where = f"{where}.{_DOCUMENT_FILE}: {path}"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeclarationInvalid(f"{where} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise DeclarationInvalid(f"{where} is nested too deeply") from error
+    except ValueError as error:  # No UTF-8, or no JSON.
+        raise DeclarationInvalid(f"{where} is no JSON: {error}") from error

@@ -9,7 +9,7 @@ from typing import Final
 from console.asking import ask
 from console.backfilling import Backfilling
 from shared import broker
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, Feed, Pipeline
 from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.errors import (
@@ -30,7 +30,7 @@ from shared.spool import Spool
 from shared.store import chunks, declared, edits, lives, markers, moves, notices, requests, runs
 from shared.store.asked import Asked
 from shared.store.database import Database
-from shared.store.declared import PipelineRow
+from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
 
@@ -87,7 +87,7 @@ class Operations:
         with self._database.transaction() as connection:
             markers.replace(connection, "spool", Spool.open(spool_url(self._settings)).marker())
 
-    def declare(self, resource: Feed | Connection | DataModel | Pipeline, watermark: Watermark | None = None) -> bool:
+    def declare(self, resource: DeclaredResource | Pipeline, watermark: Watermark | None = None) -> bool:
         """Insert or replace a resource and say whether anything changed.
 
         Where a feed or a connection changed, runs that failed for want of it are reopened. An open run keeps its

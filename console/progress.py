@@ -14,6 +14,7 @@ from rich.table import Table
 
 from console.backfilling import Progress as Backfilled
 from console.operations import Operations
+from shared.findings import told
 from shared.run import WORKING, Ledger, Run, RunId
 from shared.schedule import Cron, Interval, Schedule
 from shared.store.declared import PipelineRow
@@ -81,6 +82,12 @@ def ledger_table(runs: Sequence[Run]) -> Table:
     table.add_row("seconds", *(f"{took(run).total_seconds():.1f}" for run in runs))
     table.add_row("rows/s", *(f"{rows_per_s(run):,.0f}" for run in runs))
     return table
+
+
+def show_found(screen: Console, run: Run) -> None:
+    """Print what was found out about a run's rows beside where they ended, if anything was."""
+    if run.findings:
+        screen.print(f"{run.id} found, in rows: {escape(told(run.findings))}", soft_wrap=True)
 
 
 def pipeline_table(rows: Iterable[PipelineRow]) -> Table:

@@ -1,4 +1,4 @@
-"""What operators declare: feeds, connections, data models and pipelines.
+"""What operators declare: feeds, connections, data models, field transformations and pipelines.
 
 These are checked when they are declared, so that a mistake is found by the person who made it. A secret is never here:
 only a reference to it (``env:NAME`` or ``file:/path``), which workers resolve.
@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from shared.dataplan import DataPlan
 from shared.fields import WEB_ADDRESS, Declared, Duration, Name, SecretReference, Slug
+from shared.limits import Beyond, Limits
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
 from shared.providers.duckdb import DuckDbConfig
@@ -103,6 +105,9 @@ class Feed(Declared):
     quota_group: Slug = Field("default", description="the mParticle account whose quota this feed spends")
     batches_per_s: Annotated[float, Field(gt=0)] = Field(
         270, description="the account's quota; 270 is mParticle's default"
+    )
+    workspace: Slug = Field(
+        "default", description="the mParticle workspace whose names of events and screens count together"
     )
 
     @model_validator(mode="after")
@@ -215,6 +220,9 @@ class Pipeline(Declared):
     connection_id: Slug
     data_model_id: Slug
     feed_id: Slug
+    field_transformation_id: Slug | None = Field(
+        None, description="makes each row an event, mapped as it says; unset: rows are users, mapped by column name"
+    )
     environment: Environment | None = Field(None, description="no default: a run without one is refused")
     sync_mode: SyncMode
     schedule: Schedule = OnDemand()
@@ -232,6 +240,32 @@ class Pipeline(Declared):
     one_row_per: tuple[Name, ...] = Field(
         (), description="the columns that say whose row it is: of each user, only a window's newest row is read"
     )
+    limits: Limits = Field(Limits(), description="what becomes of rows beyond mParticle's documented limits")
+    data_plan: DataPlan | None = Field(None, description="what batches are checked against before they are sent")
+
+    @model_validator(mode="after")
+    def _can_leave_attributes_out(self) -> Self:
+        if self.limits.user_attributes is Beyond.TRUNCATE and self.on_null is not NullPolicy.OMIT:
+            raise ValueError(
+                f"limits.user_attributes: truncate leaves attributes out, and with on_null: {self.on_null} one that is "
+                "left out is deleted or set to null; expected reject or warn, or on_null: omit"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_events_or_of_users(self) -> Self:
+        if self.field_transformation_id is None:
+            return self
+        if self.rename:
+            raise ValueError("rename: the field transformation says where columns go, by the names that they have")
+        if self.one_row_per:
+            raise ValueError("one_row_per: events are not rows of which only the newest counts; leave it out")
+        mode = self.sync_mode
+        if isinstance(mode, Incremental) and mode.lookback is not None and mode.row_key is None:
+            raise ValueError(
+                "sync_mode.lookback: events that are read again would be sent twice; declare a row_key to tell them by"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_a_newest_row(self) -> Self:

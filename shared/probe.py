@@ -74,6 +74,7 @@ class Answer(_Told):
     warehouse_now: datetime | None = None
     columns: tuple[ColumnAnswer, ...] = ()
     refused: str | None = Field(None, description="why the pipeline cannot run as it is declared")
+    cautions: tuple[str, ...] = Field((), description="what runs allow and may not be expected")
     rows: tuple[dict[str, Any], ...] = ()
     batches: tuple[dict[str, Any], ...] = ()
     rejects: tuple[RejectAnswer, ...] = ()

@@ -191,7 +191,7 @@ class Run:
     """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
 
     ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. The accepted rows were sent in
-    ``batches``.
+    ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`).
     """
 
     id: RunId
@@ -220,6 +220,7 @@ class Run:
     paused_at: datetime | None = None
     backfill_id: BackfillId | None = None
     part: int = 0
+    findings: Mapping[str, int] = field(default_factory=dict)
     batches: int = 0
 
     @property
@@ -247,6 +248,9 @@ class RejectCode(StrEnum):
     LIST_ENTRY_TOO_LONG = "list_entry_too_long"
     TOO_MANY_ATTRIBUTES = "too_many_attributes"
     BATCH_TOO_LARGE = "batch_too_large"
+    NAME_TOO_LONG = "name_too_long"
+    TOO_MANY_EVENT_NAMES = "too_many_event_names"
+    PLAN_VIOLATION = "plan_violation"
     REFUSED_BY_MPARTICLE = "refused_by_mparticle"
 
 

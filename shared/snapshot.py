@@ -39,6 +39,7 @@ class FrozenFeed(_Frozen):
     api_key: str
     quota_group: str
     batches_per_s: float
+    workspace: str = "default"
 
 
 class Snapshot(_Frozen):
@@ -49,7 +50,8 @@ class Snapshot(_Frozen):
     are left out. ``reads_from`` is where the query of a live run begins: its window's low, or ``lookback_s`` before it;
     ``row_key`` then tells which rows were sent before. ``order_by`` puts rows of one user side by side; up to
     ``batch_max_events`` events share a batch, rows of one user do where ``merges_users``, and events before
-    ``historical_before_ms`` go to the historical endpoint. The defaults are those of runs of an earlier release.
+    ``historical_before_ms`` go to the historical endpoint. ``data_plan`` is the pipeline's own declaration of one. The
+    defaults are those of runs of an earlier release.
     """
 
     version: Literal[1] = SNAPSHOT_VERSION
@@ -71,6 +73,7 @@ class Snapshot(_Frozen):
     reads_from: datetime | None = None
     row_key: str | None = None
     lookback_s: float = 0
+    data_plan: dict[str, Any] | None = None
     order_by: tuple[str, ...] = ()
     batch_max_events: int = 1
     merges_users: bool = False

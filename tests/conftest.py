@@ -2,10 +2,12 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from jsonschema import Draft7Validator
@@ -16,6 +18,8 @@ from tests.standins.starting import Standins, standins_in
 
 _SCHEMA_VARIABLE = "WAREHOUSE_SYNC_MPARTICLE_SCHEMA"
 _SCHEMA = Path(__file__).parents[2] / "shared" / "reference" / "mparticle.inbound.eventsapi.schema.json"
+_DROP_TRIES = 100
+_DROP_PAUSE_S = 0.1
 _OWN = ("WAREHOUSE_SYNC_DATABASE_URL", "WAREHOUSE_SYNC_BROKER_URL")
 
 
@@ -68,7 +72,7 @@ def database(services: Services, template: str) -> Iterator[Database]:
     database = Database(_url(services, name))
     yield database
     database.close()
-    _administer(services, f'DROP DATABASE "{name}" WITH (FORCE)')
+    _drop(services, name)
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +92,20 @@ def batch_schema() -> Draft7Validator:
 
 def _create(services: Services, name: str, *, template: str = "template0") -> None:
     _administer(services, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+
+def _drop(services: Services, name: str) -> None:
+    """Drop a database; while autovacuum looks at it nobody may, and only a superuser may end that."""
+    for _ in range(_DROP_TRIES):
+        try:
+            _administer(services, f'DROP DATABASE "{name}" WITH (FORCE)')
+        except sa.exc.ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise
+            time.sleep(_DROP_PAUSE_S)
+        else:
+            return
+    pytest.fail(f"database {name} was held by autovacuum for {_DROP_TRIES * _DROP_PAUSE_S:g} s")
 
 
 def _administer(services: Services, statement: str) -> None:

@@ -8,10 +8,17 @@ from typing import Any
 import pyarrow as pa
 
 from shared import sql, statement
-from shared.catalog import DataModel, Full, Incremental
+from shared.catalog import DataModel, Environment, Full, Incremental, Pipeline
 from shared.columns import warehouse_type
+from shared.errors import DeclarationInvalid
 from shared.iterator import find_iterator, tie_breakers
+from shared.mapping.compile import compile_user_mapping
+from shared.mapping.compile_events import compile_event_mapping
+from shared.mapping.plan import MappingPlan
 from shared.snapshot import FrozenIterator
+from shared.transformation import FieldTransformation
+from worker.mparticle.check import Checks
+from worker.mparticle.named import within_names
 from worker.warehouses.base import Warehouse
 
 
@@ -52,3 +59,41 @@ def asked_by(iterator: FrozenIterator | None) -> sql.Iterator | None:
     if iterator is None:
         return None
     return sql.Iterator(iterator.column, iterator.type, iterator.zone, iterator.warehouse_type, iterator.ties)
+
+
+def environment_of(pipeline: Pipeline, named: Environment | None) -> Environment:
+    """Give the environment of a pipeline's batches, as it or its connection names it.
+
+    Raises:
+        DeclarationInvalid: neither does.
+    """
+    if named is None:
+        raise DeclarationInvalid(f"pipeline {pipeline.id!r} declares no environment; set development or production")
+    return named
+
+
+def compile_mapping(
+    pipeline: Pipeline,
+    transformation: FieldTransformation | None,
+    schema: pa.Schema,
+    *,
+    environment: Environment,
+    iterator: FrozenIterator | None,
+) -> MappingPlan:
+    """Give the plan by which a pipeline's rows become batches: events by its field transformation, users by name.
+
+    Raises:
+        MappingRefused: the columns cannot all become fields, or the pipeline's limits refuse a name; the message says
+            which and why.
+    """
+    column = None if iterator is None else iterator.column
+    if transformation is not None:
+        mapping = compile_event_mapping(
+            schema, transformation, environment=environment, on_null=pipeline.on_null, iterator=column
+        )
+    else:
+        mapping = compile_user_mapping(
+            schema, environment=environment, on_null=pipeline.on_null, iterator=column, rename=pipeline.rename
+        )
+    within_names(mapping, Checks(limits=pipeline.limits))
+    return mapping

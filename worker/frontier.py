@@ -114,7 +114,8 @@ class Frontier:
 
     def events(self, batch: int) -> int:
         """Give how many events a batch has; users' rows have none."""
-        return int(self._encoded.events[batch])
+        starts = self._encoded.starts
+        return int(starts[batch + 1] - starts[batch]) if self._encoded.has_events else 0
 
     def advance(self) -> Step | None:
         """Move to the first share with a row that is not final, and give what that adds; None where it stays.

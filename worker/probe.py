@@ -8,16 +8,21 @@ from typing import Any, Final
 import pyarrow as pa
 
 from shared import sql
-from shared.catalog import DataModel, Environment, Incremental, Pipeline
+from shared.catalog import DataModel, Environment, Incremental, Pipeline, ProtectionLevel
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, MappingRefused
-from shared.mapping.compile import compile_user_mapping, meaning_of
+from shared.mapping.cautions import cautions_of
+from shared.mapping.compile import meaning_of
+from shared.mapping.compile_events import ColumnMeaning, column_meanings
+from shared.mapping.plan import MappingPlan
 from shared.probe import Answer, ColumnAnswer, Question, RejectAnswer
 from shared.run import Standing, Window
 from shared.snapshot import FrozenIterator
+from shared.transformation import FieldTransformation
 from worker import draft
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
+from worker.mparticle.judge import judge_of
 from worker.parts import measure
 from worker.plan import next_window, on_whole_units
 from worker.warehouses.base import Warehouse
@@ -32,6 +37,8 @@ class Subject:
 
     pipeline: Pipeline
     model: DataModel
+    transformation: FieldTransformation | None
+    protection: ProtectionLevel
     standing: Standing
     environment: Environment | None
     checks: Checks
@@ -45,13 +52,14 @@ def sign_in(warehouse: Warehouse) -> Answer:
 def columns(subject: Subject, warehouse: Warehouse) -> Answer:
     """List the columns, what becomes of each, and what keeps the pipeline from running."""
     schema = draft.describe(subject.model, warehouse)
+    cautions: tuple[str, ...] = ()
     refused, iterator = None, None
     try:
         iterator = draft.iterator_of(schema, subject.pipeline.sync_mode)
-        _mapping(subject, schema, iterator)
+        cautions = _cautions(subject, _mapping(subject, schema, iterator))
     except (ColumnMissing, IteratorInvalid, MappingRefused, DeclarationInvalid) as error:
         refused = str(error)
-    return Answer(columns=tuple(_column(subject, field, iterator) for field in schema), refused=refused)
+    return Answer(columns=_columns(subject, schema, iterator), refused=refused, cautions=cautions)
 
 
 def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callable[[], object]) -> Answer:
@@ -68,9 +76,11 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callabl
     go_on()
     with warehouse.stream(query, batch_rows=rows) as stream:
         table = pa.Table.from_batches(stream, stream.schema)
-    encoded = Encoder(mapping, checks=subject.checks).encode(table, chunk_id=_PREVIEW_ID)
+    judge = judge_of(subject.pipeline.data_plan, names=mapping.names)
+    encoded = Encoder(mapping, checks=subject.checks, judge=judge).encode(table, chunk_id=_PREVIEW_ID)
     return Answer(
-        columns=tuple(_column(subject, field, iterator) for field in schema),
+        columns=_columns(subject, schema, iterator),
+        cautions=_cautions(subject, mapping),
         rows=_rows(table),
         batches=tuple(_shown(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]"))),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
@@ -103,18 +113,15 @@ def cost(subject: Subject, warehouse: Warehouse, question: Question) -> Answer:
     return Answer(low=window.low, high=window.high, scanned_bytes=warehouse.scanned_bytes(query))
 
 
-def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> Any:
-    if subject.environment is None:
-        raise DeclarationInvalid(
-            f"pipeline {subject.pipeline.id!r} declares no environment; set development or production"
-        )
-    return compile_user_mapping(
-        schema,
-        environment=subject.environment,
-        on_null=subject.pipeline.on_null,
-        iterator=None if iterator is None else iterator.column,
-        rename=subject.pipeline.rename,
+def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> MappingPlan:
+    environment = draft.environment_of(subject.pipeline, subject.environment)
+    return draft.compile_mapping(
+        subject.pipeline, subject.transformation, schema, environment=environment, iterator=iterator
     )
+
+
+def _cautions(subject: Subject, mapping: MappingPlan) -> tuple[str, ...]:
+    return cautions_of(mapping, protection=subject.protection)
 
 
 def _window(subject: Subject, warehouse: Warehouse, question: Question) -> tuple[Window, FrozenIterator | None]:
@@ -138,11 +145,28 @@ def _window(subject: Subject, warehouse: Warehouse, question: Question) -> tuple
     return window, iterator
 
 
-def _column(subject: Subject, field: pa.Field, iterator: FrozenIterator | None) -> ColumnAnswer:
-    if iterator is not None and field.name == iterator.column:
-        return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes="the iterator; it is not sent")
+def _columns(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> tuple[ColumnAnswer, ...]:
+    column = None if iterator is None else iterator.column
+    if subject.transformation is not None:
+        meanings = column_meanings(schema, subject.transformation, iterator=column)
+    else:
+        meanings = {field.name: _meaning_by_name(subject, field, column) for field in schema}
+    return tuple(
+        ColumnAnswer(
+            name=field.name,
+            type=warehouse_type(field),
+            becomes=meanings[field.name].becomes,
+            refused=meanings[field.name].refused,
+        )
+        for field in schema
+    )
+
+
+def _meaning_by_name(subject: Subject, field: pa.Field, iterator: str | None) -> ColumnMeaning:
+    if field.name == iterator:
+        return ColumnMeaning("the iterator; it is not sent")
     destination, refused = meaning_of(field, subject.pipeline.rename)
-    return ColumnAnswer(name=field.name, type=warehouse_type(field), becomes=str(destination), refused=refused)
+    return ColumnMeaning(str(destination), refused)
 
 
 def _rows(table: pa.Table) -> tuple[dict[str, Any], ...]:

@@ -43,7 +43,7 @@ async def sift(body: Body, deliver: Callable[[Body], Awaitable[Verdict]], fronti
     Raises:
         FeedRefused: no batch of the body is good; those found bad are not settled, since the mapping is at fault.
     """
-    sieve = _Sieve(deliver, frontier, len(body))
+    sieve = _Sieve(deliver, frontier, body)
     await sieve.settle(body)
     sieve.end()
 
@@ -51,11 +51,13 @@ async def sift(body: Body, deliver: Callable[[Body], Awaitable[Verdict]], fronti
 class _Sieve:
     """One body being settled. What is refused before anything proves good is not settled until then."""
 
-    def __init__(self, deliver: Callable[[Body], Awaitable[Verdict]], frontier: Frontier, size: int) -> None:
+    def __init__(self, deliver: Callable[[Body], Awaitable[Verdict]], frontier: Frontier, body: Body) -> None:
         self._deliver = deliver
         self._frontier = frontier
-        self._size = size
+        self._size = len(body)
         self._has_good = False
+        # A body too small to prove that a mapping is wrong need not wait for proof.
+        self._may_be_proof = sum(max(1, frontier.events(batch)) for batch in range(body.first, body.end)) >= PROOFS
         self._unproven: list[tuple[Body, Reject]] = []
 
     async def settle(self, body: Body) -> bool:
@@ -134,7 +136,7 @@ class _Sieve:
             await self._by_events(body)
             return
         self._unproven.append((body, self._reject(body, verdict)))
-        if self._has_good:
+        if self._has_good or not self._may_be_proof:
             self.end()
         elif len(self._unproven) >= PROOFS:
             raise FeedRefused(

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from shared.catalog import Environment, NullPolicy
 from shared.columns import warehouse_type
@@ -11,9 +11,6 @@ from shared.errors import MappingRefused
 from shared.mapping.destinations import ENVIRONMENT, RESERVED, Destination, ValueType, destination_of
 from shared.mapping.meanings import why_not
 from shared.mapping.plan import Constant, Leaf, MappingPlan
-
-ATTRIBUTE_NAME_MAX_CHARS: Final = 256
-"""Source: mParticle, "Default service limits", user attribute name."""
 
 
 def compile_user_mapping(
@@ -80,14 +77,8 @@ def meaning_of(field: Any, rename: Mapping[str, str]) -> tuple[Destination, str 
 
 
 def _why_refused(field: Any, name: str, destination: Destination) -> str | None:
-    if destination.value is ValueType.ATTRIBUTE:
-        if not name:
-            return "it has no name; give it one with AS"
-        if len(name) > ATTRIBUTE_NAME_MAX_CHARS:
-            return (
-                f"its name has {len(name)} characters, a user attribute's may have "
-                f"{ATTRIBUTE_NAME_MAX_CHARS}; shorten it with AS"
-            )
+    if destination.value is ValueType.ATTRIBUTE and not name:
+        return "it has no name; give it one with AS"
     return why_not(destination.value, field.type)
 
 

@@ -93,6 +93,13 @@ class MappingPlan:
         fields: tuple[Leaf | Constant, ...] = (*self.constants, *self.leaves)
         return any(field.path[: len(EVENT)] == EVENT for field in fields)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name in its paths: what may be told of a batch's fields, because no row holds it."""
+        paths = [leaf.path for leaf in self.leaves] + [constant.path for constant in self.constants]
+        paths += [member.path for leaf in self.leaves for member in leaf.members]
+        return frozenset(str(name) for path in paths for name in path)
+
     def to_json(self) -> dict[str, Any]:
         """Give the plan as plain JSON values, with the version of their form."""
         return {

@@ -1,8 +1,10 @@
 """Chunks as rows: dispatched a few at a time, claimed, settled row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,6 +16,8 @@ from shared.store import claims, dispatching, runs
 from shared.store.dispatching import SENDING
 from shared.store.tables import chunks, reject_files, slices
 from shared.store.tables import runs as runs_table
+
+_NOTHING_FOUND: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,12 @@ def record(
     *,
     lease_s: float,
     rejects: SpooledFile | None,
+    findings: Mapping[str, int] = _NOTHING_FOUND,
 ) -> bool:
     """Record that all rows below ``progress.position`` are final, and say whether to go on.
 
-    The rejected rows' file is recorded in the same transaction, so that a rejected row always keeps its values.
+    The rejected rows' file is recorded in the same transaction, so that a rejected row always keeps its values, and so
+    are the ``findings`` about the rows that became final: however often a chunk is tried, each row counts once.
     An answer has come, so earlier deaths no longer count.
 
     Raises:
@@ -143,6 +149,8 @@ def record(
             unchanged=progress.unchanged,
             batches=progress.batches,
         )
+    if findings:
+        runs.count_findings(connection, claimed.run_id, findings)
     state = connection.scalar(sa.select(runs_table.c.state).where(runs_table.c.id == claimed.run_id))
     return state in SENDING
 

@@ -1,4 +1,4 @@
-"""Feeds, connections, data models and pipelines as rows."""
+"""Feeds, connections, data models, field transformations and pipelines as rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,14 +20,18 @@ from shared.catalog import (
 )
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import PipelineState, Standing
-from shared.store.tables import connections, data_models, feeds, pipelines
+from shared.store.tables import connections, data_models, feeds, field_transformations, pipelines
+from shared.transformation import FieldTransformation
 
-Resource = TypeVar("Resource", Feed, Connection, DataModel)
+DeclaredResource = Feed | Connection | DataModel | FieldTransformation
+"""What pipelines are made of."""
+Resource = TypeVar("Resource", Feed, Connection, DataModel, FieldTransformation)
 
 _TABLES: Final[dict[type[BaseModel], tuple[sa.Table, str]]] = {
     Feed: (feeds, "feed"),
     Connection: (connections, "connection"),
     DataModel: (data_models, "data model"),
+    FieldTransformation: (field_transformations, "field transformation"),
 }
 
 
@@ -59,7 +63,7 @@ class PipelineRow:
             )
 
 
-def put(connection: sa.Connection, resource: Feed | Connection | DataModel) -> bool:
+def put(connection: sa.Connection, resource: DeclaredResource) -> bool:
     """Insert or replace a resource; say whether anything changed."""
     table, _ = _TABLES[type(resource)]
     return _upsert(connection, table, {"id": resource.id, "document": resource.model_dump(mode="json")})
@@ -69,14 +73,16 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
     """Insert or replace a pipeline, a new one as a draft; say whether anything changed.
 
     Raises:
-        NotFound: its connection, data model or feed was never declared.
+        NotFound: its connection, data model, field transformation or feed was never declared.
         DeclarationInvalid: its feed may not change profiles, its id belonged to a pipeline that was deleted, or it
             would begin in the future.
     """
     get(connection, Connection, pipeline.connection_id)
     get(connection, DataModel, pipeline.data_model_id)
+    if pipeline.field_transformation_id is not None:
+        get(connection, FieldTransformation, pipeline.field_transformation_id)
     feed = get(connection, Feed, pipeline.feed_id)
-    if feed.input_protection_level is ProtectionLevel.READ_ONLY:
+    if feed.input_protection_level is ProtectionLevel.READ_ONLY and pipeline.field_transformation_id is None:
         raise DeclarationInvalid(
             f"pipeline {pipeline.id!r}: its feed {feed.id!r} is read_only in mParticle, so nothing that a user "
             "pipeline sends would change a profile; name a feed that may update"
@@ -98,6 +104,7 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
         "connection_id": pipeline.connection_id,
         "data_model_id": pipeline.data_model_id,
         "feed_id": pipeline.feed_id,
+        "field_transformation_id": pipeline.field_transformation_id,
     }
     return _upsert(connection, pipelines, row)
 
@@ -109,6 +116,13 @@ def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Re
     if document is None:
         raise NotFound(f"there is no {noun} {resource_id!r}; declare it first")
     return kind.model_validate(document)
+
+
+def transformation_of(connection: sa.Connection, pipeline: Pipeline) -> FieldTransformation | None:
+    """Give the field transformation of a pipeline whose rows are events; ``None`` where they are users."""
+    if pipeline.field_transformation_id is None:
+        return None
+    return get(connection, FieldTransformation, pipeline.field_transformation_id)
 
 
 def get_pipeline(
@@ -138,11 +152,14 @@ def require_environment(connection: sa.Connection, row: PipelineRow) -> None:
         )
 
 
-def users_of(
-    connection: sa.Connection, resource: Feed | Connection | DataModel, *, even_deleted: bool = False
-) -> list[str]:
+def users_of(connection: sa.Connection, resource: DeclaredResource, *, even_deleted: bool = False) -> list[str]:
     """Give the pipelines that use a resource."""
-    column = {Feed: pipelines.c.feed_id, Connection: pipelines.c.connection_id, DataModel: pipelines.c.data_model_id}
+    column = {
+        Feed: pipelines.c.feed_id,
+        Connection: pipelines.c.connection_id,
+        DataModel: pipelines.c.data_model_id,
+        FieldTransformation: pipelines.c.field_transformation_id,
+    }
     users = sa.select(pipelines.c.id).where(column[type(resource)] == resource.id)
     if not even_deleted:
         users = users.where(pipelines.c.state != PipelineState.DELETED)

@@ -2,7 +2,8 @@
 
 An open run keeps its snapshot. A failed or cancelled one would go on under it, long after the edit; so its fate is
 decided first. One that was never planned has no snapshot, and its retry uses what was corrected. Another query,
-iterator or feed may make the watermark mean other rows; only an operator knows.
+iterator or feed may make the watermark mean other rows; only an operator knows. Another mapping sends other fields of
+the same rows, and asks nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +12,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import DataModel, Pipeline
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.mapping.compile_events import require_sound
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
 from shared.store import runs as run_rows
-from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.declared import DeclaredResource, PipelineRow, get_pipeline
 from shared.store.notices import NoticeName
 from shared.store.tables import pipelines, runs
+from shared.transformation import FieldTransformation
 
 _FREE = ("until", "lookback", "row_key", "history_parts", "history_newest_first", "history_part_rows")
 """Of a sync mode, what may change without changing which rows lie below the watermark."""
@@ -31,24 +34,32 @@ class Watermark(StrEnum):
     RESET = "reset"
 
 
-def put(connection: sa.Connection, resource: Feed | Connection | DataModel, watermark: Watermark | None) -> bool:
+def put(connection: sa.Connection, resource: DeclaredResource, watermark: Watermark | None) -> bool:
     """Insert or replace a resource that pipelines may use; say whether anything changed.
 
     Raises:
-        MoveNotAllowed: a pipeline that uses a data model is held by a stopped run; or a reset finds one at work.
-        DeclarationInvalid: the edit asks what becomes of a watermark, and ``watermark`` does not say.
+        MoveNotAllowed: a pipeline that uses a data model or a field transformation is held by a stopped run; or a
+            reset finds one at work.
+        DeclarationInvalid: the edit asks what becomes of a watermark, and ``watermark`` does not say; or no columns
+            could make events of a field transformation.
     """
+    if isinstance(resource, FieldTransformation):
+        require_sound(resource)
     if isinstance(resource, DataModel) and _is_other_sql(connection, resource):
         users = declared.users_of(connection, resource)
         _decide(connection, users, f"the SQL of data model {resource.id!r}", watermark)
-    return declared.put(connection, resource)
+    is_changed = declared.put(connection, resource)
+    if is_changed and isinstance(resource, FieldTransformation):
+        for user in declared.users_of(connection, resource):
+            _require_nothing_stopped(connection, get_pipeline(connection, user, lock=True))
+    return is_changed
 
 
 def put_pipeline(connection: sa.Connection, pipeline: Pipeline, watermark: Watermark | None) -> bool:
     """Insert or replace a pipeline; say whether anything changed.
 
     Raises:
-        NotFound: its connection, data model or feed was never declared.
+        NotFound: its connection, data model, field transformation or feed was never declared.
         MoveNotAllowed: it is held by a stopped run; or a reset finds one at work.
         DeclarationInvalid: it cannot be so, or the edit asks what becomes of the watermark and nobody says.
     """
@@ -78,6 +89,7 @@ _PARTS: dict[str, Callable[[Pipeline], object]] = {
     "connection_id": lambda pipeline: pipeline.connection_id,
     "data_model_id": lambda pipeline: pipeline.data_model_id,
     "feed_id": lambda pipeline: pipeline.feed_id,
+    "whether its rows are events": lambda pipeline: pipeline.field_transformation_id is not None,
 }
 """What a pipeline's watermark depends on."""
 

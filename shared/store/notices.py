@@ -1,4 +1,4 @@
-"""What happened to a pipeline that an operator should find later: a refused trigger, a fault, a reset watermark."""
+"""What happened to a pipeline that an operator should find later: a refused trigger, a fault, rows beyond a limit."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ class NoticeName(StrEnum):
 
     REQUEST_REFUSED = "request_refused"
     WATERMARK_RESET = "watermark_reset"
+    ROWS_FOUND = "rows_found"
 
 
 @dataclass(frozen=True, slots=True)

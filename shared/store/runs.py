@@ -1,11 +1,12 @@
 """Runs as rows: asked for, planned, stopped, reopened, settled."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 
+from shared import findings
 from shared.errors import LedgerUnbalanced, NotFound, SyncError
 from shared.run import (
     OPEN,
@@ -179,6 +180,14 @@ def count_rows(connection: sa.Connection, run_id: RunId, *, batches: int = 0, **
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
 
+def count_findings(connection: sa.Connection, run_id: RunId, found: Mapping[str, int]) -> None:
+    """Add to what was found out about the run's rows."""
+    counted = connection.scalar(sa.select(runs.c.findings).where(runs.c.id == run_id).with_for_update(key_share=True))
+    connection.execute(
+        sa.update(runs).where(runs.c.id == run_id).values(findings=findings.together(counted or {}, found))
+    )
+
+
 def to_run(row: sa.RowMapping) -> Run:
     """Give a row as the run that it is."""
     return Run(
@@ -215,5 +224,6 @@ def to_run(row: sa.RowMapping) -> Run:
         paused_at=row["paused_at"],
         backfill_id=row["backfill_id"],
         part=row["part"],
+        findings=row["findings"],
         batches=row["batches"],
     )

@@ -5,12 +5,14 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from shared import findings
 from shared.errors import WatermarkWentBack
 from shared.messages import Message
 from shared.run import Run, RunId, RunKind, RunState
-from shared.store import backfills, history, waiting
+from shared.store import backfills, history, notices, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.notices import NoticeName
 from shared.store.tables import pipelines
 
 
@@ -41,13 +43,21 @@ def settle(
 ) -> list[Message]:
     """Settle a locked run; where given, move the watermark or the mark of history, by compare-and-swap.
 
-    What waited for the run starts in the same transaction; its messages are given.
+    What waited for the run starts in the same transaction; its messages are given. What was found out about its rows
+    becomes one notice.
 
     Raises:
         WatermarkWentBack: the pipeline's generation or watermark is not what this run began from.
     """
     run = held.run
     run_rows.close(connection, run.id, RunState.SETTLED)
+    if run.findings:
+        notices.add(
+            connection,
+            run.pipeline_id,
+            NoticeName.ROWS_FOUND,
+            f"run {run.id} settled; rows by what was found out about them: {findings.told(run.findings)}",
+        )
     if watermark is not None:
         moved = connection.execute(
             sa.update(pipelines)

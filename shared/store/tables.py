@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.store import name_tables  # noqa: F401 - whoever knows these tables knows the whole schema
 from shared.store.ground import INSTANT, claim, metadata
 from shared.store.history_tables import backfills
 
@@ -46,6 +47,7 @@ def _rows(name: str) -> Column[int]:
 feeds: Final = _declared("feeds")
 connections: Final = _declared("connections")
 data_models: Final = _declared("data_models")
+field_transformations: Final = _declared("field_transformations")
 
 pipelines: Final = Table(
     "pipelines",
@@ -64,6 +66,7 @@ pipelines: Final = Table(
     Column("modified_at", INSTANT),
     Column("state", Text, nullable=False, server_default="draft"),
     Column("next_due_at", INSTANT, comment="the occurrence that beat waits for; null: only triggers start a run"),
+    Column("field_transformation_id", ForeignKey("field_transformations.id"), comment="null: its rows are users"),
     CheckConstraint("state IN ('draft','active','paused','deleted')", name="state_known"),
     CheckConstraint("next_due_at IS NULL OR state = 'active'", name="only_active_is_due"),
     Index("pipelines_due", "next_due_at", postgresql_where=text("next_due_at IS NOT NULL")),
@@ -91,7 +94,6 @@ runs: Final = Table(
     _rows("unchanged"),
     _rows("superseded"),
     _rows("unsent"),
-    Column("batches", BigInteger, nullable=False, server_default="0", comment="what its accepted rows were sent in"),
     Column("slices_total", Integer, nullable=False, server_default="0"),
     Column("slices_published", Integer, nullable=False, server_default="0"),
     Column("chunks_total", Integer, nullable=False, server_default="0"),
@@ -112,6 +114,14 @@ runs: Final = Table(
     ),
     Column("backfill_id", ForeignKey(backfills.c.id)),
     Column("part", Integer, nullable=False, server_default="0", comment="its place in its backfill's order, from 0"),
+    Column("batches", BigInteger, nullable=False, server_default="0", comment="what its accepted rows were sent in"),
+    Column(
+        "findings",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="rows by what was found out about them beside where they ended",
+    ),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",

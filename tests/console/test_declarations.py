@@ -19,6 +19,16 @@ connections:
   - {id: lake, name: Lake, service_provider: duckdb, config: {folder: /data}}
 data_models:
   - {id: users, name: Users, sql_query: SELECT 1 AS customer_id}
+field_transformations:
+  - id: visits
+    name: Visits
+    destination_type: event_batch
+    mappings:
+      - {mapping_type: column, source: customer_id, destination: user_identities.customer_id, value: null}
+      - {mapping_type: static, destination: events.event_type, value: session_start}
+      - {mapping_type: static, destination: user_attributes.score, value: 1}
+      - {mapping_type: static, destination: user_attributes.seen, value: true}
+      - {mapping_type: ignore, source: note}
 pipelines:
   - id: users
     name: Users
@@ -48,7 +58,15 @@ def test_a_whole_file_is_read_and_what_is_referred_to_comes_first(tmp_path: Path
         "Feed",
         "Connection",
         "DataModel",
+        "FieldTransformation",
         "Pipeline",
+    ]
+    assert [mapping.value for mapping in declared.field_transformations[0].mappings] == [
+        None,
+        "session_start",
+        1,
+        True,
+        None,
     ]
     mode = declared.pipelines[0].sync_mode
     assert mode.type == "incremental"
@@ -91,3 +109,44 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeclarationInvalid, match=r"absent\.yaml cannot be read"):
         read_declarations(tmp_path / "absent.yaml")
+
+
+PLANNED = WHOLE + "    data_plan: {document_file: plans/users.json, on_violation: reject}\n"
+
+
+def test_a_data_plan_is_read_from_a_file_beside_the_declarations(tmp_path: Path) -> None:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "users.json").write_text('{"version_document": {"data_points": []}}')
+    (pipeline,) = read_declarations(_written(tmp_path, PLANNED)).pipelines
+    assert pipeline.data_plan is not None
+    assert pipeline.data_plan.document == {"version_document": {"data_points": []}}
+    assert pipeline.data_plan.on_violation == "reject"
+
+
+def test_a_data_plan_may_stand_in_the_declarations_themselves(tmp_path: Path) -> None:
+    inline = PLANNED.replace("document_file: plans/users.json", "document: {data_points: []}")
+    (pipeline,) = read_declarations(_written(tmp_path, inline)).pipelines
+    assert pipeline.data_plan is not None
+    assert pipeline.data_plan.points == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "users.json is no JSON"),
+        (b"\xff", "users.json is no JSON"),
+        (b"[" * 100_000, "users.json is nested too deeply"),
+        (b"[]", "pipelines.0.data_plan.document: Input should be a valid dictionary"),
+        (b'{"data_points": [{}]}', "pipelines.0.data_plan.document: Value error, data_points.0.match: missing"),
+    ],
+)
+def test_a_file_that_is_no_data_plan_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "users.json").write_bytes(content)
+    assert said in _refusal(tmp_path, PLANNED)
+
+
+def test_a_data_plan_that_is_absent_or_given_twice_is_named(tmp_path: Path) -> None:
+    assert "pipeline 'users': data_plan.document_file" in _refusal(tmp_path, PLANNED)
+    twice = PLANNED.replace("{document_file", "{document: {data_points: []}, document_file")
+    assert "expected one of them" in _refusal(tmp_path, twice)

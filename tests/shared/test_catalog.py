@@ -171,6 +171,32 @@ def test_one_row_per_names_columns_of_an_incremental_pipeline() -> None:
     assert Pipeline.model_validate({**PIPELINE, "sync_mode": {"type": "full"}}).one_row_per == ()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rename": {"a": "b"}}, "rename: the field transformation says where columns go"),
+        ({"one_row_per": ["customer_id"]}, "one_row_per: events are not rows of which only the newest counts"),
+        (
+            {"sync_mode": {"type": "incremental", **INCREMENTAL, "lookback": "1h"}},
+            "sync_mode.lookback: events that are read again would be sent twice; declare a row_key",
+        ),
+        ({"field_transformation_id": "two words"}, "field_transformation_id"),
+    ],
+)
+def test_what_contradicts_an_event_pipeline_is_refused(wrong: dict[str, Any], said: str) -> None:
+    events = {**PIPELINE, "sync_mode": {"type": "incremental", **INCREMENTAL}, "field_transformation_id": "visits"}
+    assert Pipeline.model_validate(events).field_transformation_id == "visits"
+    with pytest.raises(ValidationError, match=said):
+        Pipeline.model_validate({**events, **wrong})
+
+
+def test_an_event_pipeline_looks_back_by_a_row_key() -> None:
+    mode = {"type": "incremental", **INCREMENTAL, "lookback": "1h", "row_key": "id"}
+    declared = Pipeline.model_validate({**PIPELINE, "sync_mode": mode, "field_transformation_id": "visits"})
+    assert isinstance(declared.sync_mode, Incremental)
+    assert declared.sync_mode.row_key == "id"
+
+
 def test_a_delay_is_never_negative() -> None:
     with pytest.raises(ValidationError, match="delay"):
         OnDemand.model_validate({"delay": "-PT1S"})
@@ -211,3 +237,32 @@ def test_what_is_declared_survives_the_store() -> None:
     )
     for resource in (pipeline, connection, Feed.model_validate(FEED)):
         assert TypeAdapter(type(resource)).validate_python(resource.model_dump(mode="json")) == resource
+
+
+def test_names_are_cut_values_rejected_and_new_names_counted_unless_it_is_said_otherwise() -> None:
+    limits = Pipeline.model_validate({**PIPELINE, "sync_mode": {"type": "full"}}).limits
+    assert {name: beyond.value for name, beyond in limits} == {
+        "event_name": "truncate",
+        "event_attribute_name": "truncate",
+        "user_attribute_name": "truncate",
+        "attribute_value": "reject",
+        "list_entries": "reject",
+        "list_entry": "reject",
+        "user_attributes": "reject",
+        "distinct_names": "warn",
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"limits": {"distinct_names": "truncate"}}, "cannot be cut to one before it; expected reject or warn"),
+        ({"limits": {"attribute_value": "shorten"}}, "'reject', 'truncate' or 'warn'"),
+        ({"limits": {"values": "reject"}}, r"limits\.values"),
+        ({"limits": {"user_attributes": "truncate"}, "on_null": "delete"}, "limits.user_attributes: truncate leaves"),
+        ({"limits": {"user_attributes": "truncate"}, "on_null": "null"}, "expected reject or warn, or on_null: omit"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(declared: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Pipeline.model_validate({**PIPELINE, "sync_mode": {"type": "full"}, **declared})

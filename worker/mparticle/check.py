@@ -6,28 +6,31 @@ found here. The rules, in the order in which a row that breaks several is blamed
 1. it has no identity;
 2. a value is not what its field accepts: a UUID, an integer, a number, a word, JSON ...;
 3. a field that its event, or an object in it, must have has no value;
-4. a text attribute is too long;
-5. a list attribute has too many entries;
-6. an entry of a list is too long;
-7. it has too many attributes;
-8. its batch is too large.
+4. the name of its event is too long;
+5. a text attribute is too long;
+6. a list attribute has too many entries;
+7. an entry of a list is too long;
+8. it has too many attributes;
+9. its batch is too large;
+10. the name of its event is one too many in the workspace;
+11. it violates the data plan.
 
+Rules 4 to 8, 10 and 11 are as the pipeline sets them: :mod:`worker.mparticle.limits`, :mod:`worker.mparticle.judge`.
 Within a rule, the first column of the query is blamed. Lengths of text are characters, not bytes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types
+from pydantic import ValidationError
 
-from shared.catalog import NullPolicy
 from shared.errors import PayloadUnknown
-from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
+from shared.limits import NAME_MAX_CHARS, Limits
+from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Leaf, MappingPlan
 from shared.run import Reject, RejectCode
 from worker.mparticle.buffers import Mask, lengths
@@ -35,9 +38,12 @@ from worker.mparticle.columns import Column
 from worker.mparticle.finding import Finding
 from worker.mparticle.needs import Fields, unmet
 
-CHECKS_VERSION: Final = 1
+CHECKS_VERSION: Final = 2
+_WITHOUT_LIMITS: Final = 1
+"""The version of runs that were planned before pipelines had settings."""
+_DEFAULT_LIMITS: Final = Limits()
+_SINCE_LIMITS: Final = frozenset({"name_max_chars", "limits"})
 
-_ATTRIBUTES: Final = frozenset({ValueType.ATTRIBUTE, ValueType.SCALAR})
 _RULES: Final[dict[ValueType, tuple[RejectCode, str]]] = {
     ValueType.UUID: (RejectCode.INVALID_UUID, "not a UUID of 8-4-4-4-12 hexadecimal digits"),
     ValueType.INT64: (RejectCode.INVALID_INTEGER, "not a 64-bit integer"),
@@ -55,9 +61,9 @@ _RULES: Final[dict[ValueType, tuple[RejectCode, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """The limits that a row is checked against, as a run freezes them.
+    """The limits that a row is checked against, and what becomes of a row beyond one, as a run freezes them.
 
-    Source: mParticle, "Default service limits" (user attributes) and "HTTP API" (batch size, in bytes of 1000 to the
+    Source: mParticle, "Default service limits" (names, attributes) and "HTTP API" (batch size, in bytes of 1000 to the
     kilobyte).
     """
 
@@ -66,35 +72,50 @@ class Checks:
     entry_max_chars: int = 512
     max_attributes: int = 100
     batch_max_bytes: int = 128_000
+    name_max_chars: int = NAME_MAX_CHARS
+    limits: Limits = _DEFAULT_LIMITS
 
     def to_json(self) -> dict[str, Any]:
         """Give the limits as plain JSON values, with the version of their form."""
-        return {"version": CHECKS_VERSION, **asdict(self)}
+        frozen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"version": CHECKS_VERSION, **frozen, "limits": self.limits.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, frozen: dict[str, Any]) -> "Checks":
-        """Rebuild the limits from what ``to_json`` gave.
+        """Rebuild the limits from what ``to_json`` gave, in this release or the one before.
 
         Raises:
             PayloadUnknown: they have a form that this version cannot read.
         """
-        limits = {name: limit for name, limit in frozen.items() if name != "version"}
-        if frozen.get("version") != CHECKS_VERSION or limits.keys() != {field.name for field in fields(cls)}:
-            raise PayloadUnknown(
-                f"frozen checks have version {frozen.get('version')!r} and the limits {sorted(limits)}, expected "
-                f"version {CHECKS_VERSION}: another release froze them; let a worker of that release finish the run"
-            )
-        return cls(**limits)
+        numbers = {name: limit for name, limit in frozen.items() if name not in {"version", "limits"}}
+        expected = {field.name for field in fields(cls)} - {"limits"}
+        try:
+            if frozen.get("version") == _WITHOUT_LIMITS and numbers.keys() == expected - _SINCE_LIMITS:
+                return cls(**numbers, limits=Limits.before_there_were_any())
+            if frozen.get("version") == CHECKS_VERSION and numbers.keys() == expected:
+                return cls(**numbers, limits=Limits.model_validate(frozen.get("limits")))
+        except ValidationError:
+            pass
+        raise PayloadUnknown(
+            f"frozen checks have version {frozen.get('version')!r} and the limits {sorted(numbers)}, expected "
+            f"version {CHECKS_VERSION}: another release froze them; let a worker of that release finish the run"
+        )
 
 
-def find(plan: MappingPlan, fields: Fields, checks: Checks) -> list[Finding]:
+def find(plan: MappingPlan, fields: Fields, checks: Checks, *, beyond: Sequence[Finding] = ()) -> list[Finding]:
     """Check rows by their columns.
 
+    Args:
+        plan: How they are mapped.
+        fields: Their columns.
+        checks: What they are checked against.
+        beyond: The rows that are rejected because they are beyond a limit: rules 4 to 8.
+
     Returns:
-        What breaks a rule, in the order of the rules; a rule that no row breaks is not in it. Rule 8 is judged by the
+        What breaks a rule, in the order of the rules; a rule that no row breaks is not in it. Rule 9 is judged by the
         finished text, except that a single value can be too large for any batch.
     """
-    return [finding for finding in _findings(plan, fields, checks) if finding.rows.any()]
+    return [finding for finding in _findings(plan, fields, checks, beyond) if finding.rows.any()]
 
 
 def blame(findings: Sequence[Finding], *, first_row: int) -> tuple[Reject, ...]:
@@ -121,21 +142,13 @@ def too_large(rows: npt.NDArray[np.int64], checks: Checks) -> tuple[Reject, ...]
     return tuple(Reject(row, RejectCode.BATCH_TOO_LARGE, reason) for row in rows.tolist())
 
 
-def _findings(plan: MappingPlan, fields: Fields, checks: Checks) -> Iterator[Finding]:
+def _findings(plan: MappingPlan, fields: Fields, checks: Checks, beyond: Sequence[Finding]) -> Iterator[Finding]:
     leaves = list(zip(fields.leaves, fields.columns, strict=True))
-    attributes = [(leaf, column) for leaf, column in leaves if leaf.value in _ATTRIBUTES]
-    lists = [(leaf, column) for leaf, column in attributes if column.entries is not None or column.sizes is not None]
     yield from _without_identity(leaves)
     for value, (code, rule) in _RULES.items():
         yield from _unfit(leaves, value, code, rule)
     yield from unmet(fields, plan.needs)
-    for leaf, column in attributes:
-        yield from _long_values(leaf, column, checks)
-    for leaf, column in lists:
-        yield from _long_lists(leaf, column, checks)
-    for leaf, column in lists:
-        yield from _long_entries(leaf, column, checks)
-    yield from _many_attributes(plan, leaves, checks)
+    yield from beyond
     for leaf, column in leaves:
         yield from _huge_texts(leaf, column, checks)
 
@@ -159,78 +172,11 @@ def _unfit(leaves: Sequence[tuple[Leaf, Column]], value: ValueType, code: Reject
             yield Finding(code, f"column {leaf.column!r}: {rule}{words}", column.unfit)
 
 
-def _long_values(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
-    long: Mask | None = None
-    if column.sizes is not None:
-        long = column.sizes.chars > checks.value_max_chars
-    elif types.is_string(column.values.type):
-        long = _longer(column.values, checks.value_max_chars)
-    if long is not None:
-        reason = f"column {leaf.column!r}: longer than {checks.value_max_chars} characters, a text attribute's limit"
-        yield Finding(RejectCode.VALUE_TOO_LONG, reason, column.rows(long))
-
-
-def _long_lists(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
-    entries = np.diff(_bounds(column)) if column.sizes is None else column.sizes.entries
-    long = entries > checks.list_max_entries
-    if long.any():
-        reason = f"column {leaf.column!r}: more than {checks.list_max_entries} entries, a list attribute's limit"
-        yield Finding(RejectCode.LIST_TOO_LONG, reason, column.rows(long))
-
-
-def _long_entries(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
-    long = _with_long_entries(column, checks.entry_max_chars)
-    if long is not None:
-        limit = f"longer than {checks.entry_max_chars} characters, a list attribute's limit"
-        yield Finding(RejectCode.LIST_ENTRY_TOO_LONG, f"column {leaf.column!r}: an entry {limit}", column.rows(long))
-
-
-def _with_long_entries(column: Column, max_chars: int) -> Mask | None:
-    """Give which lists have an entry that is longer; None if none has."""
-    if column.sizes is not None:
-        return column.sizes.entry_chars > max_chars
-    entries = column.entries
-    if entries is None or not types.is_string(entries.values.type):
-        return None
-    long = _longer(entries.values, max_chars)
-    if long is None:
-        return None
-    bounds = _bounds(column)
-    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(entries.rows(long))])
-    return before[bounds[1:]] > before[bounds[:-1]]
-
-
-def _many_attributes(plan: MappingPlan, leaves: Sequence[tuple[Leaf, Column]], checks: Checks) -> Iterator[Finding]:
-    counted = [column for leaf, column in leaves if leaf.path[0] == USER_ATTRIBUTES]
-    if len(counted) <= checks.max_attributes:
-        return
-    sent = np.zeros(len(counted[0]), dtype=np.int64)
-    for column in counted:
-        sent += 1 if column.present is None or plan.on_null is NullPolicy.NULL else column.present
-    reason = f"more than {checks.max_attributes} user attributes, a batch's limit"
-    yield Finding(RejectCode.TOO_MANY_ATTRIBUTES, reason, sent > checks.max_attributes)
-
-
 def _huge_texts(leaf: Leaf, column: Column, checks: Checks) -> Iterator[Finding]:
     if leaf.value in {ValueType.STRING, ValueType.TEXT} and types.is_string(column.values.type):
         huge = lengths(column.values) > checks.batch_max_bytes
         if huge.any():
             yield Finding(RejectCode.BATCH_TOO_LARGE, _too_large(checks), column.rows(huge))
-
-
-def _longer(strings: Any, max_chars: int) -> Mask | None:
-    """Give which strings are longer; None if none can be, as nearly always, because even their bytes are not."""
-    long: Mask = lengths(strings) > max_chars
-    if not long.any():
-        return None
-    candidates = np.flatnonzero(long)
-    counted = pc.fill_null(pc.utf8_length(strings.take(pa.array(candidates))), 0)
-    long[candidates] = counted.to_numpy() > max_chars
-    return long
-
-
-def _bounds(column: Column) -> npt.NDArray[np.int32]:
-    return np.zeros(1, dtype=np.int32) if column.bounds is None else column.bounds
 
 
 def _too_large(checks: Checks) -> str:

@@ -4,8 +4,9 @@ A user's row becomes a batch without events, an event's row a batch of one event
 on whole; no good row becomes a Python object on the way.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -16,13 +17,21 @@ import pyarrow as pa
 from shared.catalog import NullPolicy
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, MappingRefused
+from shared.findings import PLAN
+from shared.limits import MOST_EVENT_NAMES, Beyond
 from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.meanings import why_not
 from shared.mapping.plan import EVENT_TIME, Constant, MappingPlan, Path
+from shared.run import RejectCode
 from worker.mparticle.assemble import Texts, place
 from worker.mparticle.check import Checks, blame, find, too_large
 from worker.mparticle.columns import Column, joined
+from worker.mparticle.event_names import BeyondLimit, NamesUsed
 from worker.mparticle.event_rows import EventRows
+from worker.mparticle.finding import Finding
+from worker.mparticle.judge import Judge
+from worker.mparticle.limits import note, within_limits
+from worker.mparticle.named import within_names
 from worker.mparticle.needs import Fields, dotted
 from worker.mparticle.objects import why_no_objects
 from worker.mparticle.outline import Outline, Shape, opening, outline
@@ -34,6 +43,7 @@ from worker.mparticle.user_rows import UserRows
 from worker.mparticle.values import field_texts, numbers_written
 
 _OUTLINES_KEPT: Final = 64
+_TOO_MANY_NAMES: Final = f"the workspace has {MOST_EVENT_NAMES:,} other names of events and screens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,14 @@ class Encoder:
     The same rows, plan, checks and limits always give the same bytes. Not safe for use by several threads at once.
     """
 
-    def __init__(self, plan: MappingPlan, *, checks: Checks, merging: Merging = APART) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: MappingPlan, *, checks: Checks, merging: Merging = APART, judge: Judge | None = None
+    ) -> None:
+        named = within_names(plan, checks)
+        self._plan = plan = named.plan
+        self._named = named.noted
         self._checks = checks
+        self._judge = judge
         self._merging = merging
         self._schema: Any = None
         self._outlines: dict[tuple[Shape, ...], Outline] = {}
@@ -75,7 +90,15 @@ class Encoder:
         """Check and write all rows of a chunk; see :meth:`prepare`."""
         return self.prepare(rows, chunk_id=chunk_id, first_row=first_row, age=age).write()
 
-    def prepare(self, rows: Any, *, chunk_id: str, first_row: int = 0, age: Positions | None = None) -> Prepared:
+    def prepare(
+        self,
+        rows: Any,
+        *,
+        chunk_id: str,
+        first_row: int = 0,
+        age: Positions | None = None,
+        beyond: BeyondLimit | None = None,
+    ) -> Prepared:
         """Read and check the rows of a chunk, and find which of them share a batch.
 
         Args:
@@ -84,6 +107,7 @@ class Encoder:
                 rows share that of the oldest.
             first_row: The position in the chunk of the first of the rows.
             age: Orders the rows of a user from old to new; without it, as they stand.
+            beyond: Says which names of events are beyond the workspace's limit; without it, none is.
 
         Raises:
             ColumnMissing: a column of the plan is not in the rows, or is there twice.
@@ -92,8 +116,12 @@ class Encoder:
         self._expect(rows.schema)
         count = rows.num_rows
         columns = [read(leaf, joined(rows.column(leaf.column))) for leaf in self._plan.leaves]
-        fields = self._of_their_types(columns, count)
-        rejects = blame(find(self._plan, fields, self._checks), first_row=first_row)
+        limited = within_limits(self._plan, self._of_their_types(columns, count), self._checks)
+        fields = limited.fields
+        found = find(self._plan, fields, self._checks, beyond=limited.beyond)
+        rejects = blame(found, first_row=first_row)
+        noted = {**limited.noted}
+        self._note_names(noted, fields)
         texts = [field_texts(leaf.value, column) for leaf, column in zip(fields.leaves, fields.columns, strict=True)]
         texts += [_constant_texts(constant, fields) for constant in self._conditional]
         good = np.ones(count, dtype=np.bool_)
@@ -117,6 +145,9 @@ class Encoder:
         if not (fits | ~good).all():
             rejects = (*rejects, *too_large(positions[good & ~fits], self._checks))
             good &= fits
+        for finding in (*self._beyond(fields, good, beyond, noted), *self._violations(written, good, noted)):
+            rejects = (*rejects, *blame([replace(finding, rows=finding.rows & good)], first_row=first_row))
+            good &= ~finding.rows
         later = self._is_historical(fields)
         shares = self._shares(written, good, later, age)
         return Prepared(
@@ -126,6 +157,7 @@ class Encoder:
             later=later,
             first_row=first_row,
             rejects=tuple(sorted(rejects, key=lambda reject: reject.row)),
+            noted={name: np.flatnonzero(rows) + first_row for name, rows in noted.items()},
         )
 
     def _expect(self, schema: Any) -> None:
@@ -157,6 +189,42 @@ class Encoder:
             for leaf, column in zip(self._plan.leaves, columns, strict=True)
         ]
         return Fields(self._plan.leaves, self._plan.constants, own, rows)
+
+    def _note_names(self, noted: dict[str, Mask], fields: Fields) -> None:
+        """Note the rows that have an attribute whose name is too long."""
+        for number, setting in self._named:
+            present = fields.columns[number].present
+            rows = np.ones(fields.rows, dtype=np.bool_) if present is None else present
+            note(noted, setting, getattr(self._checks.limits, setting), rows)
+
+    def _beyond(
+        self, fields: Fields, good: Mask, beyond: BeyondLimit | None, noted: dict[str, Mask]
+    ) -> Iterator[Finding]:
+        """Find the rows whose event has a name beyond the workspace's limit."""
+        if beyond is None or not self._plan.has_events:
+            return
+        used = NamesUsed.of(fields, good)
+        rows = used.rows_of(beyond(used.names))
+        if rows is None:
+            return
+        if self._checks.limits.distinct_names is Beyond.REJECT:
+            yield Finding(RejectCode.TOO_MANY_EVENT_NAMES, _TOO_MANY_NAMES, rows)
+        else:
+            note(noted, "distinct_names", self._checks.limits.distinct_names, rows)
+
+    def _violations(self, written: Written, good: Mask, noted: dict[str, Mask]) -> Iterator[Finding]:
+        """Judge every good row by the data plan, as a batch of its own."""
+        if self._judge is None:
+            return
+        rows = np.flatnonzero(good)
+        bounds, data = written.batches(rows, np.arange(len(rows)), rows)
+        batches = (data[start : end - 1] for start, end in pairwise(bounds.tolist()))
+        for rule, violating in self._judge.broken(batches).items():
+            mask = np.zeros(len(good), dtype=np.bool_)
+            mask[rows[violating]] = True
+            noted[PLAN + rule] = mask
+            if self._judge.is_strict:
+                yield Finding(RejectCode.PLAN_VIOLATION, rule, mask)
 
     def _shares(self, written: Written, good: Mask, later: Mask, age: Positions | None) -> Shares:
         """Find who shares a batch, by rows counted from 0."""

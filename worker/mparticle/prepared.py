@@ -4,16 +4,20 @@ What a chunk's rows are is the same for every attempt. Which of them are left ou
 rows of a user. So writing comes last, and of every batch only those rows take part that are to be sent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.errors import LedgerUnbalanced
-from shared.run import Reject
+from shared.findings import PLAN
+from shared.run import Reject, RejectCode
 from worker.mparticle.shares import NO_ROWS, Mask, Positions, Shares
+
+_NOTHING_NOTED: Final[Mapping[str, Positions]] = MappingProxyType({})
 
 
 class Written(Protocol):
@@ -115,6 +119,7 @@ class Prepared:
         later: Mask,
         first_row: int,
         rejects: tuple[Reject, ...],
+        noted: Mapping[str, Positions] = _NOTHING_NOTED,
     ) -> None:
         self.shares: Final = shares
         self.rejects: Final = rejects
@@ -122,6 +127,17 @@ class Prepared:
         self._good = good
         self._later = later
         self._first_row = first_row
+        self._noted = noted
+
+    def found(self, accepted: Positions, rejects: Sequence[Reject]) -> dict[str, int]:
+        """Count what is noted of rows that became final: of accepted ones everything, of others the plan's rules."""
+        violating = [reject.row for reject in rejects if reject.code is RejectCode.PLAN_VIOLATION]
+        judged = np.concatenate([accepted, np.array(violating, dtype=np.int64)]) if violating else accepted
+        counted = {
+            name: int(np.isin(rows, judged if name.startswith(PLAN) else accepted).sum())
+            for name, rows in self._noted.items()
+        }
+        return {name: rows for name, rows in counted.items() if rows}
 
     def open_rows(self, position: int = 0) -> Positions:
         """Give the good rows that are not final where ``position`` rows of the chunk are, ascending."""

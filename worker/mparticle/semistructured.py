@@ -24,7 +24,7 @@ _BLANKS: Final = b" \t\n\r"
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"?'
 """One that nothing ends goes on to the end: otherwise each of its quotes would be tried as a beginning."""
 _BETWEEN: Final = re.compile(rb"(?s)(" + _STRING + rb")|[ \t\n\r]+")
-_ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
+ENTRIES: Final = re.compile(rb"(?s)" + _STRING + rb"|[^ \t\n\r,\[\]]+")
 _BEYOND_JSON: Final = re.compile(rb"(?si)(" + _STRING + rb")|[+-]?\b(?:undefined|nan|inf(?:inity)?)\b")
 _COMPOUND: Final = frozenset({dict, list})
 
@@ -96,7 +96,7 @@ def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
             longest = max((len(entry) for entry in value if type(entry) is str), default=0)
             if None not in value:
                 return _without_blanks(value, text), 0, len(value), longest
-            entries = [entry for entry in _ENTRIES.findall(text) if entry != b"null"]
+            entries = [entry for entry in ENTRIES.findall(text) if entry != b"null"]
             return b"[" + b",".join(entries) + b"]", 0, len(entries), longest
         case dict() | list():
             document = _without_blanks(value, text).decode()

@@ -9,9 +9,9 @@ import pyarrow as pa
 from celery import shared_task
 
 from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline, declared_environment
-from shared.errors import DeclarationInvalid, SyncError, Transient
+from shared.errors import SyncError, Transient
 from shared.iterator import find_row_key, find_user_columns, floor_to_unit
-from shared.mapping.compile import compile_user_mapping
+from shared.mapping.cautions import cautions_of
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Lane, Run, RunId, Token, Window
@@ -22,6 +22,7 @@ from shared.store.backfills import Backfill
 from shared.store.claims import fresh_token
 from shared.store.declared import PipelineRow
 from shared.telemetry import bound, log
+from shared.transformation import FieldTransformation
 from worker import draft
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
@@ -80,6 +81,7 @@ class _Declared:
     row: PipelineRow
     connection: Connection
     model: DataModel
+    transformation: FieldTransformation | None
     feed: Feed
     backfill: Backfill | None
 
@@ -125,6 +127,7 @@ def _look_up(process: Process, run: Run) -> _Declared:
             row,
             declared.get(connection, Connection, row.pipeline.connection_id),
             declared.get(connection, DataModel, row.pipeline.data_model_id),
+            declared.transformation_of(connection, row.pipeline),
             declared.get(connection, Feed, row.pipeline.feed_id),
             backfills.to_be_cut(connection, run),
         )
@@ -132,21 +135,16 @@ def _look_up(process: Process, run: Run) -> _Declared:
 
 def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) -> tuple[Parts, Snapshot]:
     pipeline, feed, limits = found.pipeline, found.feed, process.settings
-    environment = declared_environment(pipeline, found.connection)
-    if environment is None:
-        raise DeclarationInvalid(f"pipeline {pipeline.id!r} declares no environment; set development or production")
+    environment = draft.environment_of(pipeline, declared_environment(pipeline, found.connection))
     schema = draft.describe(found.model, warehouse)
     mode, parts = pipeline.sync_mode, Parts((Window(),))
     iterator = draft.iterator_of(schema, mode)
     if iterator is not None and isinstance(mode, Incremental):
         parts = _windows(run, found, mode, iterator, warehouse)
-    mapping = compile_user_mapping(
-        schema,
-        environment=environment,
-        on_null=pipeline.on_null,
-        iterator=iterator.column if iterator else None,
-        rename=pipeline.rename,
-    )
+    mapping = draft.compile_mapping(pipeline, found.transformation, schema, environment=environment, iterator=iterator)
+    for caution in cautions_of(mapping, protection=feed.input_protection_level):
+        _log.warning("mapping_needs_caution", pipeline_id=pipeline.id, caution=caution)
+    checks = Checks(batch_max_bytes=limits.batch_max_bytes, limits=pipeline.limits)
     snapshot = Snapshot(
         pipeline_id=pipeline.id,
         connection_id=pipeline.connection_id,
@@ -154,13 +152,14 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         sql_query=found.model.sql_query,
         iterator=iterator,
         mapping=mapping.to_json(),
-        checks=Checks(batch_max_bytes=limits.batch_max_bytes).to_json(),
+        checks=checks.to_json(),
         feed=FrozenFeed(
             id=feed.id,
             base_url=feed.base_url,
             api_key=feed.api_key,
             quota_group=feed.quota_group,
             batches_per_s=feed.batches_per_s,
+            workspace=feed.workspace,
         ),
         chunk_max_rows=limits.chunk_max_rows,
         chunk_max_bytes=limits.chunk_max_bytes,
@@ -168,6 +167,7 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         body_max_bytes=limits.body_max_bytes,
         columns=tuple(schema.names),
         one_row_per=find_user_columns(schema, pipeline.one_row_per),
+        data_plan=None if pipeline.data_plan is None else pipeline.data_plan.model_dump(mode="json"),
         **_merging(run, pipeline, mapping, limits),
         **_of_the_lane(run, found, iterator, parts.windows, schema),
     )

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from celery import shared_task
 
-from shared.catalog import Connection, DataModel, declared_environment
+from shared.catalog import Connection, DataModel, Feed, declared_environment
 from shared.errors import SyncError, Unexpected
 from shared.messages import TaskName, read_payload
 from shared.probe import Answer, ProbeKind, Question
@@ -85,12 +85,16 @@ def _subject(process: Process, question: Question) -> tuple[Connection, stage.Su
         row = declared.get_pipeline(store, question.pipeline_id)
         connection = declared.get(store, Connection, row.pipeline.connection_id)
         model = declared.get(store, DataModel, row.pipeline.data_model_id)
+        transformation = declared.transformation_of(store, row.pipeline)
+        feed = declared.get(store, Feed, row.pipeline.feed_id)
     return connection, stage.Subject(
         pipeline=row.pipeline,
         model=model,
+        transformation=transformation,
+        protection=feed.input_protection_level,
         standing=row.standing,
         environment=declared_environment(row.pipeline, connection),
-        checks=Checks(batch_max_bytes=process.settings.batch_max_bytes),
+        checks=Checks(batch_max_bytes=process.settings.batch_max_bytes, limits=row.pipeline.limits),
     )
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, assert_never
 
 import pyarrow as pa
@@ -12,13 +12,16 @@ from celery import shared_task
 
 from shared.catalog import Feed
 from shared.credentials import require_allowed_host, resolve
+from shared.dataplan import DataPlan
 from shared.errors import DeclarationInvalid, SyncError, Transient
+from shared.findings import ROWS_MERGED
+from shared.limits import EventName
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Reject, RunId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
-from shared.store import accepted, chunks, declared, dispatching, moves, runs
+from shared.store import accepted, chunks, declared, dispatching, event_names, moves, runs
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.telemetry import bound, log
@@ -27,6 +30,8 @@ from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import Encoder, Merging
+from worker.mparticle.judge import judge_of
+from worker.mparticle.prepared import Prepared
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.stale import instants_in
@@ -76,6 +81,7 @@ class _Attempt:
         self._claimed = claimed
         self._token = token
         self._table: pa.Table | None = None
+        self._prepared: Prepared | None = None
         self._turn: Turn | None = None
         self._sending: Future[Ending] | None = None
         self._is_lost = threading.Event()
@@ -93,11 +99,22 @@ class _Attempt:
         secret = resolve(feed.api_secret, self._limits)
         self._table = table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
         with _encoding:
-            prepared = encoder.prepare(table, chunk_id=str(claimed.id), age=instants_in(table, frozen.snapshot))
+            prepared = encoder.prepare(
+                table,
+                chunk_id=str(claimed.id),
+                age=instants_in(table, frozen.snapshot),
+                beyond=partial(self._beyond, frozen.snapshot.feed.workspace),
+            )
+        self._prepared = prepared
         with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
             with turn_of(self._process, claimed, self._token, frozen, table, prepared) as turn:
                 ending = self._send(frozen.snapshot, secret, turn)
             return self._end(ending)
+
+    def _beyond(self, workspace: str, names: Collection[EventName]) -> set[EventName]:
+        """Say which names are beyond the workspace's limit; each that is new has its place from now on."""
+        with self._process.database.transaction() as connection:
+            return event_names.register(connection, workspace, names)
 
     def put_off(self, error: Transient) -> None:
         """Give the chunk back, to be continued later."""
@@ -180,12 +197,20 @@ class _Attempt:
                 progress,
                 lease_s=self._limits.upload_lease_s,
                 rejects=file,
+                findings=self._found(step),
             )
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:
             _log.warning("rows_rejected", rejected=len(progress.rejects))
         self._is_wanted = is_wanted
+
+    def _found(self, step: Step) -> dict[str, int]:
+        progress = step.progress
+        found = {} if self._prepared is None else self._prepared.found(step.accepted, progress.rejects)
+        if self._turn is not None and not self._turn.encoded.has_events and progress.accepted > progress.batches:
+            found[ROWS_MERGED] = progress.accepted - progress.batches
+        return found
 
     def _keep(self, rejects: Sequence[Reject]) -> SpooledFile:
         self._reject_files += 1
@@ -214,7 +239,9 @@ def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
         users=snapshot.merges_users,
         historical_before_ms=snapshot.historical_before_ms,
     )
-    encoder = Encoder(plan, checks=Checks.from_json(snapshot.checks), merging=merging)
+    declared_plan = None if snapshot.data_plan is None else DataPlan.model_validate(snapshot.data_plan)
+    judge = judge_of(declared_plan, names=plan.names)
+    encoder = Encoder(plan, checks=Checks.from_json(snapshot.checks), merging=merging, judge=judge)
     return Frozen(snapshot, plan, run.window), encoder
 
 

@@ -1,6 +1,6 @@
 """Workers without work: the store's moves in the order in which planners, extractors and uploaders make them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,7 @@ from shared.store.claims import ClaimLost, fresh_token
 from shared.store.database import Database
 from shared.store.ground import metadata
 from shared.store.slices import NewChunk
+from shared.transformation import FieldMapping, FieldTransformation, MappingType
 from worker.settle import decide
 
 WINDOW_CHUNKS = 8
@@ -68,6 +69,14 @@ LAKE = Connection(
     id="lake", name="Lake", service_provider=ServiceProvider.DUCKDB, config=DuckDbConfig(folder=Path("/lake"))
 )
 USERS = DataModel(id="users", name="Users", sql_query="SELECT 1")
+VISITS = FieldTransformation(
+    id="visits",
+    name="Visits",
+    mappings=(
+        FieldMapping(mapping_type=MappingType.STATIC, destination="events.event_type", value="session_start"),
+        FieldMapping(mapping_type=MappingType.COLUMN, source="email", destination="user_identities.email"),
+    ),
+)
 FULL = Full()
 INCREMENTAL = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_TZ)
 
@@ -224,13 +233,23 @@ class Stage:
             raise ClaimLost
         return held
 
-    def record(self, held: Held, position: int, *, start: int | None = None, rejected: int = 0) -> bool:
+    def record(
+        self,
+        held: Held,
+        position: int,
+        *,
+        start: int | None = None,
+        rejected: int = 0,
+        findings: Mapping[str, int] | None = None,
+    ) -> bool:
         first = held.chunk.position if start is None else start
         rejects = tuple(Reject(first + row, RejectCode.NO_IDENTITY, "no identity") for row in range(rejected))
         file = SpooledFile(f"rejects/{held.token}/{first}", rejected, 10, "sum") if rejects else None
         progress = Progress(position, position - first - rejected, rejects)
         with self.database.transaction() as connection:
-            return chunks.record(connection, held.chunk, held.token, progress, lease_s=LEASE_S, rejects=file)
+            return chunks.record(
+                connection, held.chunk, held.token, progress, lease_s=LEASE_S, rejects=file, findings=findings or {}
+            )
 
     def finish(self, held: Held) -> list[Message]:
         with self.database.transaction() as connection:

@@ -9,11 +9,12 @@ from shared.catalog import Connection, DataModel, Feed, ProtectionLevel
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import Standing
 from shared.store import declared
-from tests.shared.store.stage import FEED, FULL, INCREMENTAL, LAKE, T0, USERS, Stage
+from shared.transformation import FieldTransformation
+from tests.shared.store.stage import FEED, FULL, INCREMENTAL, LAKE, T0, USERS, VISITS, Stage
 
 
-@pytest.mark.parametrize("resource", [FEED, LAKE, USERS])
-def test_what_is_declared_comes_back_as_it_was(stage: Stage, resource: Feed | Connection | DataModel) -> None:
+@pytest.mark.parametrize("resource", [FEED, LAKE, USERS, VISITS])
+def test_what_is_declared_comes_back_as_it_was(stage: Stage, resource: declared.DeclaredResource) -> None:
     kind: Any = type(resource)
     with stage.database.transaction() as connection:
         assert declared.put(connection, resource)
@@ -40,7 +41,13 @@ def test_declaring_something_else_replaces_it_and_says_so(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "noun"), [(Feed, "feed 'x'"), (Connection, "connection 'x'"), (DataModel, "data model 'x'")]
+    ("kind", "noun"),
+    [
+        (Feed, "feed 'x'"),
+        (Connection, "connection 'x'"),
+        (DataModel, "data model 'x'"),
+        (FieldTransformation, "field transformation 'x'"),
+    ],
 )
 def test_what_was_never_declared_is_named(stage: Stage, kind: Any, noun: str) -> None:
     with stage.database.transaction() as connection, pytest.raises(NotFound, match=f"there is no {noun}"):
@@ -48,7 +55,13 @@ def test_what_was_never_declared_is_named(stage: Stage, kind: Any, noun: str) ->
 
 
 @pytest.mark.parametrize(
-    ("field", "noun"), [("connection_id", "connection"), ("data_model_id", "data model"), ("feed_id", "feed")]
+    ("field", "noun"),
+    [
+        ("connection_id", "connection"),
+        ("data_model_id", "data model"),
+        ("feed_id", "feed"),
+        ("field_transformation_id", "field transformation"),
+    ],
 )
 def test_a_pipeline_over_something_never_declared_is_refused(stage: Stage, field: str, noun: str) -> None:
     stage.declare()
@@ -100,6 +113,33 @@ def test_a_feed_that_may_change_nobody_gets_no_user_pipeline(stage: Stage) -> No
         pipeline = declared.get_pipeline(connection, "people").pipeline
         with pytest.raises(DeclarationInvalid, match="read_only"):
             declared.put_pipeline(connection, pipeline)
+
+
+def test_a_feed_that_may_change_nobody_takes_events(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        declared.put(connection, FEED.model_copy(update={"input_protection_level": ProtectionLevel.READ_ONLY}))
+        declared.put(connection, VISITS)
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        visits = pipeline.model_copy(update={"field_transformation_id": "visits"})
+        assert declared.put_pipeline(connection, visits)
+        assert declared.get_pipeline(connection, "people").pipeline == visits
+
+
+def test_a_field_transformation_in_use_is_not_deleted(stage: Stage) -> None:
+    stage.declare()
+    with stage.database.transaction() as connection:
+        declared.put(connection, VISITS)
+        assert declared.users_of(connection, VISITS) == []
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        declared.put_pipeline(connection, pipeline.model_copy(update={"field_transformation_id": "visits"}))
+        assert declared.users_of(connection, VISITS) == ["people"]
+        with pytest.raises(MoveNotAllowed, match="field transformation 'visits' is used by pipeline people"):
+            declared.delete(connection, FieldTransformation, "visits")
+        declared.put_pipeline(connection, pipeline)
+        declared.delete(connection, FieldTransformation, "visits")
+        with pytest.raises(NotFound, match="'visits'"):
+            declared.get(connection, FieldTransformation, "visits")
 
 
 def test_pipelines_are_listed_by_id_and_found_by_what_they_use(stage: Stage) -> None:

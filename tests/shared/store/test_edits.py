@@ -9,8 +9,10 @@ from shared.errors import DeclarationInvalid, FeedRefused, MoveNotAllowed
 from shared.run import RunId, RunKind, RunState, Window
 from shared.store import declared, edits, moves, notices
 from shared.store.edits import Watermark
-from tests.shared.store.stage import FEED, FULL, INCREMENTAL, T0, T1, USERS, Stage
+from shared.transformation import FieldMapping, FieldTransformation, MappingType
+from tests.shared.store.stage import FEED, FULL, INCREMENTAL, T0, T1, USERS, VISITS, Stage
 
+IGNORED = FieldMapping(mapping_type=MappingType.IGNORE, source="note")
 OTHER_SQL = USERS.model_copy(update={"sql_query": "SELECT 2"})
 
 
@@ -66,6 +68,42 @@ def test_what_leaves_the_watermark_its_meaning_asks_nothing(stage: Stage, change
     stage.past_history()
     assert edit(stage, changes)
     assert not edit(stage, changes), "the same again changes nothing"
+
+
+def to_events(stage: Stage, watermark: Watermark | None = None) -> bool:
+    with stage.database.transaction() as connection:
+        declared.put(connection, VISITS)
+    return edit(stage, {"field_transformation_id": "visits"}, watermark)
+
+
+def test_making_users_events_asks_and_another_mapping_of_events_does_not(stage: Stage) -> None:
+    stage.past_history()
+    with pytest.raises(DeclarationInvalid, match=r"whether its rows are events changes.*--keep-watermark"):
+        to_events(stage)
+    assert to_events(stage, Watermark.KEEP)
+    other = VISITS.model_copy(update={"id": "other"})
+    with stage.database.transaction() as connection:
+        assert edits.put(connection, other, None)
+    assert edit(stage, {"field_transformation_id": "other"})
+    with stage.database.transaction() as connection:
+        assert edits.put(connection, other.model_copy(update={"mappings": (*VISITS.mappings, IGNORED)}), None)
+    with pytest.raises(DeclarationInvalid, match="whether its rows are events changes"):
+        edit(stage, {"field_transformation_id": None})
+
+
+def test_a_mapping_waits_until_its_stopped_run_is_decided_on(stage: Stage) -> None:
+    stage.past_history()
+    assert to_events(stage, Watermark.KEEP)
+    run_id, _ = stage.uploading([5], Window(T0, T1))
+    fail(stage, run_id)
+    other = VISITS.model_copy(update={"mappings": (*VISITS.mappings, IGNORED)})
+    with pytest.raises(MoveNotAllowed, match=f"abandon {run_id}` first"), stage.database.transaction() as connection:
+        edits.put(connection, other, None)
+    with stage.database.transaction() as connection:
+        assert declared.get(connection, FieldTransformation, "visits") == VISITS
+        assert not edits.put(connection, VISITS, None), "the same again is no edit"
+        moves.abandon(connection, run_id)
+        assert edits.put(connection, other, None)
 
 
 def test_a_reset_watermark_begins_a_new_generation_with_an_initial_sync(stage: Stage) -> None:

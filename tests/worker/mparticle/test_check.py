@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 
 from shared.catalog import Environment, NullPolicy
 from shared.errors import PayloadUnknown
+from shared.limits import Beyond, Limits
 from shared.mapping.compile import compile_user_mapping
 from shared.run import Reject, RejectCode
 from worker.mparticle.check import Checks
@@ -170,13 +172,42 @@ def test_reasons_name_column_and_limit_and_never_a_value() -> None:
 
 
 def test_frozen_checks_are_the_same_again() -> None:
-    checks = Checks(value_max_chars=1, list_max_entries=2, entry_max_chars=3, max_attributes=4, batch_max_bytes=5)
-    assert Checks.from_json(checks.to_json()) == checks
+    checks = Checks(
+        value_max_chars=1,
+        list_max_entries=2,
+        entry_max_chars=3,
+        max_attributes=4,
+        batch_max_bytes=5,
+        name_max_chars=6,
+        limits=Limits(attribute_value=Beyond.TRUNCATE, distinct_names=Beyond.REJECT),
+    )
+    assert Checks.from_json(json.loads(json.dumps(checks.to_json()))) == checks
+
+
+def test_checks_of_the_release_before_leave_names_as_they_are_and_reject_the_rest() -> None:
+    of_the_release_before = {
+        "version": 1,
+        "value_max_chars": 4096,
+        "list_max_entries": 1000,
+        "entry_max_chars": 512,
+        "max_attributes": 100,
+        "batch_max_bytes": 128_000,
+    }
+    checks = Checks.from_json(of_the_release_before)
+    names = dict.fromkeys(("event_name", "event_attribute_name", "user_attribute_name"), Beyond.WARN)
+    assert checks == Checks(limits=Limits().model_copy(update=names))
 
 
 @pytest.mark.parametrize(
     "frozen",
-    [{}, {**Checks().to_json(), "version": 2}, {**Checks().to_json(), "name_max_chars": 256}, {"version": 1}],
+    [
+        {},
+        {"version": 1},
+        {**Checks().to_json(), "version": 1},
+        {**Checks().to_json(), "version": 3},
+        {**Checks().to_json(), "colour_max_chars": 256},
+        {**Checks().to_json(), "limits": {"attribute_value": "shorten"}},
+    ],
 )
 def test_checks_frozen_by_another_release_are_not_guessed(frozen: dict[str, Any]) -> None:
     with pytest.raises(PayloadUnknown, match="release"):
