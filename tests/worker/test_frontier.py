@@ -220,7 +220,7 @@ def test_however_attempts_end_each_row_of_a_shared_batch_is_counted_once_under_t
                 position = settle(one, position, prepared, ended, counted)
         if is_last:
             position = settle(one, position, prepared, ended, counted)
-    assert one.is_complete
+            assert one.is_complete
     assert position == total
     assert counted.keys() == set(range(total))
 

@@ -48,7 +48,7 @@ SOME = settings(deadline=None)
 
 
 def table(rows: list[Row]) -> Any:
-    columns = list(zip(*rows, strict=True)) or [[]] * 4
+    columns = list(zip(*rows, strict=True)) or [()] * 4
     kinds = [pa.string(), pa.string(), pa.string(), pa.int64()]
     arrays = [pa.array(list(column), kind) for column, kind in zip(columns, kinds, strict=True)]
     return pa.table(arrays, names=["email", "plan", "name", "at"])
