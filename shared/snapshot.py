@@ -71,3 +71,4 @@ class Snapshot(_Frozen):
     lookback_s: float = 0
     max_rejected_ratio: float | None = None
     max_rejected_rows: int | None = None
+    is_replay: bool = False

@@ -24,6 +24,7 @@ from shared.telemetry import log
 from worker.mparticle.encode import EncodedRows
 from worker.process import Process
 from worker.stale import Lookback, Sendable
+from worker.tasks.rejected import sent_since, tell_replays
 
 _log = log(__name__)
 _BLIND_S: Final = 5.0
@@ -98,10 +99,12 @@ def turn_of(
                 with process.database.transaction() as connection:
                     known = accepted.known(connection, claimed.pipeline_id, lookback.asked())
                 encoded = encoded.without(unchanged=lookback.unchanged(known))
+            tell_replays(process, claimed.pipeline_id, lambda: frozen.sendable(encoded, table))
             with process.database.transaction() as connection:
                 is_loading = newer.is_loading(connection, claimed.pipeline_id)
             if is_loading:
                 _go_first(process, claimed.pipeline_id, frozen.sendable(encoded, table))
+                tell_replays(process, claimed.pipeline_id, lambda: frozen.sendable(encoded, table))
             yield Turn(encoded, lookback)
         case Lane.BACKFILL:
             sendable = frozen.sendable(encoded, table)
@@ -109,7 +112,7 @@ def turn_of(
                 turns.hold(connection, claimed.pipeline_id, idle_s=_longest_turn_s(process))
                 # Only now: whoever waited may have been given up, and its run settled or stopped.
                 is_wanted = chunks.is_held(connection, claimed, token)
-                marks = newer.newer(connection, claimed.pipeline_id, sendable.named())
+                marks = sent_since(connection, claimed.pipeline_id, sendable.named(), snapshot=frozen.snapshot)
                 turn = Turn(
                     encoded.without(superseded=sendable.superseded(marks)),
                     lookback,

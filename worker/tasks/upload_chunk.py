@@ -29,6 +29,7 @@ from worker.mparticle.encode import Encoder
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.rejected import note_rejected, whose
 from worker.tasks.turns import Frozen, Turn, turn_of
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
@@ -172,6 +173,8 @@ class _Attempt:
 
     def _save(self, progress: Progress) -> None:
         file = self._keep(progress.rejects) if progress.rejects else None
+        frozen, _ = _frozen(self._process, self._claimed.run_id)
+        users = whose(progress.rejects, self._table, plan=frozen.plan, snapshot=frozen.snapshot)
         with self._process.database.transaction() as connection:
             is_wanted = chunks.record(
                 connection,
@@ -181,6 +184,7 @@ class _Attempt:
                 lease_s=self._limits.upload_lease_s,
                 rejects=file,
             )
+            note_rejected(connection, self._claimed, users)
             if self._turn is not None and self._turn.lookback is not None:
                 sent = self._turn.accepted_between(self._position, progress)
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(sent))
