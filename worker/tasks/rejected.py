@@ -38,18 +38,22 @@ def note_rejected(connection: sa.Connection, claimed: ClaimedChunk, users: Seque
     rejected_users.note(connection, claimed.pipeline_id, {user: sent.get(user) for user in users})
 
 
-def tell_replays(process: Process, pipeline_id: str, sendable: Callable[[], Sendable]) -> None:
-    """Note what is about to be sent of users who have rejected rows.
+def tell_replays(process: Process, pipeline_id: str, sendable: Callable[[], Sendable]) -> bool:
+    """Note what is about to be sent of users who have rejected rows, and say whether history is loaded.
 
-    Before asking whether history is loaded, and once more after waiting for it: a replay that is not seen yet begins
-    later and reads this, and one that is seen waits its turn.
+    Noted first, and asked then: a replay that is not seen yet begins later and reads the notes, and one that is seen
+    waits its turn. Where nobody has rejected rows, both are one question.
     """
     with process.database.transaction() as connection:
         are_any = rejected_users.are_any(connection, pipeline_id)
-    if are_any:
-        newest = sendable().newest()
-        with process.database.transaction() as connection:
-            rejected_users.saw(connection, pipeline_id, newest)
+        is_loading = newer.is_loading(connection, pipeline_id)
+    if not are_any:
+        return is_loading
+    newest = sendable().newest()
+    with process.database.transaction() as connection:
+        rejected_users.saw(connection, pipeline_id, newest)
+    with process.database.transaction() as connection:
+        return newer.is_loading(connection, pipeline_id)
 
 
 def sent_since(

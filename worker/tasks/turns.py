@@ -99,11 +99,9 @@ def turn_of(
                 with process.database.transaction() as connection:
                     known = accepted.known(connection, claimed.pipeline_id, lookback.asked())
                 encoded = encoded.without(unchanged=lookback.unchanged(known))
-            tell_replays(process, claimed.pipeline_id, lambda: frozen.sendable(encoded, table))
-            with process.database.transaction() as connection:
-                is_loading = newer.is_loading(connection, claimed.pipeline_id)
-            if is_loading:
+            if tell_replays(process, claimed.pipeline_id, lambda: frozen.sendable(encoded, table)):
                 _go_first(process, claimed.pipeline_id, frozen.sendable(encoded, table))
+                # Once more: what history rejected meanwhile could not be told before it ended its turn.
                 tell_replays(process, claimed.pipeline_id, lambda: frozen.sendable(encoded, table))
             yield Turn(encoded, lookback)
         case Lane.BACKFILL:
