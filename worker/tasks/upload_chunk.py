@@ -36,6 +36,7 @@ from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.stale import instants_in
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.rejected import note_rejected, whose
 from worker.tasks.turns import Frozen, Turn, turn_of
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
@@ -189,6 +190,8 @@ class _Attempt:
     def _save(self, step: Step) -> None:
         progress = step.progress
         file = self._keep(progress.rejects) if progress.rejects else None
+        frozen, _ = _frozen(self._process, self._claimed.run_id)
+        users = whose(progress.rejects, self._table, plan=frozen.plan, snapshot=frozen.snapshot)
         with self._process.database.transaction() as connection:
             is_wanted = chunks.record(
                 connection,
@@ -199,6 +202,7 @@ class _Attempt:
                 rejects=file,
                 findings=self._found(step),
             )
+            note_rejected(connection, self._claimed, users)
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:
