@@ -27,6 +27,7 @@ SCHEMA_OF: Final = Draft201909Validator
 
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _NAMES_OF_SCHEMAS: Final = frozenset({"$schema", "$id"})
+_NULL: Final = rb"\u0000"
 _VALUES: Final = frozenset({"const", "enum", "default", "examples"})
 
 
@@ -81,6 +82,8 @@ class DataPlan(Declared):
             written = _written(document)
         except orjson.JSONEncodeError as error:
             raise ValueError(f"it is no JSON: {error}") from None
+        if _NULL in written:
+            raise ValueError("it holds U+0000, which cannot be kept")
         if len(written) > DOCUMENT_MAX_BYTES:
             raise ValueError(f"it has {len(written):,} bytes; a plan has {DOCUMENT_MAX_BYTES:,} at most")
         try:

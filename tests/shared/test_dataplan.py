@@ -107,6 +107,7 @@ def _changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
         ),
         (_document(USER, USER), "data_points.1: another data point before has the same match"),
         ({"data_points": [], "x": {1: 2}}, "it is no JSON"),
+        ({"data_points": [], "x": "\0"}, "it holds U+0000"),
         ({"data_points": [], "x": "x" * DOCUMENT_MAX_BYTES}, "a plan has 1,000,000 at most"),
     ],
 )
