@@ -12,25 +12,24 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console import cli_backfills, cli_pipelines, cli_probes
+from console import cli_backfills, cli_pipelines, cli_probes, cli_rejects
 from console.answers import show_findings
 from console.demo import Options, run_demo
 from console.destinations import destinations_table
 from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
-from console.operations import Operations
-from console.progress import follow, ledger_table, run_table, show_found
-from console.terminal import AsJson, RunText, opened, screen
+from console.progress import run_table, show_found
+from console.terminal import AsJson, RunText, follow_all, opened, screen
 from sandbox.feed import run_feed
 from shared.errors import SyncError
-from shared.run import WORKING, RunId, RunState
+from shared.run import WORKING, RunKind
 from shared.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
-for commands in (cli_pipelines.app, cli_probes.app, cli_backfills.app):
+for commands in (cli_pipelines.app, cli_probes.app, cli_backfills.app, cli_rejects.app):
     app.add_typer(commands)
 
 
@@ -73,7 +72,7 @@ def trigger(
     """Start a run of a pipeline now, or reopen the one that failed."""
     with opened() as operations:
         run_ids = operations.trigger(pipeline)
-        _show(operations, run_ids, wait=wait)
+        follow_all(operations, run_ids, wait=wait)
 
 
 @app.command()
@@ -103,11 +102,17 @@ def doctor(
 
 @app.command()
 def retry(
-    run: RunText, *, wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False
+    run: RunText,
+    *,
+    accepts_rejects: Annotated[
+        bool, typer.Option("--accept-rejects", help="Take its rejected rows as they are, however many there are.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
 ) -> None:
     """Continue a failed or cancelled run with the same window, chunks and ids."""
     with opened() as operations:
-        _show(operations, operations.retry(operations.find_run(run)), wait=wait)
+        run_ids = operations.retry(operations.find_run(run), accepts_rejects=accepts_rejects)
+        follow_all(operations, run_ids, wait=wait)
 
 
 @app.command()
@@ -123,15 +128,16 @@ def abandon(run: RunText, *, yes: Annotated[bool, typer.Option("--yes", help="Do
     """Give up a failed or cancelled run and free its window."""
     with opened() as operations:
         run_id = operations.find_run(run)
-        accepted = operations.run(run_id).ledger.accepted
+        found = operations.run(run_id)
+        by_whom = "replay of the rows that it took" if found.kind is RunKind.REPLAY else "run that reads its window"
+        accepted = f"{found.ledger.accepted:,} accepted rows"
         if not yes:
             typer.confirm(
-                f"{accepted:,} accepted rows of run {run} will be sent again, under new ids, by the run that reads its "
-                "window next. Abandon it?",
+                f"{accepted} of run {run} will be sent again, under new ids, by the next {by_whom}. Abandon it?",
                 abort=True,
             )
         operations.abandon(run_id)
-    screen.print(f"run {run} is abandoned; {accepted:,} accepted rows will be sent again")
+    screen.print(f"run {run} is abandoned; {accepted} will be sent again by the next {by_whom}", soft_wrap=True)
 
 
 @app.command()
@@ -160,21 +166,6 @@ def adopt() -> None:
     with opened() as operations:
         operations.adopt_spool()
     screen.print("the spool is adopted; restart the workers")
-
-
-def _show(operations: Operations, run_ids: tuple[RunId, ...], *, wait: bool) -> None:
-    if not wait:
-        for run_id in run_ids:
-            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it")
-        return
-    ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
-    screen.print(ledger_table(ended))
-    for run in ended:
-        show_found(screen, run)
-        if run.error_kind:
-            screen.print(f"[red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
-    if any(run.state is not RunState.SETTLED for run in ended):
-        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from console.asking import ask
 from console.backfilling import Backfilling
+from console.rejecting import Rejecting
 from shared import broker
 from shared.catalog import Connection, Feed, Pipeline
 from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
@@ -52,6 +53,7 @@ class Operations:
         self._database = Database(database_url(settings), pool_size=2)
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
         self.history = Backfilling(self._database, settings, self._sent)
+        self.rejects = Rejecting(self._database, settings, self._sent)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.
@@ -145,10 +147,15 @@ class Operations:
             raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {reason}")
         return self._sent(asked)
 
-    def retry(self, run_id: RunId) -> tuple[RunId, ...]:
+    def retry(self, run_id: RunId, *, accepts_rejects: bool = False) -> tuple[RunId, ...]:
         """Continue a failed or cancelled run with the same window, chunks and ids."""
         with self._database.transaction() as connection:
-            asked = moves.retry(connection, run_id, window_chunks=self._settings.run_window_chunks)
+            asked = moves.retry(
+                connection,
+                run_id,
+                window_chunks=self._settings.run_window_chunks,
+                accepts_rejects=accepts_rejects,
+            )
         return self._sent(asked)
 
     def cancel(self, run_id: RunId) -> None:

@@ -1,14 +1,17 @@
-"""What all commands share: the screen, the verbs, and options that mean the same everywhere."""
+"""What all commands share: the screen, the verbs, how runs are followed, and options that mean the same everywhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from console.operations import Operations
+from console.progress import follow, ledger_table, show_found
 from shared.probe import Answer, Question
+from shared.run import RunId, RunState
 from shared.settings import settings
 
 screen = Console()
@@ -35,3 +38,19 @@ def asked(question: Question, *, as_json: bool) -> Answer | None:
         return answer
     typer.echo(answer.model_dump_json(exclude_defaults=True))
     return None
+
+
+def follow_all(operations: Operations, run_ids: Sequence[RunId], *, wait: bool) -> None:
+    """Say that runs are on their way, or follow them to their end and exit with 1 unless all settled."""
+    if not wait:
+        for run_id in run_ids:
+            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it")
+        return
+    ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
+    screen.print(ledger_table(ended))
+    for run in ended:
+        show_found(screen, run)
+        if run.error_kind:
+            screen.print(f"[red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
+    if any(run.state is not RunState.SETTLED for run in ended):
+        raise typer.Exit(1)

@@ -9,12 +9,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from shared.dataplan import DataPlan
-from shared.fields import WEB_ADDRESS, Declared, Duration, Name, SecretReference, Slug
+from shared.fields import WEB_ADDRESS, Declared, Duration, Name, SecretReference, Slug, ZoneName
 from shared.limits import Beyond, Limits
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
@@ -22,17 +21,6 @@ from shared.providers.duckdb import DuckDbConfig
 from shared.providers.redshift import RedshiftConfig
 from shared.providers.snowflake import SnowflakeConfig
 from shared.schedule import OnDemand, Schedule
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{name!r} is not an IANA zone name such as Europe/Berlin") from None
-    return name
-
-
-ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
 
 class ServiceProvider(StrEnum):
@@ -166,6 +154,9 @@ class DataModel(Declared):
     name: Name
     type: Literal["sql"] = "sql"
     sql_query: Annotated[str, Field(min_length=1)]
+    secret_columns: tuple[Name, ...] = Field(
+        (), description="columns whose values are hidden where rows are shown; they are sent all the same"
+    )
 
 
 MOST_PARTS: Final = 1000
@@ -242,6 +233,15 @@ class Pipeline(Declared):
     )
     limits: Limits = Field(Limits(), description="what becomes of rows beyond mParticle's documented limits")
     data_plan: DataPlan | None = Field(None, description="what batches are checked against before they are sent")
+    max_rejected_ratio: float | None = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="the share of rejected rows above which a run stops and the pipeline is faulted; null: any",
+    )
+    max_rejected_rows: int | None = Field(
+        None, ge=0, description="how many rejected rows a run may have before it stops; null: any number"
+    )
 
     @model_validator(mode="after")
     def _can_leave_attributes_out(self) -> Self:

@@ -24,6 +24,7 @@
                │   ├─ QueryTimedOut        the query ran longer than its limit
                │   ├─ ResultExpired        the warehouse no longer has the result that was being read
                │   ├─ FeedRefused          mParticle refuses every batch: the mapping is wrong
+               │   ├─ TooManyRejected      more rows were rejected than the pipeline allows
                │   ├─ SpoolUnwritable      the spool cannot be written, or is not the others' spool
                │   ├─ SpoolTooSmall        one slice does not fit into the spool
                │   ├─ ChunkAbandoned       a chunk's uploaders died too often, or it stayed in doubt too long
@@ -136,6 +137,10 @@ class ResultExpired(Refused):
 
 class FeedRefused(Refused):
     """mParticle refuses every batch it is shown: the mapping is wrong."""
+
+
+class TooManyRejected(Refused):
+    """More of a run's rows were rejected than its pipeline allows."""
 
 
 class SpoolUnwritable(Refused):

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -32,6 +33,17 @@ def _duration(declared: Any, validate: Callable[[Any], timedelta]) -> timedelta:
 
 Duration = Annotated[timedelta, WrapValidator(_duration)]
 """How long: ``90s``, ``15m``, ``1h``, ``2d``, ISO 8601 (``PT1H``), ``01:30:00``, or a number of seconds."""
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is not an IANA zone name such as Europe/Berlin") from None
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Declared(BaseModel):

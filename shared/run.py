@@ -190,8 +190,9 @@ class Standing:
 class Run:
     """A run as it stands; ``ledger.unsent`` is only filled while the run is stopped.
 
-    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. The accepted rows were sent in
-    ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`).
+    ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. A replay sends the rejected rows of
+    the run that it ``replays``. No number of rejected rows stops a run that ``accepts_rejects``. The accepted rows were
+    sent in ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`).
     """
 
     id: RunId
@@ -222,6 +223,8 @@ class Run:
     part: int = 0
     findings: Mapping[str, int] = field(default_factory=dict)
     batches: int = 0
+    replays: RunId | None = None
+    accepts_rejects: bool = False
 
     @property
     def is_complete(self) -> bool:

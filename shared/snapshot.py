@@ -48,10 +48,10 @@ class Snapshot(_Frozen):
     ``columns`` are the result's own, and the others are spelled as they are. With ``one_row_per``, whose values each
     user has of his own, exactly they are asked for, and rows that have a newer one of the same user below ``ranked_to``
     are left out. ``reads_from`` is where the query of a live run begins: its window's low, or ``lookback_s`` before it;
-    ``row_key`` then tells which rows were sent before. ``order_by`` puts rows of one user side by side; up to
-    ``batch_max_events`` events share a batch, rows of one user do where ``merges_users``, and events before
-    ``historical_before_ms`` go to the historical endpoint. ``data_plan`` is the pipeline's own declaration of one. The
-    defaults are those of runs of an earlier release.
+    ``row_key`` then tells which rows were sent before. No number of rejected rows stops a run without ``max_rejected``.
+    ``order_by`` puts rows of one user side by side; up to ``batch_max_events`` events share a batch, rows of one user
+    do where ``merges_users``, and events before ``historical_before_ms`` go to the historical endpoint. ``data_plan``
+    is the pipeline's own declaration of one. The defaults are those of runs of an earlier release.
     """
 
     version: Literal[1] = SNAPSHOT_VERSION
@@ -78,3 +78,5 @@ class Snapshot(_Frozen):
     batch_max_events: int = 1
     merges_users: bool = False
     historical_before_ms: int | None = None
+    max_rejected_ratio: float | None = None
+    max_rejected_rows: int | None = None

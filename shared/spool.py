@@ -7,6 +7,7 @@ slice by slice or run by run, and removing twice is as good as once. ::
     marker                                            which spool this is
     runs/{run}/{slice}-{token}/{chunk}.arrow          a chunk
     rejects/{run}/{chunk}-{token}-{part}.arrow        refused rows, with their values
+    rejects/{run}/{uuid}.arrow                        the same without those that were purged
 
 A local file survives a crash of the machine before its chunk is published: file and folder are synced. That is cheap:
 10,000 rows of ten columns (1.2 MB, at rest 0.7 MB) take 1.1 ms to write without and 1.6 to 5 ms with syncing, and
@@ -106,6 +107,19 @@ class Spool:
             SpoolUnwritable: writing is not allowed.
         """
         return self._write(table, f"rejects/{run_id}/{chunk_id}-{token}-{part}.arrow")
+
+    def name_rejects(self, run_id: RunId) -> str:
+        """Give a new name for a file of rejected rows that replaces another."""
+        return f"rejects/{run_id}/{uuid4()}.arrow"
+
+    def rewrite_rejects(self, table: pa.Table, name: str) -> SpooledFile:
+        """Write a file of rejected rows that replaces another, under a name from ``name_rejects``.
+
+        Raises:
+            SpoolUnavailable: the disk is full or does not answer.
+            SpoolUnwritable: writing is not allowed.
+        """
+        return self._write(table, name)
 
     def read_chunk(self, path: str, checksum: str) -> pa.Table:
         """Read a chunk exactly as it was written.

@@ -45,7 +45,8 @@ class Frontier:
         rows: How many rows the chunk has.
 
     Raises:
-        LedgerUnbalanced: the shares do not hold each row once.
+        LedgerUnbalanced: the shares do not hold each row once, or a row that is not final is not either in one batch
+            or left out for one reason.
     """
 
     def __init__(self, encoded: EncodedRows, *, position: int, rows: int) -> None:
@@ -60,6 +61,14 @@ class Frontier:
             raise LedgerUnbalanced(
                 f"a chunk has {rows} rows, and {len(self._order)} places for them that are not each of them once. "
                 "Please report this"
+            )
+        refused = np.array([reject.row for reject in encoded.rejects], dtype=np.int64)
+        ends = np.concatenate([encoded.sent, refused, encoded.superseded, encoded.unchanged])
+        times = np.bincount(ends, minlength=rows)[self._order[position:]]
+        if (times != 1).any():
+            raise LedgerUnbalanced(
+                f"of the chunk's rows {position} to {rows - 1} in the order of their batches, {(times == 0).sum()} are "
+                f"in no batch and not left out, and {(times > 1).sum()} are so more than once. Please report this"
             )
         # One byte a row: marking a body and finding the first pending row are then single calls of C.
         self._outcomes = np.zeros(rows, dtype=np.uint8)

@@ -1,8 +1,9 @@
 """Answer a question about a connection or a pipeline by asking its warehouse; nothing is sent to mParticle."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,8 +15,9 @@ from shared.errors import ColumnMissing, DeclarationInvalid, IteratorInvalid, Ma
 from shared.mapping.cautions import cautions_of
 from shared.mapping.compile import meaning_of
 from shared.mapping.compile_events import ColumnMeaning, column_meanings
-from shared.mapping.plan import MappingPlan
+from shared.mapping.plan import MappingPlan, Path
 from shared.probe import Answer, ColumnAnswer, Question, RejectAnswer
+from shared.rejects import find_secrets, mask_at, masked, secrets_among
 from shared.run import Standing, Window
 from shared.snapshot import FrozenIterator
 from shared.transformation import FieldTransformation
@@ -63,7 +65,7 @@ def columns(subject: Subject, warehouse: Warehouse) -> Answer:
 
 
 def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callable[[], object]) -> Answer:
-    """Read some rows and show the batches that they become.
+    """Read some rows and show the batches that they become; what is secret is masked in both.
 
     ``go_on`` is called before the query that reads them; what it raises keeps it from being run.
     """
@@ -78,11 +80,13 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callabl
         table = pa.Table.from_batches(stream, stream.schema)
     judge = judge_of(subject.pipeline.data_plan, names=mapping.names)
     encoded = Encoder(mapping, checks=subject.checks, judge=judge).encode(table, chunk_id=_PREVIEW_ID)
+    secrets = secrets_among(table.column_names, subject.model.secret_columns)
+    hidden = [_names(leaf.path) for leaf in mapping.leaves if leaf.column in secrets]
     return Answer(
         columns=_columns(subject, schema, iterator),
         cautions=_cautions(subject, mapping),
-        rows=_rows(table),
-        batches=tuple(_shown(json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]"))),
+        rows=_rows(masked(table, secrets)),
+        batches=tuple(_shown(_masked_at(hidden, json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")))),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
     )
 
@@ -115,6 +119,7 @@ def cost(subject: Subject, warehouse: Warehouse, question: Question) -> Answer:
 
 def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | None) -> MappingPlan:
     environment = draft.environment_of(subject.pipeline, subject.environment)
+    find_secrets(schema.names, subject.model.secret_columns)
     return draft.compile_mapping(
         subject.pipeline, subject.transformation, schema, environment=environment, iterator=iterator
     )
@@ -167,6 +172,15 @@ def _meaning_by_name(subject: Subject, field: pa.Field, iterator: str | None) ->
         return ColumnMeaning("the iterator; it is not sent")
     destination, refused = meaning_of(field, subject.pipeline.rename)
     return ColumnMeaning(str(destination), refused)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    return tuple(name for name in path if isinstance(name, str))
+
+
+def _masked_at(paths: Sequence[tuple[str, ...]], batches: Any) -> Any:
+    """Give batches without the values at some paths."""
+    return reduce(mask_at, paths, batches)
 
 
 def _rows(table: pa.Table) -> tuple[dict[str, Any], ...]:

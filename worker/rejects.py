@@ -5,11 +5,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from shared.rejects import CODE, REASON, ROW
 from shared.run import Reject
-
-ROW: Final = "warehouse_sync_row"
-CODE: Final = "warehouse_sync_code"
-REASON: Final = "warehouse_sync_reason"
 
 _PLAIN: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 

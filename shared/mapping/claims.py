@@ -22,9 +22,17 @@ _PATH_CHARS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A field of a batch, and the column (``pa.Field``) or the value that fills it."""
+    """A field of a batch, and the column or the value that fills it.
+
+    Attributes:
+        place: The field.
+        name: The column's, as the query spells it; None for a value.
+        column: The column (``pa.Field``), where the query is known.
+        value: What every batch has there, instead of a column.
+    """
 
     place: Place
+    name: str | None = None
     column: Any | None = None
     value: StaticValue | None = None
 
@@ -35,9 +43,10 @@ class Claim:
     @property
     def source(self) -> str:
         """Name the column, or say that it is a value."""
-        if self.column is None:
+        if self.name is None:
             return "the static value"
-        return f"column {shown(self.column.name)} ({warehouse_type(self.column)})"
+        column = f"column {shown(self.name)}"
+        return column if self.column is None else f"{column} ({warehouse_type(self.column)})"
 
 
 @dataclass(slots=True)
@@ -57,28 +66,24 @@ def claims_of(schema: Any, transformation: FieldTransformation, *, iterator: str
     """Find the columns and the fields that mappings name.
 
     Args:
-        schema: Arrow schema (``pa.Schema``) of the query's result.
+        schema: Arrow schema (``pa.Schema``) of the query's result; None where only the mappings are known.
         transformation: The mappings.
         iterator: The iterator column, which alone needs no mapping; compared without regard to case.
     """
     claims = Claims()
-    names = [one.name for one in schema]
+    names = [] if schema is None else list(schema.names)
     for mapping in transformation.mappings:
-        column = None
-        if mapping.source is not None:
-            name = named_like(mapping.source, names)
-            if name is None:
-                claims.reasons.append(_no_column(mapping.source, names))
-            else:
-                column = schema.field(name)
-                claims.mapped[name].add(mapping.mapping_type)
+        name = mapping.source
+        if name is not None and schema is not None:
+            name = named_like(name, names)
+        if name is not None:
+            claims.mapped[name].add(mapping.mapping_type)
+        elif mapping.source is not None:
+            claims.reasons.append(_no_column(mapping.source, names))
         if mapping.destination is not None:
-            _claim(claims, mapping, mapping.destination, column)
-    uncovered = [
-        one.name
-        for one in schema
-        if one.name not in claims.mapped and one.name.casefold() != (iterator or "").casefold()
-    ]
+            column = None if name is None or schema is None else schema.field(name)
+            _claim(claims, mapping, mapping.destination, name, column)
+    uncovered = [name for name in names if name not in claims.mapped and name.casefold() != (iterator or "").casefold()]
     if uncovered:
         claims.reasons.append(
             f"no mapping covers column {', '.join(map(shown, uncovered))}: map it, or leave it out with a mapping of "
@@ -93,16 +98,16 @@ def claims_of(schema: Any, transformation: FieldTransformation, *, iterator: str
     return claims
 
 
-def _claim(claims: Claims, mapping: FieldMapping, destination: str, column: Any | None) -> None:
+def _claim(claims: Claims, mapping: FieldMapping, destination: str, name: str | None, column: Any | None) -> None:
     place = find(destination)
     if isinstance(place, Unknown):
         source = "the static value" if mapping.source is None else f"column {shown(mapping.source)}"
         reason = f"its destination {shown(destination, _PATH_CHARS)} {place.reason}"
         claims.reasons.append(f"{source}: {reason}")
-        if column is not None:
-            claims.lost[column.name] = reason
-    elif mapping.source is None or column is not None:
-        claims.all.append(Claim(place, column, mapping.value))
+        if name is not None:
+            claims.lost[name] = reason
+    elif mapping.source is None or name is not None:
+        claims.all.append(Claim(place, name, column, mapping.value))
 
 
 def _no_column(source: str, names: Sequence[str]) -> str:

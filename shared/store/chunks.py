@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from shared.messages import Message, Priority, TaskName
 from shared.run import ChunkId, ChunkState, Lane, Progress, RunId, RunState, Token
 from shared.spool import SpooledFile
-from shared.store import claims, dispatching, runs
+from shared.store import breaker, claims, dispatching, runs
 from shared.store.dispatching import SENDING
-from shared.store.tables import chunks, reject_files, slices
+from shared.store.reject_tables import reject_files
+from shared.store.tables import chunks, slices
 from shared.store.tables import runs as runs_table
 
 _NOTHING_FOUND: Final[Mapping[str, int]] = MappingProxyType({})
@@ -102,13 +103,15 @@ def record(
     """Record that all rows below ``progress.position`` are final, and say whether to go on.
 
     The rejected rows' file is recorded in the same transaction, so that a rejected row always keeps its values, and so
-    are the ``findings`` about the rows that became final: however often a chunk is tried, each row counts once.
-    An answer has come, so earlier deaths no longer count.
+    are the ``findings`` about the rows that became final: however often a chunk is tried, each row counts once. Where
+    too many rows are rejected, the run is failed. An answer has come, so earlier deaths no longer count.
 
     Raises:
         ClaimLost: the chunk was given to somebody else; nothing was recorded.
     """
     rejected = len(progress.rejects)
+    if rejected:  # First of all, because it may have to lock the pipeline and the run.
+        breaker.judge(connection, claimed.run_id, rejecting=rejected, by_ratio=False)
     claims.require_one(
         connection.execute(
             sa.update(chunks)
@@ -170,8 +173,10 @@ def is_held(connection: sa.Connection, claimed: ClaimedChunk, token: Token) -> b
 def finish(connection: sa.Connection, claimed: ClaimedChunk, token: Token) -> list[Message]:
     """Mark a chunk whose rows are all final as done; give the next chunk's message, or the one that settles.
 
-    Counting happens in the same transaction, so whichever chunk is last, its transaction sees that it is.
+    Counting happens in the same transaction, so whichever chunk is last, its transaction sees that it is. Where too
+    many rows were rejected by now, its run is failed instead.
     """
+    breaker.judge(connection, claimed.run_id)
     claims.require_one(
         connection.execute(
             sa.update(chunks)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from shared.catalog import DataModel, Pipeline
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.mapping.compile_events import require_sound
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
 from shared.store import runs as run_rows
@@ -39,8 +40,11 @@ def put(connection: sa.Connection, resource: DeclaredResource, watermark: Waterm
     Raises:
         MoveNotAllowed: a pipeline that uses a data model or a field transformation is held by a stopped run; or a
             reset finds one at work.
-        DeclarationInvalid: the edit asks what becomes of a watermark, and ``watermark`` does not say.
+        DeclarationInvalid: the edit asks what becomes of a watermark, and ``watermark`` does not say; or no columns
+            could make events of a field transformation.
     """
+    if isinstance(resource, FieldTransformation):
+        require_sound(resource)
     if isinstance(resource, DataModel) and _is_other_sql(connection, resource):
         users = declared.users_of(connection, resource)
         _decide(connection, users, f"the SQL of data model {resource.id!r}", watermark)

@@ -102,6 +102,7 @@ def begin(
         sa.select(runs.c.id).where(
             runs.c.pipeline_id == pipeline_id,
             runs.c.lane == Lane.BACKFILL,
+            runs.c.kind != RunKind.REPLAY,  # It has no window, and so none in common.
             runs.c.state.in_(OPEN | {RunState.WAITING}),
         )
     )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from shared.messages import Death, Message, Queue, TaskName
 from shared.run import CLOSED, STOPPED, WORKING, ChunkState, Lane, PipelineState, RunId, RunState, SliceState
 from shared.store import claims, dispatching
-from shared.store.tables import chunks, pipelines, reject_files, runs, slices
+from shared.store.tables import chunks, pipelines, runs, slices
 
 _CLAIMED: Final[Sequence[tuple[TaskName, sa.Table, str, str]]] = (
     (TaskName.PLAN_RUN, runs, RunState.CREATED, RunState.CREATED),
@@ -176,26 +176,6 @@ def expired_spools(connection: sa.Connection, *, retention_s: float) -> list[Run
 def mark_spool_freed(connection: sa.Connection, run_id: RunId) -> None:
     """Record that a run's chunks are gone."""
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(spool_freed_at=sa.func.now()))
-
-
-def expired_rejects(connection: sa.Connection, *, retention_s: float) -> list[RunId]:
-    """Give the closed runs whose rejected rows may be removed."""
-    return [
-        RunId(id_)
-        for id_ in connection.scalars(
-            sa.select(runs.c.id).where(
-                runs.c.state.in_(CLOSED),
-                runs.c.rejects_freed_at.is_(None),
-                runs.c.ended_at < sa.func.now() - timedelta(seconds=retention_s),
-            )
-        )
-    ]
-
-
-def mark_rejects_freed(connection: sa.Connection, run_id: RunId) -> None:
-    """Record that a run's rejected rows are gone; their counts stay in its ledger."""
-    connection.execute(sa.delete(reject_files).where(reject_files.c.run_id == run_id))
-    connection.execute(sa.update(runs).where(runs.c.id == run_id).values(rejects_freed_at=sa.func.now()))
 
 
 def _waiting() -> Sequence[tuple[TaskName, sa.Table, Any]]:

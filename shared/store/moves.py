@@ -7,27 +7,33 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from shared.errors import MoveNotAllowed, SyncError
+from shared.errors import MoveNotAllowed, SyncError, TooManyRejected
 from shared.run import STOPPED, ChunkState, RunId, RunState
 from shared.store import history, reopening, settling
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import get_pipeline
-from shared.store.tables import chunks, pipelines
+from shared.store.tables import chunks, pipelines, runs
 
 
-def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int) -> Asked:
+def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int, accepts_rejects: bool = False) -> Asked:
     """Continue a failed or cancelled run with the same window, chunks and ids, and clear its pipeline's fault.
 
-    Chunks that were in doubt for too long are sent again: whoever retries accepts that their rows may repeat.
+    Chunks that were in doubt for too long are sent again: whoever retries accepts that their rows may repeat. Who
+    ``accepts_rejects`` takes the run's rejected rows as they are, and all that are still to come.
 
     Raises:
         NotFound: there is no such run.
-        MoveNotAllowed: the run is neither failed nor cancelled.
+        MoveNotAllowed: the run is neither failed nor cancelled; or too many of its rows were rejected, which retrying
+            alone does not change.
     """
     run = settling.lock(connection, run_id).run
     if run.state not in STOPPED:
         raise MoveNotAllowed(f"run {run_id} is {run.state}; only a failed or cancelled run can be retried")
+    if accepts_rejects:
+        connection.execute(sa.update(runs).where(runs.c.id == run_id).values(accepts_rejects=True))
+    elif run.error_kind == TooManyRejected.__name__:
+        raise MoveNotAllowed(f"{run.error}. Retrying it alone changes nothing: what is rejected stays so")
     _clear_fault(connection, run.pipeline_id)
     asked = reopening.reopen(connection, run, window_chunks, reopenings=0, accepts_doubt=True)
     if run.backfill_id is not None and not asked.runs:  # A part that had not begun is back in line.

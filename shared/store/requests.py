@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.catalog import Incremental
-from shared.errors import AlreadyInProgress, MoveNotAllowed
+from shared.errors import AlreadyInProgress, MoveNotAllowed, TooManyRejected
 from shared.messages import Message, TaskName
 from shared.run import WORKING, Lane, Run, RunId, RunKind, RunState
 from shared.store import declared, history, notices, reopening, waiting
@@ -151,11 +151,15 @@ def _require_idle(run: Run) -> None:
 
 
 def _is_spent(run: Run, max_reopenings: int) -> bool:
-    return run.state is RunState.FAILED and run.reopenings >= max_reopenings
+    """Say whether a run may not be reopened by itself: it failed too often, or for what reopening cannot change."""
+    is_judged = run.error_kind == TooManyRejected.__name__
+    return run.state is RunState.FAILED and (is_judged or run.reopenings >= max_reopenings)
 
 
 def _fault(connection: sa.Connection, row: PipelineRow, run: Run, occurrence: Occurrence) -> Asked:
     reason = f"run {run.id} failed again after {run.reopenings} reopenings, last with: {run.error}"
+    if run.error_kind == TooManyRejected.__name__:
+        reason = str(run.error)
     connection.execute(sa.update(pipelines).where(pipelines.c.id == run.pipeline_id).values(faulted_reason=reason))
     if occurrence.scheduled_for is None:
         notices.add(connection, row.pipeline.id, NoticeName.REQUEST_REFUSED, f"the pipeline is faulted: {reason}")

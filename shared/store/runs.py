@@ -1,6 +1,6 @@
 """Runs as rows: asked for, planned, stopped, reopened, settled."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -111,6 +111,13 @@ def open_of(connection: sa.Connection, pipeline_id: str) -> list[Run]:
         .with_for_update(key_share=True)
     )
     return in_order(to_run(row) for row in connection.execute(query).mappings())
+
+
+def with_chunks(connection: sa.Connection, pipeline_ids: Collection[str] | None) -> list[RunId]:
+    """Give the runs of some pipelines, or of all, whose chunks are still in the spool, oldest first."""
+    of_them = sa.true() if pipeline_ids is None else runs.c.pipeline_id.in_(pipeline_ids)
+    query = sa.select(runs.c.id).where(runs.c.spool_freed_at.is_(None), runs.c.chunks_total > 0, of_them)
+    return [RunId(id_) for id_ in connection.scalars(query.order_by(runs.c.created_at))]
 
 
 def in_order(found: Iterable[Run]) -> list[Run]:
@@ -226,4 +233,6 @@ def to_run(row: sa.RowMapping) -> Run:
         part=row["part"],
         findings=row["findings"],
         batches=row["batches"],
+        replays=None if row["replays"] is None else RunId(row["replays"]),
+        accepts_rejects=row["accepts_rejects"],
     )

@@ -7,7 +7,7 @@ schedule is left to that, as after a pause.
 import sqlalchemy as sa
 
 from shared.messages import Message
-from shared.run import OPEN, BackfillId, Lane, PipelineState, RunState
+from shared.run import OPEN, BackfillId, Lane, PipelineState, RunKind, RunState
 from shared.store import history, waiting
 from shared.store.declared import get_pipeline
 from shared.store.tables import pipelines, runs
@@ -29,7 +29,10 @@ def begin(connection: sa.Connection) -> list[Message]:
             pipelines.c.faulted_reason.is_(None),
             sa.or_(runs.c.lane == Lane.BACKFILL, pipelines.c.next_due_at.is_(None)),
             ~sa.exists().where(
-                others.c.pipeline_id == runs.c.pipeline_id, others.c.lane == runs.c.lane, others.c.state.in_(OPEN)
+                others.c.pipeline_id == runs.c.pipeline_id,
+                others.c.lane == runs.c.lane,
+                others.c.kind != RunKind.REPLAY,
+                others.c.state.in_(OPEN),
             ),
         )
         .order_by(runs.c.pipeline_id)

@@ -122,6 +122,14 @@ runs: Final = Table(
         server_default=text("'{}'"),
         comment="rows by what was found out about them beside where they ended",
     ),
+    Column("replays", ForeignKey("runs.id"), comment="the run whose rejected rows it sends anew"),
+    Column(
+        "accepts_rejects",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="an operator takes its rejected rows as they are, however many",
+    ),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",
@@ -130,6 +138,7 @@ runs: Final = Table(
     CheckConstraint("missed >= 0", name="missed_not_negative"),
     CheckConstraint("kind IN ('scheduled','manual','initial','backfill','replay')", name="kind_known"),
     CheckConstraint("lane IN ('live','backfill')", name="lane_known"),
+    CheckConstraint("(kind = 'replay') = (replays IS NOT NULL)", name="only_a_replay_replays"),
     CheckConstraint(
         "least(extracted, accepted, rejected, unchanged, superseded, unsent) >= 0", name="counts_not_negative"
     ),
@@ -175,6 +184,7 @@ runs: Final = Table(
     ),
     Index("runs_waiting", "pipeline_id", postgresql_where=text("state = 'waiting'")),
     Index("runs_by_backfill", "backfill_id", "part", postgresql_where=text("backfill_id IS NOT NULL")),
+    Index("runs_by_replayed", "replays", postgresql_where=text("replays IS NOT NULL")),
     Index("runs_by_pipeline", "pipeline_id", "created_at"),
     Index("runs_newest", "created_at"),
     Index("runs_with_spool", "ended_at", postgresql_where=text("spool_freed_at IS NULL")),
@@ -241,21 +251,6 @@ chunks: Final = Table(
         "in_doubt_since",
         postgresql_where=text("state <> 'done' AND in_doubt_since IS NOT NULL"),
     ),
-)
-
-reject_files: Final = Table(
-    "reject_files",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=True),
-    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
-    Column("chunk_id", ForeignKey("chunks.id", ondelete="CASCADE"), nullable=False),
-    Column("path", Text, nullable=False),
-    Column("checksum", Text, nullable=False),
-    Column("rows", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("counts", JSONB, nullable=False, comment="rows by reject code"),
-    Column("created_at", INSTANT, nullable=False, server_default=func.now()),
-    Index("reject_files_by_run", "run_id"),
 )
 
 probes: Final = Table(

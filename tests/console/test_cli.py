@@ -64,6 +64,34 @@ def test_apply_declares_once_and_then_changes_nothing(premises: Premises, tmp_pa
     assert run(premises, "apply", str(path)).stdout.count("unchanged") == 4
 
 
+def test_a_wrong_mapping_is_refused_by_apply_with_the_nearest_destination(premises: Premises, tmp_path: Path) -> None:
+    path = _declared(premises, tmp_path)
+    mappings = [
+        {"mapping_type": "column", "source": "customer_id", "destination": "user_identities.CustomerId"},
+        {"mapping_type": "static", "value": "session_start", "destination": "events.event_type"},
+        {"mapping_type": "column", "source": "email", "destination": "user_identities.email"},
+    ]
+    events = {"id": "visits", "name": "Visits", "mappings": mappings}
+    content = {**yaml.safe_load(path.read_text()), "field_transformations": [events]}
+    content["pipelines"][0]["field_transformation_id"] = "visits"
+    path.write_text(yaml.safe_dump(content))
+    refused = run(premises, "apply", str(path))
+    assert refused.returncode == 1
+    assert "'user_identities.CustomerId' does not exist; the nearest that does is user_identities.customer_id" in (
+        refused.stderr
+    )
+    mappings[0]["destination"] = "user_identities.customer_id"
+    path.write_text(yaml.safe_dump(content))
+    assert run(premises, "apply", str(path)).returncode == 0
+    assert run(premises, "apply", str(path)).stdout.count("unchanged") == 5
+
+
+def test_destinations_are_printed_as_a_table() -> None:
+    printed = command(dict(os.environ), "destinations")
+    assert printed.returncode == 0
+    assert "| `events.data.screen_name` | text | screen_view, commerce_event | screen_view |" in printed.stdout
+
+
 def test_a_busy_pipeline_refuses_a_second_trigger(premises: Premises, tmp_path: Path) -> None:
     run(premises, "apply", str(_declared(premises, tmp_path)))
     run(premises, "activate", "users", "--unchecked")

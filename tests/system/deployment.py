@@ -32,7 +32,8 @@ from shared.messages import Message, Priority, Queue
 from shared.run import WORKING, Run, RunId
 from shared.spool import Spool
 from shared.store.database import Database
-from shared.store.tables import chunks, pipelines, reject_files, runs, slices
+from shared.store.reject_tables import reject_files
+from shared.store.tables import chunks, pipelines, runs, slices
 
 Found = TypeVar("Found")
 

@@ -1,5 +1,6 @@
 """Which rows are final, in whatever order answers come."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +10,8 @@ from hypothesis import strategies as st
 
 from shared.errors import LedgerUnbalanced
 from shared.run import Progress, Reject, RejectCode
+from tests.worker.written import apart, checked, encoded_of
 from worker.frontier import Frontier
-
-
-def checked(row: int) -> Reject:
-    return Reject(row, RejectCode.NO_IDENTITY, "no identity column has a value")
 
 
 def refused(row: int) -> Reject:
@@ -21,7 +19,6 @@ def refused(row: int) -> Reject:
 
 
 def frontier(
-    batch_rows: list[int],
     checks: list[int],
     *,
     rows: int,
@@ -29,14 +26,18 @@ def frontier(
     superseded: list[int] | None = None,
     unchanged: list[int] | None = None,
 ) -> Frontier:
-    return Frontier(
-        np.array(batch_rows, dtype=np.int64),
-        [checked(row) for row in checks],
-        superseded=np.array(superseded or [], dtype=np.int64),
-        unchanged=np.array(unchanged or [], dtype=np.int64),
-        position=position,
-        rows=rows,
+    """Every row has a batch of its own, but for those that are left out."""
+    encoded = encoded_of(
+        apart(rows), checks=checks, position=position, superseded=superseded or (), unchanged=unchanged or ()
     )
+    return Frontier(encoded, position=position, rows=rows)
+
+
+def advanced(one: Frontier) -> Progress | None:
+    """Move, and give the progress; the accepted rows are as many as it says."""
+    step = one.advance()
+    assert step is None or len(step.accepted) == step.progress.accepted == step.progress.batches
+    return None if step is None else step.progress
 
 
 @given(st.data())
@@ -53,7 +54,6 @@ def test_in_any_order_of_answers_each_row_is_counted_once(data: st.DataObject) -
     bodies = data.draw(st.permutations(list(pairwise(cuts))), label="order of answers")
 
     one = frontier(
-        batch_rows,
         data.draw(st.permutations(checks)),
         rows=rows,
         position=position,
@@ -63,16 +63,16 @@ def test_in_any_order_of_answers_each_row_is_counted_once(data: st.DataObject) -
     seen: list[Progress] = []
     for first, end in bodies:
         if data.draw(st.booleans(), label="record before"):
-            seen += filter(None, [one.advance()])
+            seen += filter(None, [advanced(one)])
         for batch in range(first, end):
             if batch in refusals:
                 one.refuse(batch, refused(batch_rows[batch]))
             else:
                 one.accept(batch, batch + 1)
-    seen += filter(None, [one.advance()])
+    seen += filter(None, [advanced(one)])
 
     assert one.is_complete
-    assert one.advance() is None
+    assert advanced(one) is None
     before = position
     for progress in seen:
         assert progress.position > before
@@ -91,32 +91,32 @@ def test_in_any_order_of_answers_each_row_is_counted_once(data: st.DataObject) -
 
 
 def test_what_is_final_beyond_a_gap_does_not_count_yet() -> None:
-    one = frontier([0, 1, 3, 4], [2], rows=5)
+    one = frontier([2], rows=5)
     one.accept(2, 4)
     assert one.advance() is None
     one.accept(1, 2)
     assert one.advance() is None
     one.accept(0, 1)
-    assert one.advance() == Progress(5, 4, (checked(2),))
+    assert advanced(one) == Progress(5, 4, (checked(2),), batches=4)
 
 
 def test_checked_rows_are_final_once_the_frontier_is_there() -> None:
-    one = frontier([3, 6], [0, 1, 2, 4, 5, 7], rows=8)
-    assert one.advance() == Progress(3, 0, (checked(0), checked(1), checked(2)))
+    one = frontier([0, 1, 2, 4, 5, 7], rows=8)
+    assert advanced(one) == Progress(3, 0, (checked(0), checked(1), checked(2)))
     one.accept(0, 1)
-    assert one.advance() == Progress(6, 1, (checked(4), checked(5)))
+    assert advanced(one) == Progress(6, 1, (checked(4), checked(5)), batches=1)
     one.accept(1, 2)
-    assert one.advance() == Progress(8, 1, (checked(7),))
+    assert advanced(one) == Progress(8, 1, (checked(7),), batches=1)
 
 
 def test_a_chunk_of_rejects_only_is_complete_at_once() -> None:
-    one = frontier([], [0, 1], rows=2)
-    assert one.advance() == Progress(2, 0, (checked(0), checked(1)))
+    one = frontier([0, 1], rows=2)
+    assert advanced(one) == Progress(2, 0, (checked(0), checked(1)))
     assert one.is_complete
 
 
 def test_an_empty_rest_is_complete_without_progress() -> None:
-    one = frontier([], [], rows=4, position=4)
+    one = frontier([], rows=4, position=4)
     assert one.advance() is None
     assert one.is_complete
 
@@ -125,7 +125,20 @@ def test_an_empty_rest_is_complete_without_progress() -> None:
     ("batch_rows", "checks"), [([0, 2], []), ([0, 1, 2], [1]), ([0, 1], []), ([1, 2], []), ([0, 1, 2], [2, 2])]
 )
 def test_rows_that_are_missing_or_counted_twice_are_noticed(batch_rows: list[int], checks: list[int]) -> None:
-    one = frontier(batch_rows, checks, rows=3)
-    one.accept(0, len(batch_rows))
+    encoded = replace(
+        encoded_of(apart(3)),
+        starts=np.arange(len(batch_rows) + 1),
+        sent=np.array(batch_rows, dtype=np.int64),
+        rejects=tuple(map(checked, checks)),
+    )
     with pytest.raises(LedgerUnbalanced, match="rows 0 to 2"):
-        one.advance()
+        Frontier(encoded, position=0, rows=3)
+
+
+@pytest.mark.parametrize("shares", [[[0], [1]], [[0], [1], [1]], [[0], [1], [2], [0]]])
+def test_shares_that_do_not_hold_each_row_once_are_noticed(shares: list[list[int]]) -> None:
+    whole = encoded_of(apart(3)).shares
+    order = np.array([row for share in shares for row in share], dtype=np.int64)
+    encoded = replace(encoded_of(apart(3)), shares=replace(whole, order=order, bounds=np.arange(len(shares) + 1)))
+    with pytest.raises(LedgerUnbalanced, match="each of them once"):
+        Frontier(encoded, position=0, rows=3)

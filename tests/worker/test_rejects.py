@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from shared.columns import JSON
+from shared.rejects import CODE, REASON, ROW
 from shared.run import Reject, RejectCode
-from worker.rejects import CODE, REASON, ROW, reject_table
+from worker.rejects import reject_table
 
 
 def test_rejected_rows_keep_values_code_and_reason_in_their_order() -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Coroutine
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import FeedRefused
 from shared.run import Progress, RejectCode
+from tests.worker.written import apart, encoded_of
 from worker.frontier import Frontier
 from worker.mparticle.answers import Accepted, BatchesRefused, TooLarge
 from worker.mparticle.bodies import Body
@@ -50,11 +50,12 @@ def finish(work: Coroutine[Any, Any, None]) -> FeedRefused | None:
 
 def sifted(judge: Judge, size: int, *, first: int = 5) -> dict[int, RejectCode | None]:
     """What became of each batch of a body that begins at ``first``; absent where it was not settled."""
-    frontier = Frontier(np.arange(first + size, dtype=np.int64), [], position=0, rows=first + size)
+    frontier = Frontier(encoded_of(apart(first + size)), position=0, rows=first + size)
     frontier.accept(0, first)
     assert finish(sift(Body(first, first + size), judge.deliver, frontier)) is None
-    progress = frontier.advance()
-    assert progress
+    step = frontier.advance()
+    assert step
+    progress = step.progress
     assert progress.position == first + size
     codes: dict[int, RejectCode | None] = dict.fromkeys(range(first, first + size))
     codes.update({reject.row: reject.code for reject in progress.rejects})
@@ -76,16 +77,17 @@ def test_every_good_batch_is_kept_and_every_bad_one_rejected(data: st.DataObject
 def test_a_mapping_is_called_wrong_only_after_twenty_proofs_and_no_good_batch(data: st.DataObject, size: int) -> None:
     bad = data.draw(st.sets(st.integers(5, 5 + size - 1)))
     judge = Judge(bad)
-    frontier = Frontier(np.arange(5 + size, dtype=np.int64), [], position=0, rows=5 + size)
+    frontier = Frontier(encoded_of(apart(5 + size)), position=0, rows=5 + size)
     frontier.accept(0, 5)
     error = finish(sift(Body(5, 5 + size), judge.deliver, frontier))
-    progress = frontier.advance()
-    assert progress
+    step = frontier.advance()
+    assert step
+    progress = step.progress
     if error is None:
         assert {reject.row for reject in progress.rejects} == bad
         return
     assert "no event_type" in str(error)
-    assert progress == Progress(5, 5)
+    assert progress == Progress(5, 5, batches=5)
     singles = {body.first for body in judge.sent if len(body) == 1}
     assert len(singles) >= PROOFS
     assert singles <= bad

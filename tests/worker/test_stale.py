@@ -15,7 +15,8 @@ from shared.mapping.plan import MappingPlan
 from shared.run import RejectCode, Window
 from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
 from worker.mparticle.check import Checks
-from worker.mparticle.encode import EncodedRows, Encoder
+from worker.mparticle.encode import Encoder
+from worker.mparticle.prepared import EncodedRows, Prepared
 from worker.stale import Lookback, Sendable
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -59,13 +60,13 @@ def chunk(rows: list[tuple[str | None, int | None]]) -> Any:
     return pa.table([pa.array(column, field.type) for column, field in zip(values, SCHEMA, strict=True)], SCHEMA)
 
 
-def encoded(table: Any, position: int = 0) -> EncodedRows:
-    return Encoder(PLAN, checks=Checks()).encode(table.slice(position), chunk_id="c", first_row=position)
+def prepared(table: Any) -> Prepared:
+    return Encoder(PLAN, checks=Checks()).prepare(table, chunk_id="c")
 
 
 def sendable(rows: list[tuple[str | None, int | None]], position: int = 0) -> Sendable:
     table = chunk(rows)
-    return Sendable.of(encoded(table, position), table, plan=PLAN, snapshot=SNAPSHOT)
+    return Sendable.of(prepared(table).open_rows(position), table, plan=PLAN, snapshot=SNAPSHOT)
 
 
 @settings(deadline=None)
@@ -90,9 +91,9 @@ def test_exactly_the_rows_that_are_older_than_their_users_newest_are_superseded(
 
 def test_rejected_rows_mark_nobody_and_are_never_superseded() -> None:
     table = chunk([(None, 9), ("a", 9)])
-    rows = encoded(table)
+    rows = prepared(table)
     assert [reject.code for reject in rows.rejects] == [RejectCode.NO_IDENTITY]
-    found = Sendable.of(rows, table, plan=PLAN, snapshot=SNAPSHOT)
+    found = Sendable.of(rows.open_rows(), table, plan=PLAN, snapshot=SNAPSHOT)
     assert list(found.newest().values()) == [at(9)]
     assert found.named() == list(found.newest())
     assert found.positions.tolist() == [1]
@@ -100,21 +101,22 @@ def test_rejected_rows_mark_nobody_and_are_never_superseded() -> None:
 
 def test_a_full_run_has_no_instants_and_marks_nobody() -> None:
     table = chunk([("a", 9)])
-    found = Sendable.of(encoded(table), table, plan=PLAN, snapshot=snapshot(iterator=None))
+    found = Sendable.of(prepared(table).open_rows(), table, plan=PLAN, snapshot=snapshot(iterator=None))
     assert found.newest() == {}
 
 
 @settings(deadline=None)
 @given(rows=st.lists(st.text("abc", min_size=1, max_size=3), max_size=12), data=st.data())
 def test_what_is_left_out_takes_no_byte_of_the_others(rows: list[str], data: st.DataObject) -> None:
-    whole = encoded(chunk([(user, 1) for user in rows]), position := data.draw(st.integers(0, len(rows))))
+    whole = prepared(chunk([(user, 1) for user in rows]))
+    position = data.draw(st.integers(0, len(rows)))
     out = data.draw(st.sets(st.sampled_from(range(position, len(rows))))) if position < len(rows) else set()
     superseded = np.array(sorted(row for row in out if row % 2), dtype=np.int64)
     unchanged = np.array(sorted(row for row in out if not row % 2), dtype=np.int64)
-    left = whole.without(superseded=superseded, unchanged=unchanged)
+    left = whole.write(position=position, superseded=superseded, unchanged=unchanged)
     assert left.superseded.tolist() == superseded.tolist()
     assert left.unchanged.tolist() == unchanged.tolist()
-    assert texts(left) == {row: text for row, text in texts(whole).items() if row not in out}
+    assert texts(left) == {row: text for row, text in texts(whole.write(position=position)).items() if row not in out}
 
 
 def texts(rows: EncodedRows) -> dict[int, Any]:
@@ -130,7 +132,7 @@ def texts(rows: EncodedRows) -> dict[int, Any]:
 def lookback(minutes: list[int | None], *, low: int | None = 5, high: int = 9) -> Lookback:
     table = chunk([(str(row), minute) for row, minute in enumerate(minutes)])
     found = Lookback.of(
-        encoded(table),
+        prepared(table).open_rows(),
         table,
         snapshot=snapshot(row_key="no", lookback_s=180),
         window=Window(None if low is None else at(low), at(high)),
@@ -158,9 +160,10 @@ def test_accepted_rows_that_the_next_run_reads_again_are_kept() -> None:
 def test_without_a_row_key_or_an_end_nothing_is_looked_up() -> None:
     table = chunk([("a", 1)])
     window = Window(at(0), at(9))
+    rows = prepared(table).open_rows()
     for chosen in (snapshot(lookback_s=60), snapshot(row_key="no"), snapshot()):
-        assert Lookback.of(encoded(table), table, snapshot=chosen, window=window) is None
-    assert Lookback.of(encoded(table), table, snapshot=snapshot(row_key="no", lookback_s=1), window=Window()) is None
+        assert Lookback.of(rows, table, snapshot=chosen, window=window) is None
+    assert Lookback.of(rows, table, snapshot=snapshot(row_key="no", lookback_s=1), window=Window()) is None
 
 
 def test_the_first_window_of_all_reads_nothing_again() -> None:
@@ -174,7 +177,7 @@ def test_of_dates_the_whole_day_is_kept_that_the_next_run_reads_again() -> None:
     days = pa.array([(midnight + timedelta(days=day)).date() for day in (1, 0)])
     table = table.set_column(table.schema.get_field_index("changed_at"), "changed_at", days)
     found = Lookback.of(
-        encoded(table),
+        prepared(table).open_rows(),
         table,
         snapshot=snapshot(
             row_key="no",

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 from aiohttp import web
@@ -19,16 +18,19 @@ from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable, CredentialsRefused, FeedRefused, LedgerUnbalanced, StoreUnavailable
-from shared.run import Lane, Progress, Reject, RejectCode
+from shared.run import Lane, Reject, RejectCode
 from shared.settings import Settings
+from tests.worker.written import apart, encoded_of
+from worker.frontier import Step
 from worker.mparticle.client import FeedClient, open_session
-from worker.mparticle.encode import EncodedRows
 from worker.mparticle.governor import Denied, Governor, Grant
+from worker.mparticle.prepared import EncodedRows
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
 BODY = 10
 LIMITS = UploadLimits(
     body_max_batches=BODY,
+    body_max_events=100,
     body_max_bytes=256_000,
     requests_in_flight=4,
     attempt_target_s=10,
@@ -41,26 +43,19 @@ Behaviour = Callable[[Any], Any]
 
 
 def chunk(rows: int, *, position: int = 0, checked: Sequence[int] = (), bad: Sequence[int] = ()) -> EncodedRows:
-    """What the encoder gives: rows from ``position``, some of them rejected, some marked as bad."""
-    good = [row for row in range(position, rows) if row not in checked]
-    texts = [
-        orjson.dumps(
+    """What the encoder gives: users from ``position``, some of them rejected, some marked as bad."""
+
+    def say(batch_id: str, row: list[int]) -> bytes:
+        return orjson.dumps(
             {
-                "source_request_id": f"chunk:{row}",
+                "source_request_id": batch_id,
                 "environment": "development",
-                "user_identities": {"customer_id": str(row)},
-                "user_attributes": {"bad": row in bad},
+                "user_identities": {"customer_id": str(row[0])},
+                "user_attributes": {"bad": row[0] in bad},
             }
         )
-        + b","
-        for row in good
-    ]
-    return EncodedRows(
-        data=memoryview(b"".join(texts)),
-        offsets=np.cumsum([0, *map(len, texts)], dtype=np.int64),
-        rows=np.array(good, dtype=np.int64),
-        rejects=tuple(Reject(row, RejectCode.NO_IDENTITY, "no identity column has a value") for row in checked),
-    )
+
+    return encoded_of(apart(rows), checks=checked, position=position, has_events=False, say=say)
 
 
 def rows_of(body: bytes) -> list[int]:
@@ -78,7 +73,8 @@ class Ledger:
     records: int = 0
     writing: bool = False
 
-    async def record(self, progress: Progress) -> None:
+    async def record(self, step: Step) -> None:
+        progress = step.progress
         assert not self.writing, "two records at once"
         self.writing = True
         await asyncio.sleep(0.001)
@@ -114,9 +110,8 @@ class Desk:
         lane: Lane = Lane.LIVE,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Ending:
-        left = [row for row in checked if row >= ledger.position]
         return await upload(
-            chunk(ledger.rows, position=ledger.position, checked=left, bad=bad),
+            chunk(ledger.rows, position=ledger.position, checked=checked, bad=bad),
             rows=ledger.rows,
             position=ledger.position,
             feed=self.feed,
@@ -530,8 +525,8 @@ def test_what_record_raises_ends_the_attempt_at_once_and_is_passed_on(
     run: Any, valkey: Valkey, feed_server: Any, error: Exception
 ) -> None:
     class Lost(Ledger):
-        async def record(self, progress: Progress) -> None:
-            assert progress.position == BODY
+        async def record(self, step: Step) -> None:
+            assert step.progress.position == BODY
             raise error
 
     async def scenario() -> None:

@@ -18,10 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from worker.mparticle.buffers import Bytes, Index, Mask, characters, lengths, offsets, positions, texts
+from worker.mparticle.buffers import OFFSET_MAX, Bytes, Index, Mask, characters, lengths, offsets, positions, texts
 
 _MASKS_PER_PIECE: Final = 5
-_OFFSET_MAX: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,9 @@ class Placed:
         return bounds[:: matrix.shape[1]].astype(np.int64), characters(gathered)[: bounds[-1]]
 
     def as_array(self) -> Any:
-        """Write all rows as a binary array."""
-        return texts(*self.gather())
+        """Write all rows as a binary array, a large one where Arrow's usual offsets do not reach."""
+        bounds, content = self.gather()
+        return texts(bounds, content, is_large=bounds[-1] > OFFSET_MAX)
 
 
 def lay_out(parts: Sequence[Say | Put]) -> Layout:
@@ -155,7 +155,7 @@ def place(
         else:
             state = _state([mask for mask in map(masks.__getitem__, piece.masks) if mask is not None])
             matrix[:, number] = state + np.int32(piece.base)
-    if _most_bytes(layout, columns, rows) + rows * len(opening) > _OFFSET_MAX:
+    if _most_bytes(layout, columns, rows) + rows * len(opening) > OFFSET_MAX:
         pools = [pool.cast(pa.large_binary()) for pool in pools]
     return Placed(pa.concat_arrays(pools), matrix)
 

@@ -4,7 +4,7 @@ Arrow's own conversions copy or change type as soon as a column holds a NULL. Ev
 stands in a slot whose value is NULL is arbitrary, and callers must not let it reach a batch.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from pyarrow import types
 Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
+
+OFFSET_MAX: Final = 2**31 - 1
+"""So many bytes of text an array can hold with the usual offsets of Arrow."""
 
 
 def validity(array: Any) -> Mask | None:
@@ -58,18 +61,24 @@ def characters(array: Any) -> Bytes:
 
 def lengths(array: Any) -> Index:
     """Give the length of every value: bytes of a string, entries of a list."""
-    bounds = offsets(array)
+    bounds = offsets(array, np.int64 if types.is_large_binary(array.type) else np.int32)
     sizes: Index = bounds[1:] - bounds[:-1]
     return sizes
 
 
-def texts(bounds: npt.NDArray[Any], content: Any) -> Any:
-    """Make a binary array without NULLs from n + 1 bounds and the bytes that they count in."""
-    if bounds.dtype != np.int32:
-        bounds = bounds.astype(np.int32)
-    return pa.Array.from_buffers(
-        pa.binary(), len(bounds) - 1, [None, pa.py_buffer(bounds), pa.py_buffer(content)], null_count=0
-    )
+def texts(bounds: npt.NDArray[Any], content: Any, *, is_large: bool = False) -> Any:
+    """Make a binary array without NULLs from n + 1 bounds and the bytes that they count in.
+
+    Raises:
+        OverflowError: there are more bytes than the usual offsets of Arrow can count.
+    """
+    if not is_large and bounds[-1] > OFFSET_MAX:
+        raise OverflowError(f"{bounds[-1]} bytes of text are more than a binary array of Arrow can hold")
+    kind, width = (pa.large_binary(), np.int64) if is_large else (pa.binary(), np.int32)
+    if bounds.dtype != width:
+        bounds = bounds.astype(width)
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(content)]
+    return pa.Array.from_buffers(kind, len(bounds) - 1, buffers, null_count=0)
 
 
 def without_nulls(array: Any) -> Any:

@@ -100,6 +100,16 @@ def plain(array: Any) -> Column:
     return Column(array, present=both(validity(array), _expressible(array)))
 
 
+def spread(inner: Column, codes: Index, valid: Mask | None = None) -> Column:
+    """Give the rows that hold the rows of another column, row i the one at ``codes[i]``."""
+    return replace(
+        inner,
+        codes=codes if inner.codes is None else inner.codes[codes],
+        present=both(valid, None if inner.present is None else inner.present[codes]),
+        unfit=None if inner.unfit is None else inner.unfit[codes],
+    )
+
+
 def joined(column: Any) -> Any:
     """Give a chunked array as one array."""
     if isinstance(column, pa.Array):
@@ -161,7 +171,7 @@ def _from_dictionary(array: Any) -> Column:
     if not len(array.dictionary):
         return plain(pa.nulls(len(array), array.type.value_type))
     codes = numbers(pc.fill_null(array.indices, 0)).astype(np.int32)
-    return _spread(plain(array.dictionary), codes, validity(array))
+    return spread(plain(array.dictionary), codes, validity(array))
 
 
 def _from_runs(array: Any) -> Column:
@@ -169,16 +179,7 @@ def _from_runs(array: Any) -> Column:
     first, count = array.find_physical_offset(), array.find_physical_length()
     ends = np.clip(numbers(array.run_ends)[first : first + count].astype(np.int64) - array.offset, 0, len(array))
     codes = np.repeat(positions(count), np.diff(ends, prepend=0))
-    return _spread(plain(array.values.slice(first, count)), codes, None)
-
-
-def _spread(inner: Column, codes: Index, valid: Mask | None) -> Column:
-    """Give the rows that hold the rows of another column, row i the one at ``codes[i]``."""
-    return replace(
-        inner,
-        codes=codes if inner.codes is None else inner.codes[codes],
-        present=both(valid, None if inner.present is None else inner.present[codes]),
-    )
+    return spread(plain(array.values.slice(first, count)), codes)
 
 
 def _from_extension(array: Any) -> Column:

@@ -12,14 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from worker.mparticle.assemble import Placed
-from worker.mparticle.buffers import Index, lengths
+from worker.mparticle.buffers import OFFSET_MAX, Index, lengths
 from worker.mparticle.shares import Mask, Positions
 
 _BEGIN: Final = b',"events":['
 _END: Final = b"]},"
 _LITERALS: Final = 6
 _NOTHING, _OPENING, _QUOTE, _FIRST, _COMMA, _CLOSING = range(_LITERALS)
-_OFFSET_MAX: Final = 2**31 - 1
 
 
 class EventRows:
@@ -45,13 +44,14 @@ class EventRows:
     @cached_property
     def sizes(self) -> Positions:
         """How many bytes a batch of one of the rows has."""
-        return self.base_sizes + self.shared_sizes - 1
+        return self.base_sizes + self.shared_sizes
 
     @cached_property
     def base_sizes(self) -> Positions:
         """How many bytes a batch named by one of the rows has besides its events."""
         digits = lengths(self._digits)[self._digits_of].astype(np.int64)
-        around = len(self._start) + len(b':"') + len(_BEGIN) + len(_END) - 1
+        # Neither the comma behind a batch counts, nor that in front of its first event.
+        around = len(self._start) + len(b':"') + len(_BEGIN) + len(_END) - 2
         return digits + lengths(self._heads) + around
 
     @cached_property
@@ -79,8 +79,8 @@ class EventRows:
         matrix[starts, 4] = _FIRST
         if len(rows):
             matrix[np.append(starts[1:], len(rows)) - 1, 6] = _CLOSING
-        most = int(self.base_sizes[rows[starts]].sum() + self.shared_sizes[rows].sum()) + 2 * len(rows)
-        if max(most, sum(pool.nbytes for pool in pools)) > _OFFSET_MAX:
+        most = int(self.base_sizes[ids].sum() + self.shared_sizes[rows].sum()) + 2 * len(rows)
+        if max(most, sum(pool.nbytes for pool in pools)) > OFFSET_MAX:
             pools = [pool.cast(pa.large_binary()) for pool in pools]
         bounds, content = Placed(pa.concat_arrays(pools), matrix).gather()
         return bounds[np.append(starts, len(rows))], content.data

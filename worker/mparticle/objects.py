@@ -5,7 +5,7 @@ says is then read as text is, so a number keeps its digits.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
@@ -19,9 +19,10 @@ from shared.mapping.meanings import is_json, is_list, unwrapped
 from shared.mapping.plan import Leaf
 from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
 from worker.mparticle.buffers import Index, Mask, texts
-from worker.mparticle.columns import Column, plain
+from worker.mparticle.columns import Column, plain, spread
 from worker.mparticle.needs import Fields, unmet
 from worker.mparticle.outline import Shape, entry_layout, masks_of
+from worker.mparticle.semistructured import parsed
 from worker.mparticle.values import field_texts, runs
 
 ReadMember = Callable[[Leaf, Any], Column]
@@ -32,7 +33,7 @@ _LISTED: Final = lay_out([Say(b"["), Put(0), Say(b"]")])
 def objects(leaf: Leaf, array: Any, read: ReadMember) -> Column:
     """Read a column of lists as the entries' JSON; a list with an entry that breaks a rule is ``unfit``.
 
-    NULL entries are left out.
+    NULL entries are left out; JSON's ``null`` in place of a list is NULL.
 
     Args:
         leaf: Its ``members`` say what an entry is made of, its ``needs`` what it must have.
@@ -43,22 +44,24 @@ def objects(leaf: Leaf, array: Any, read: ReadMember) -> Column:
     if types.is_null(column.values.type):
         return column
     unfit: Mask | None = None
+    codes: Index | None = None
+    present = column.present
     if is_json(column.values.type) or (column.entries is not None and is_json(column.entries.values.type)):
         lists = _listed_texts(column) if column.entries is not None else column.values.storage.to_pylist()
         leaf = replace(leaf, members=tuple(_as_text(member) for member in leaf.members))
-        structs, bounds, unfit = _from_json(leaf, lists)
+        structs, bounds, unfit, absent = _from_json(leaf, lists)
+        present = column.rows(~absent) if absent.any() else present
     else:
-        structs, bounds = _entries(column)
-    written, bad = _objects(leaf, structs, read)
+        structs, codes, bounds = _entries(column)
+    written, bad = _objects(leaf, structs, codes, read)
     if bad is not None:
         before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(bad)])
         broken = before[bounds[1:]] > before[bounds[:-1]]
         unfit = broken if unfit is None else unfit | broken
     pool, index = runs(*written, bounds)
     listed = place(_LISTED, [Texts(pool, index, None)], [], rows=len(bounds) - 1).gather()
-    return Column(
-        texts(*listed), column.codes, column.present, column.rows(unfit) if unfit is not None and unfit.any() else None
-    )
+    bad_rows = column.rows(unfit) if unfit is not None and unfit.any() else None
+    return Column(texts(*listed), column.codes, present, bad_rows)
 
 
 def why_no_objects(leaf: Leaf, arrow_type: Any) -> str | None:
@@ -73,28 +76,31 @@ def why_no_objects(leaf: Leaf, arrow_type: Any) -> str | None:
     return f"its structs have no field {', '.join(absent)} any more" if absent else None
 
 
-def _entries(column: Column) -> tuple[Any, Index]:
+def _entries(column: Column) -> tuple[Any, Index | None, Index]:
+    """Give the structs, which of them the entries are, and the bounds of the lists."""
     entries = column.entries
     assert entries is not None  # noqa: S101 - planning accepts lists only
     assert column.bounds is not None  # noqa: S101 - a list has bounds
-    structs = entries.values if entries.codes is None else entries.values.take(pa.array(entries.codes))
-    return structs, column.bounds
+    return entries.values, entries.codes, column.bounds
 
 
-def _objects(leaf: Leaf, structs: Any, read: ReadMember) -> tuple[tuple[Any, Any], Mask | None]:
-    """Write each struct as an object behind a comma, and tell which break a rule."""
+def _objects(leaf: Leaf, structs: Any, codes: Index | None, read: ReadMember) -> tuple[tuple[Any, Any], Mask | None]:
+    """Write the struct at each of ``codes`` as an object behind a comma, and tell which break a rule."""
     members = list(leaf.members)
+    count = len(structs) if codes is None else len(codes)
     columns = [read(member, _member(structs, member.column)) for member in members]
+    if codes is not None:
+        columns = [spread(column, codes) for column in columns]
     bad: Mask | None = None
     for column in columns:
         if column.unfit is not None:
             bad = column.unfit if bad is None else bad | column.unfit
-    for finding in unmet(Fields(members, (), columns, rows=len(structs)), leaf.needs):
+    for finding in unmet(Fields(members, (), columns, rows=count), leaf.needs):
         bad = finding.rows if bad is None else bad | finding.rows
     written = [field_texts(member.value, column) for member, column in zip(members, columns, strict=True)]
     shapes = [Shape.of(text) for text in written]
     layout, derived = entry_layout([member.path for member in members], shapes)
-    placed = place(layout, written, masks_of(derived, written), rows=len(structs))
+    placed = place(layout, written, masks_of(derived, written), rows=count)
     return placed.gather(), bad
 
 
@@ -119,44 +125,56 @@ class _Number(str):
     __slots__ = ()
 
 
-def _from_json(leaf: Leaf, lists: list[str | None]) -> tuple[Any, Index, Mask]:
-    """Parse JSON arrays of objects; give their entries as structs of text, the bounds, and which arrays are none."""
-    known = {member.column for member in leaf.members}
+def _from_json(leaf: Leaf, lists: list[str | None]) -> tuple[Any, Index, Mask, Mask]:
+    """Parse JSON arrays of objects.
+
+    Returns:
+        Their entries as structs of text, the bounds, which texts are no such arrays, and which are ``null``.
+    """
+    known = {member.column: member for member in leaf.members}
     entries: list[dict[str, Any]] = []
-    bounds, unfit = [0], []
-    for text in lists:
-        found = None if text is None else _parsed(text, known)
-        unfit.append(text is not None and found is None)
-        entries += found or ()
+    bounds = [0]
+    unfit, absent = np.zeros(len(lists), dtype=np.bool_), np.zeros(len(lists), dtype=np.bool_)
+    for number, text in enumerate(lists):
+        try:
+            found = None if text is None else _array(text)
+            absent[number] = found is None
+            entries += [] if found is None else [_entry(one, known) for one in found if one is not None]
+        except (TypeError, ValueError, RecursionError):
+            unfit[number] = True
+            del entries[bounds[-1] :]
         bounds.append(len(entries))
     arrays = [_member_array(member, entries) for member in leaf.members]
     names = [member.column for member in leaf.members]
     structs = pa.StructArray.from_arrays(arrays, names=names) if names else pa.array([{}] * len(entries), pa.struct([]))
-    return structs, np.array(bounds, dtype=np.int32), np.array(unfit, dtype=np.bool_)
+    return structs, np.array(bounds, dtype=np.int32), unfit, absent
 
 
-def _parsed(text: str, known: set[str]) -> list[dict[str, Any]] | None:
-    try:
-        listed = json.loads(text, parse_float=_Number, parse_int=_Number, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    if listed is None:
-        return []
-    if not isinstance(listed, list):
-        return None
-    entries = [entry for entry in listed if entry is not None]
-    if not all(isinstance(entry, dict) for entry in entries):
-        return None
-    flat = [dict(_flattened(entry, known)) for entry in entries]
-    return flat if all(known.issuperset(entry) for entry in flat) else None
+def _array(text: str) -> list[Any] | None:
+    """Parse a JSON array, or ``null``; numbers keep their digits."""
+    _, said = parsed(text.encode())
+    listed = json.loads(said, parse_float=_Number, parse_int=_Number)
+    if listed is not None and not isinstance(listed, list):
+        raise TypeError
+    return listed
 
 
-def _flattened(entry: dict[str, Any], known: set[str]) -> Iterator[tuple[str, Any]]:
+def _entry(value: Any, known: Mapping[str, Leaf]) -> dict[str, Any]:
+    """Give what an entry says by the members' names; it must be an object of nothing but members."""
+    if not isinstance(value, dict):
+        raise TypeError
+    entry = dict(_flattened(value, known))
+    for name, said in entry.items():
+        if name not in known or (isinstance(said, dict | list) and known[name].value is not ValueType.OBJECTS):
+            raise TypeError
+    return entry
+
+
+def _flattened(entry: dict[str, Any], known: Container[str]) -> Iterator[tuple[str, Any]]:
     """Give the members of an object; those of an object in it as ``outer.inner``."""
     for name, value in entry.items():
         if isinstance(value, dict) and name not in known:
-            for inner, inner_value in value.items():
-                yield f"{name}.{inner}", inner_value
+            yield from ((f"{name}.{inner}", said) for inner, said in value.items() if said is not None)
         elif value is not None:
             yield name, value
 
@@ -182,10 +200,6 @@ def _text(value: Any) -> str:
 def _as_text(member: Leaf) -> Leaf:
     """Give the member as it is read from JSON, where an instant is a count."""
     return replace(member, value=ValueType.INT64) if member.value is ValueType.EPOCH_MS else member
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(constant)
 
 
 def _listed_texts(column: Column) -> list[str | None]:

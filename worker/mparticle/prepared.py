@@ -159,10 +159,10 @@ class Prepared:
         """
         shares = self.shares
         first = int(np.searchsorted(shares.bounds, position))
-        if shares.bounds[first] != position:
+        if first > len(shares) or shares.bounds[first] != position:
             raise LedgerUnbalanced(
-                f"of a chunk {position} rows are final, which is inside of a batch that several rows share; "
-                "please report this"
+                f"of a chunk of {len(shares.order)} rows {position} are final, which is inside of a batch that several "
+                "rows share, or beyond the last. Please report this"
             )
         share_of = np.repeat(np.arange(first, len(shares)), np.diff(shares.bounds[first:]))
         rows = shares.order[position:] - self._first_row

@@ -13,7 +13,7 @@ from shared.mapping.destinations import ValueType
 from shared.mapping.meanings import is_compound, is_json
 from shared.mapping.plan import Leaf
 from worker.mparticle import typed
-from worker.mparticle.buffers import Bytes, Mask, characters, lengths, numbers, offsets, without_nulls
+from worker.mparticle.buffers import Bytes, Mask, characters, lengths, offsets, without_nulls
 from worker.mparticle.columns import Column, plain
 from worker.mparticle.nested import documents
 from worker.mparticle.objects import objects
@@ -23,8 +23,6 @@ _UUID_CHARS: Final = 36
 _HYPHENS: Final = [8, 13, 18, 23]
 _DIGITS: Final = len("0123456789")
 _LETTERS: Final = len("abcdef")
-_INTEGER: Final = "^-?[0-9]{1,19}$"
-_INT64: Final = range(-(2**63), 2**63)
 
 
 def read(leaf: Leaf, array: Any) -> Column:
@@ -97,40 +95,13 @@ def _are_uuids(strings: Any) -> Mask:
     return fit
 
 
-def _int64(column: Column) -> Column:
-    values = column.values
-    if types.is_uint64(values.type):
-        counted = numbers(values)
-        fit = counted <= np.uint64(_INT64.stop - 1)
-        fitting = pa.array(counted.astype(np.int64))
-    elif types.is_integer(values.type) or types.is_null(values.type):
-        return column
-    else:
-        fitting, fit = _parsed(without_nulls(values.cast(pa.string())))
-    return replace(column, values=fitting, unfit=None if fit.all() else column.rows(~fit))
-
-
-def _parsed(texts: Any) -> tuple[Any, Mask]:
-    """Parse texts as 64-bit integers; what does not fit becomes 0."""
-    fit = pc.match_substring_regex(texts, _INTEGER)
-    candidates = pc.if_else(fit, texts, b"0").cast(pa.string())
-    try:
-        return candidates.cast(pa.int64()), fit.to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        # Some of 19 digits are beyond 64 bits, and Arrow does not say which.
-        parsed = [int(text) for text in candidates.to_pylist()]
-        inside = np.array([number in _INT64 for number in parsed], dtype=np.bool_)
-        numbers64 = pa.array([number if number in _INT64 else 0 for number in parsed], pa.int64())
-        return numbers64, inside & fit.to_numpy(zero_copy_only=False)
-
-
 _READERS: Final[dict[ValueType, Callable[[Column, Leaf], Column]]] = {
     ValueType.ATTRIBUTE: lambda column, _: _attribute(column),
     ValueType.SCALAR: lambda column, _: _scalar(column),
     ValueType.STRING: lambda column, _: _identity(column),
     ValueType.TEXT: lambda column, _: column,
     ValueType.UUID: lambda column, _: _uuid(_identity(column)),
-    ValueType.INT64: lambda column, _: _int64(_identity(column)),
+    ValueType.INT64: lambda column, _: typed.int64(_identity(column)),
     ValueType.NUMBER: lambda column, _: typed.number(column),
     ValueType.BOOLEAN: lambda column, _: typed.boolean(column),
     ValueType.EPOCH_MS: lambda column, _: typed.epoch_ms(column),

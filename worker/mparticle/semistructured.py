@@ -60,6 +60,19 @@ def compact(column: Column) -> Column:
     return Column(pa.array(map(cache(_inside), _texts(column)), pa.binary()), column.codes, column.present)
 
 
+def parsed(text: bytes) -> tuple[Any, bytes]:
+    """Give what a text says, and the text as JSON.
+
+    Raises:
+        orjson.JSONDecodeError: it is no JSON.
+    """
+    try:
+        return orjson.loads(text), text
+    except orjson.JSONDecodeError:
+        text = _BEYOND_JSON.sub(lambda found: found[1] or b"null", text)
+        return orjson.loads(text), text
+
+
 def _texts(column: Column) -> list[bytes | None]:
     values = column.values
     strings = values.storage if is_json(values.type) else values
@@ -71,7 +84,7 @@ def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
     if text is None:
         return None, 0, 0, 0
     try:
-        value, text = _parsed(text)
+        value, text = parsed(text)
     except orjson.JSONDecodeError:
         return b"", 0, 0, 0
     match value:
@@ -94,18 +107,9 @@ def _value(text: bytes | None, *, keeps_lists: bool) -> _Value:
 
 def _inside(text: bytes | None) -> bytes:
     try:
-        return b"" if text is None else _without_blanks(*_parsed(text))
+        return b"" if text is None else _without_blanks(*parsed(text))
     except orjson.JSONDecodeError:
         return NO_JSON.encode()
-
-
-def _parsed(text: bytes) -> tuple[Any, bytes]:
-    """Give what a text says, and the text as JSON."""
-    try:
-        return orjson.loads(text), text
-    except orjson.JSONDecodeError:
-        text = _BEYOND_JSON.sub(lambda found: found[1] or b"null", text)
-        return orjson.loads(text), text
 
 
 def _without_blanks(value: Any, text: bytes) -> bytes:

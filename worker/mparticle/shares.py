@@ -70,17 +70,20 @@ def together(
         max_bytes: The most bytes of one share; one row may have more.
         later: Rows that are sent after all others. Keys never join these and others.
         age: Orders the rows of a share, ascending; equal ones by their positions.
+
+    Returns:
+        Shares in the order of their keys' first rows; those of one key side by side, the oldest first.
     """
     count = len(keys)
-    alone = keys < 0
-    groups = np.where(alone, len(keys) + np.arange(count), keys)
+    groups = np.where(keys < 0, int(keys.max(initial=0)) + 1 + np.arange(count), keys)
     order = np.lexsort((np.arange(count), age, groups))
-    starts = np.flatnonzero(np.append(True, np.diff(groups[order]) != 0))[: count and None]
-    cuts = _cuts(starts, sizes[order], bases[order], max_rows, max_bytes)
-    starts = np.sort(np.concatenate([starts, *cuts])).astype(np.int64)
+    of_keys = np.flatnonzero(np.append(True, np.diff(groups[order]) != 0))[: count and None]
+    cuts = _cuts(of_keys, sizes[order], bases[order], max_rows, max_bytes)
+    starts = np.sort(np.concatenate([of_keys, *cuts])).astype(np.int64)
     bounds = np.append(starts, count)
-    firsts = order[starts]
-    ranks = np.lexsort((firsts, later[firsts]))
+    begins = np.minimum.reduceat(order, of_keys) if count else NO_ROWS
+    begin = begins[np.searchsorted(of_keys, starts, side="right") - 1]
+    ranks = np.lexsort((starts, begin, later[order[starts]]))
     lengths = np.diff(bounds)[ranks]
     new_bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     # The shares in their new order, each with its rows.

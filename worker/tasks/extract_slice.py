@@ -11,25 +11,23 @@ from dataclasses import replace
 import pyarrow as pa
 from celery import shared_task
 
-from shared import sql
-from shared.catalog import Connection
 from shared.errors import LedgerUnbalanced, ResultExpired, SyncError, Transient, WarehouseBusy
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, SliceId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
-from shared.store import declared, dispatching, moves, runs, slices
+from shared.store import dispatching, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.slices import ClaimedSlice
 from shared.telemetry import bound, log
-from worker import draft, room
+from worker import room
 from worker.extract import Extraction, extract
 from worker.heartbeat import heartbeat
 from worker.process import Process, is_shutting_down
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.sources import rows_of
 from worker.tasks.spooling import Spooling
-from worker.warehouses.base import Label, RecordStream
-from worker.warehouses.registry import open_warehouse
+from worker.warehouses.base import RecordStream
 
 _log = log(__name__)
 
@@ -121,41 +119,25 @@ class _Attempt:
 
     def _read_parts(self, lost: threading.Event) -> Extraction | None:
         snapshot = Snapshot.model_validate(self._run.snapshot)
-        with self._process.database.transaction() as connection:
-            where = declared.get(connection, Connection, snapshot.connection_id)
-        label = Label(f"run {self._run.id}", self._run.pipeline_id)
-        with open_warehouse(where, self._limits, label=label) as warehouse:
-            query = sql.windowed(
-                snapshot.sql_query,
-                dialect=warehouse.dialect,
-                iterator=draft.asked_by(snapshot.iterator),
-                window=replace(self._run.window, low=snapshot.reads_from or self._run.window.low),
-                one_row_per=snapshot.one_row_per,
-                columns=snapshot.columns,
-                ranked_to=snapshot.ranked_to,
+        with rows_of(self._process, self._run, snapshot, self._claimed.position) as stream:
+            self._stream = stream
+            if lost.is_set():  # While the stream was opened there was nothing to cancel.
+                raise ClaimLost
+            parts = extract(
+                stream,
+                max_rows=snapshot.chunk_max_rows,
+                max_bytes=snapshot.chunk_max_bytes,
+                part_chunks=self._limits.slice_chunks,
+                write=self._write,
+                progress=self._count,
             )
-            query = sql.ordered(query, snapshot.order_by, warehouse.dialect)
-            with warehouse.stream(
-                query, batch_rows=self._limits.record_batch_rows, position=self._claimed.position
-            ) as stream:
-                self._stream = stream
-                if lost.is_set():  # While the stream was opened there was nothing to cancel.
-                    raise ClaimLost
-                parts = extract(
-                    stream,
-                    max_rows=snapshot.chunk_max_rows,
-                    max_bytes=snapshot.chunk_max_bytes,
-                    part_chunks=self._limits.slice_chunks,
-                    write=self._write,
-                    progress=self._count,
-                )
+            part = next(parts)
+            while part.rest is not None:
+                self._publish(part)
+                if not self._has_room():
+                    return None
                 part = next(parts)
-                while part.rest is not None:
-                    self._publish(part)
-                    if not self._has_room():
-                        return None
-                    part = next(parts)
-                return part
+            return part
 
     def _write(self, table: pa.Table) -> SpooledFile:
         return self._spooling.write(table)
@@ -180,7 +162,7 @@ class _Attempt:
         written = sum(chunk.rows for chunk in self._spooling.chunks)
         if written != part.rows:
             raise LedgerUnbalanced(
-                f"run {self._run.id}: {part.rows} rows left the warehouse's driver and {written} were spooled; "
+                f"run {self._run.id}: {part.rows} rows were read and {written} were spooled; "
                 "nothing of the slice was published. Please report this"
             )
         with self._turn:

@@ -14,7 +14,8 @@ from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.cautions import cautions_of
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
-from shared.run import Lane, Run, RunId, Token, Window
+from shared.rejects import find_secrets
+from shared.run import Lane, Run, RunId, RunKind, Token, Window
 from shared.settings import Settings
 from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
 from shared.store import backfills, declared, moves, plans
@@ -31,6 +32,7 @@ from worker.parts import Parts, cut_history
 from worker.plan import freeze_window, reads_from
 from worker.process import Process
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.sources import for_a_replay, rejected_schema
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
@@ -92,9 +94,15 @@ class _Declared:
 
 def _plan(process: Process, run: Run, token: Token) -> list[Message]:
     found = _look_up(process, run)
-    label = Label(f"run {run.id}", run.pipeline_id)
-    with open_warehouse(found.connection, process.settings, label=label) as warehouse:
-        parts, snapshot = _freeze(process, run, found, warehouse)
+    if run.kind is RunKind.REPLAY:
+        with for_a_replay(run):
+            parts, snapshot = _freeze(process, run, found, rejected_schema(process, run))
+    else:
+        label = Label(f"run {run.id}", run.pipeline_id)
+        with open_warehouse(found.connection, process.settings, label=label) as warehouse:
+            schema = draft.describe(found.model, warehouse)
+            find_secrets(schema.names, found.model.secret_columns)
+            parts, snapshot = _freeze(process, run, found, schema, warehouse)
     window, *further = parts.windows
     with process.database.transaction() as connection:
         messages = plans.freeze(
@@ -133,13 +141,15 @@ def _look_up(process: Process, run: Run) -> _Declared:
         )
 
 
-def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) -> tuple[Parts, Snapshot]:
+def _freeze(
+    process: Process, run: Run, found: _Declared, schema: pa.Schema, warehouse: Warehouse | None = None
+) -> tuple[Parts, Snapshot]:
+    """Compile what was declared for the columns of ``schema``; a replay has no window, and asks no warehouse."""
     pipeline, feed, limits = found.pipeline, found.feed, process.settings
     environment = draft.environment_of(pipeline, declared_environment(pipeline, found.connection))
-    schema = draft.describe(found.model, warehouse)
     mode, parts = pipeline.sync_mode, Parts((Window(),))
     iterator = draft.iterator_of(schema, mode)
-    if iterator is not None and isinstance(mode, Incremental):
+    if iterator is not None and isinstance(mode, Incremental) and warehouse is not None:
         parts = _windows(run, found, mode, iterator, warehouse)
     mapping = draft.compile_mapping(pipeline, found.transformation, schema, environment=environment, iterator=iterator)
     for caution in cautions_of(mapping, protection=feed.input_protection_level):
@@ -170,6 +180,7 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
         data_plan=None if pipeline.data_plan is None else pipeline.data_plan.model_dump(mode="json"),
         **_merging(run, pipeline, mapping, limits),
         **_of_the_lane(run, found, iterator, parts.windows, schema),
+        **_tolerance(run, pipeline),
     )
     return parts, snapshot
 
@@ -214,7 +225,7 @@ def _of_the_lane(
 ) -> dict[str, Any]:
     """Give what only the live lane looks back for, and only history is ranked by."""
     mode = found.pipeline.sync_mode
-    if iterator is None or not isinstance(mode, Incremental):
+    if iterator is None or not isinstance(mode, Incremental) or run.kind is RunKind.REPLAY:
         return {}
     if run.lane is Lane.BACKFILL:
         ends = [window.high for window in windows if window.high is not None]
@@ -225,3 +236,10 @@ def _of_the_lane(
         "row_key": None if mode.row_key is None else find_row_key(schema, mode.row_key),
         "lookback_s": 0 if mode.lookback is None else mode.lookback.total_seconds(),
     }
+
+
+def _tolerance(run: Run, pipeline: Pipeline) -> dict[str, Any]:
+    """Give how many rejected rows stop the run; none a replay, whose rows were rejected before."""
+    if run.kind is RunKind.REPLAY:
+        return {}
+    return {"max_rejected_ratio": pipeline.max_rejected_ratio, "max_rejected_rows": pipeline.max_rejected_rows}

@@ -5,7 +5,7 @@ from celery import shared_task
 from shared.errors import NotFound, SyncError
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, RunId
-from shared.store import moves, settling
+from shared.store import breaker, moves, settling
 from shared.telemetry import bound, log
 from worker.process import Process
 from worker.settle import decide
@@ -51,7 +51,7 @@ def _settle(process: Process, run_id: RunId) -> tuple[Run, list[Message]] | None
         except NotFound:
             return None
         settlement = decide(held.run, held.pipeline.standing, settling.other_parts(connection, held.run))
-        if settlement is None:
+        if settlement is None or breaker.judge(connection, run_id):
             return None
         messages = settling.settle(
             connection,

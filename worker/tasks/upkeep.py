@@ -7,7 +7,7 @@ from celery import shared_task
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import accepted, chunks, lost, moves, probes, slices, stalled
+from shared.store import accepted, chunks, lost, moves, probes, purging, rejects, slices, stalled
 from shared.telemetry import log
 from worker.process import Process
 from worker.tasks import turns
@@ -103,12 +103,13 @@ def _expire(process: Process) -> None:
             lost.mark_spool_freed(connection, run_id)
         _log.info("chunks_expired", run_id=str(run_id))
     with process.database.transaction() as connection:
-        expired = lost.expired_rejects(connection, retention_s=limits.reject_retention_s)
+        expired = rejects.expire(connection, retention_s=limits.reject_retention_s)
     for run_id in expired:
         process.spool.remove_rejects(run_id)
         with process.database.transaction() as connection:
-            lost.mark_rejects_freed(connection, run_id)
+            rejects.mark_freed(connection, run_id)
         _log.info("rejects_expired", run_id=str(run_id))
+    purging.remove_leftovers(process.database, process.spool)
     with process.database.transaction() as connection:
         probes.forget_old(connection, older_than_s=2 * limits.probe_timeout_s)
         accepted.forget(connection)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from shared.store.tables import pipelines
+from shared.store.reject_tables import reject_files
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=pipelines.metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=reject_files.metadata)
 context.run_migrations()

@@ -6,9 +6,9 @@ import pytest
 
 from shared.catalog import Environment, NullPolicy
 from shared.columns import JSON
-from shared.errors import MappingRefused
+from shared.errors import DeclarationInvalid, MappingRefused
 from shared.mapping.batch_fields import UNSETTABLE
-from shared.mapping.compile_events import compile_event_mapping
+from shared.mapping.compile_events import compile_event_mapping, require_sound
 from shared.mapping.destinations import ValueType
 from shared.mapping.event_fields import EVENT_TYPES, EVENTS
 from shared.mapping.meanings import why_not
@@ -404,3 +404,50 @@ def test_all_reasons_are_given_at_once() -> None:
 def test_a_transformation_is_declared_whole() -> None:
     with pytest.raises(ValueError, match="at least 1 item"):
         FieldTransformation(id="a", name="A", mappings=())
+
+
+def unsound(mappings: Mapped, *others: FieldMapping) -> list[str]:
+    with pytest.raises(DeclarationInvalid) as refused:
+        require_sound(transformation({"who": "user_identities.email", **mappings}, *others))
+    first, *found = str(refused.value).split("\n- ")
+    assert first == f"field transformation 'events' cannot make events ({len(found)} to correct):"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mappings", "reason"),
+    [
+        ({"a": "events.data.event_nam", **SESSION_START}, "the nearest that does is events.data.event_name"),
+        ({"a": "user_attributes.x", "b": "user_attributes.x", **SESSION_START}, "column 'a', column 'b' all go to"),
+        ({"a": "environment", **SESSION_START}, "set the pipeline's environment"),
+        ({"static x": "environment", **SESSION_START}, "set the pipeline's environment"),
+        ({"static custom": "events.event_type"}, "the nearest is 'custom_event'"),
+        ({"a": "user_attributes.x"}, "no mapping says of what type the events are"),
+        ({"static screen_view": "events.event_type"}, "these events need events.data.screen_name"),
+        ({"a": "events.data.screen_name", **SESSION_START}, "screen_view, commerce_event events have that"),
+        (
+            {"a": "events.data.product_action.products.id", "t": "events.event_type"},
+            "events.data.product_action is mapped in part, and needs events.data.product_action.action",
+        ),
+    ],
+)
+def test_what_no_columns_can_mend_is_refused_when_it_is_declared(mappings: Mapped, reason: str) -> None:
+    (found,) = unsound(mappings)
+    assert reason in found
+
+
+def test_who_events_belong_to_is_known_when_they_are_declared() -> None:
+    with pytest.raises(DeclarationInvalid, match="no column is an identity"):
+        require_sound(transformation({"a": "user_attributes.a", **SESSION_START}))
+
+
+def test_what_only_columns_can_tell_is_no_reason_yet() -> None:
+    mappings: Mapped = {
+        "items": "events.data.product_action.products",
+        "at": "events.data.timestamp_unixtime_ms",
+        "note": None,
+        "static purchase": "events.data.product_action.action",
+        "static commerce_event": "events.event_type",
+        "static development": "environment",
+    }
+    require_sound(transformation({"who": "user_identities.email", **mappings}))

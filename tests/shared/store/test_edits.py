@@ -9,9 +9,10 @@ from shared.errors import DeclarationInvalid, FeedRefused, MoveNotAllowed
 from shared.run import RunId, RunKind, RunState, Window
 from shared.store import declared, edits, moves, notices
 from shared.store.edits import Watermark
-from shared.transformation import FieldTransformation
+from shared.transformation import FieldMapping, FieldTransformation, MappingType
 from tests.shared.store.stage import FEED, FULL, INCREMENTAL, T0, T1, USERS, VISITS, Stage
 
+IGNORED = FieldMapping(mapping_type=MappingType.IGNORE, source="note")
 OTHER_SQL = USERS.model_copy(update={"sql_query": "SELECT 2"})
 
 
@@ -85,7 +86,7 @@ def test_making_users_events_asks_and_another_mapping_of_events_does_not(stage: 
         assert edits.put(connection, other, None)
     assert edit(stage, {"field_transformation_id": "other"})
     with stage.database.transaction() as connection:
-        assert edits.put(connection, other.model_copy(update={"mappings": VISITS.mappings[:1]}), None)
+        assert edits.put(connection, other.model_copy(update={"mappings": (*VISITS.mappings, IGNORED)}), None)
     with pytest.raises(DeclarationInvalid, match="whether its rows are events changes"):
         edit(stage, {"field_transformation_id": None})
 
@@ -95,7 +96,7 @@ def test_a_mapping_waits_until_its_stopped_run_is_decided_on(stage: Stage) -> No
     assert to_events(stage, Watermark.KEEP)
     run_id, _ = stage.uploading([5], Window(T0, T1))
     fail(stage, run_id)
-    other = VISITS.model_copy(update={"mappings": VISITS.mappings[:1]})
+    other = VISITS.model_copy(update={"mappings": (*VISITS.mappings, IGNORED)})
     with pytest.raises(MoveNotAllowed, match=f"abandon {run_id}` first"), stage.database.transaction() as connection:
         edits.put(connection, other, None)
     with stage.database.transaction() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from shared.messages import Queue
 from shared.run import ChunkId, RunId, RunState, SliceId, Token
-from shared.store import accepted, chunks, dispatching, lost, newer, runs, settling, slices
+from shared.store import accepted, chunks, dispatching, lost, newer, rejects, runs, settling, slices
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
 from tests.shared.store.stage import DOUBT_MAX_S, WINDOW_CHUNKS, Stage
@@ -126,7 +126,7 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
         "find what nobody settled": lost.complete_unsettled,
         "find what is in doubt": lambda c: lost.in_doubt(c, longer_than_s=86400),
         "find expired spools": lambda c: lost.expired_spools(c, retention_s=3600),
-        "find expired rejects": lambda c: lost.expired_rejects(c, retention_s=3600),
+        "find expired rejects": lambda c: rejects.expire(c, retention_s=3600),
         "list the newest runs": lambda c: runs.newest(c, limit=20),
         "list a pipeline's newest runs": lambda c: runs.newest(c, "people", limit=20),
         "find open runs": lambda c: runs.open_of(c, "people"),

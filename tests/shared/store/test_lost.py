@@ -7,7 +7,7 @@ import pytest
 from shared.errors import ChunkAbandoned, FeedRefused
 from shared.messages import Message, Queue, TaskName
 from shared.run import ChunkId, RunId, RunState
-from shared.store import chunks, lost, moves, plans, runs, slices
+from shared.store import chunks, lost, moves, plans, rejects, runs, slices
 from tests.shared.store.stage import WINDOW_CHUNKS, Stage, sent
 
 DAY_S = 86400.0
@@ -278,7 +278,7 @@ def in_every_state(stage: Stage) -> dict[str, RunId]:
 def test_only_closed_runs_expire_and_only_after_their_retention(stage: Stage) -> None:
     run_ids = in_every_state(stage)
     closed = {run_ids[RunState.SETTLED], run_ids[RunState.ABANDONED]}
-    for query in (lost.expired_spools, lost.expired_rejects):
+    for query in (lost.expired_spools, rejects.expire):
         with stage.database.transaction() as connection:
             assert set(query(connection, retention_s=DAY_S)) == closed
             assert query(connection, retention_s=3 * DAY_S) == []
@@ -289,9 +289,9 @@ def test_what_was_removed_is_not_removed_again(stage: Stage) -> None:
     with stage.database.transaction() as connection:
         lost.mark_spool_freed(connection, run_id)
         assert run_id not in lost.expired_spools(connection, retention_s=0)
-        assert run_id in lost.expired_rejects(connection, retention_s=0)
-        lost.mark_rejects_freed(connection, run_id)
-        assert run_id not in lost.expired_rejects(connection, retention_s=0)
+        assert run_id in rejects.expire(connection, retention_s=0)
+        rejects.mark_freed(connection, run_id)
+        assert run_id not in rejects.expire(connection, retention_s=0)
 
 
 def test_removing_rejects_leaves_their_counts_in_the_ledger(stage: Stage) -> None:
@@ -301,8 +301,12 @@ def test_removing_rejects_leaves_their_counts_in_the_ledger(stage: Stage) -> Non
     stage.settle(run_id)
     assert len(stage.rows("SELECT * FROM reject_files")) == 1
     with stage.database.transaction() as connection:
-        lost.mark_rejects_freed(connection, run_id)
+        assert rejects.expire(connection, retention_s=-1) == [run_id]
     assert stage.rows("SELECT * FROM reject_files") == []
+    with stage.database.transaction() as connection:
+        assert rejects.expire(connection, retention_s=-1) == [run_id], "until its files are gone"
+        rejects.mark_freed(connection, run_id)
+        assert rejects.expire(connection, retention_s=-1) == []
     assert stage.run(run_id).ledger.rejected == 2
 
 

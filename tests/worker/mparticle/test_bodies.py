@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -8,25 +7,24 @@ from hypothesis import strategies as st
 
 from shared.catalog import Environment, NullPolicy
 from shared.mapping.compile import compile_user_mapping
+from tests.worker.written import apart, encoded_of
 from worker.mparticle.bodies import Body, body_bytes, pack, split
 from worker.mparticle.check import Checks
-from worker.mparticle.encode import EncodedRows, Encoder
+from worker.mparticle.encode import Encoder
+from worker.mparticle.prepared import EncodedRows
 
 SIZES = st.lists(st.integers(2, 40), max_size=60)
 
 
-def bounds(sizes: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.array(sizes, dtype=np.int64))])
-
-
 def encoded_batches(sizes: list[int]) -> EncodedRows:
-    texts = [b'"' + b"x" * (size - 3) + b'",' if size > 2 else b"1," for size in sizes]
-    return EncodedRows(memoryview(b"".join(texts)), bounds(sizes), np.arange(len(sizes)), ())
+    """Batches without events, of so many bytes with their commas."""
+    texts = [b'"' + b"x" * (size - 3) + b'"' if size > 2 else b"1" for size in sizes]
+    return encoded_of(apart(len(sizes)), has_events=False, say=lambda _, rows: texts[rows[0]])
 
 
 @given(SIZES, st.integers(1, 10), st.integers(41, 200))
 def test_every_batch_is_in_exactly_one_body_in_order(sizes: list[int], max_batches: int, max_bytes: int) -> None:
-    bodies = pack(bounds(sizes), max_batches=max_batches, max_bytes=max_bytes)
+    bodies = pack(encoded_batches(sizes), max_events=1, max_batches=max_batches, max_bytes=max_bytes)
     assert [batch for body in bodies for batch in range(body.first, body.end)] == list(range(len(sizes)))
     assert all(len(body) > 0 for body in bodies)
 
@@ -36,7 +34,7 @@ def test_no_body_is_over_a_limit_and_none_has_room_for_the_next_batch(
     sizes: list[int], max_batches: int, max_bytes: int
 ) -> None:
     encoded = encoded_batches(sizes)
-    bodies = pack(encoded.offsets, max_batches=max_batches, max_bytes=max_bytes)
+    bodies = pack(encoded, max_events=1, max_batches=max_batches, max_bytes=max_bytes)
     for body in bodies:
         written = body_bytes(encoded, body)
         assert len(written) <= max_bytes
@@ -51,14 +49,16 @@ def test_a_body_as_large_as_the_limit_is_one_body(sizes: list[int], more: int) -
     encoded = encoded_batches([*sizes, 5])
     whole = len(body_bytes(encoded, Body(0, len(sizes) + 1)))
     limit = len(sizes) + more
-    assert pack(encoded.offsets, max_batches=limit, max_bytes=whole) == [Body(0, len(sizes) + 1)]
+    assert pack(encoded, max_events=1, max_batches=limit, max_bytes=whole) == [Body(0, len(sizes) + 1)]
     if sizes:
-        assert len(pack(encoded.offsets, max_batches=limit, max_bytes=max(whole - 1, 41))) == (1 if whole <= 41 else 2)
+        assert len(pack(encoded, max_events=1, max_batches=limit, max_bytes=max(whole - 1, 41))) == (
+            1 if whole <= 41 else 2
+        )
 
 
 def test_a_batch_larger_than_a_body_is_not_sent_anyway() -> None:
     with pytest.raises(ValueError, match="batch 1 has 49 bytes and cannot be sent in a body of 50"):
-        pack(bounds([10, 50]), max_batches=10, max_bytes=50)
+        pack(encoded_batches([10, 50]), max_events=1, max_batches=10, max_bytes=50)
 
 
 @given(st.integers(0, 1000), st.integers(2, 1000))
@@ -77,6 +77,6 @@ def test_bodies_of_encoded_rows_are_json_arrays_of_their_batches() -> None:
     rows = pa.table({"email": ["a@x", None, "c@x", "d@x"]})
     plan = compile_user_mapping(rows.schema, environment=Environment.PRODUCTION, on_null=NullPolicy.OMIT, iterator=None)
     encoded = Encoder(plan, checks=Checks()).encode(rows, chunk_id="c")
-    bodies = pack(encoded.offsets, max_batches=2, max_bytes=256_000)
+    bodies = pack(encoded, max_events=1, max_batches=2, max_bytes=256_000)
     ids = [[batch["source_request_id"] for batch in json.loads(body_bytes(encoded, body))] for body in bodies]
     assert ids == [["c:0", "c:2"], ["c:3"]]

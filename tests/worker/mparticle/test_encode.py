@@ -13,7 +13,9 @@ from shared.mapping.plan import Leaf, MappingPlan
 from shared.run import Reject, RejectCode
 from worker.mparticle import assemble
 from worker.mparticle.check import Checks
-from worker.mparticle.encode import EncodedRows, Encoder
+from worker.mparticle.columns import joined
+from worker.mparticle.encode import Encoder
+from worker.mparticle.prepared import EncodedRows
 
 
 def encoder_for(rows: Any, *, on_null: NullPolicy = NullPolicy.OMIT, iterator: str | None = None) -> Encoder:
@@ -84,7 +86,7 @@ def test_only_bad_rows_give_no_batches() -> None:
     assert [reject.row for reject in encoded.rejects] == [0, 1]
 
 
-def test_rows_beyond_one_block_follow_in_order() -> None:
+def test_many_rows_follow_in_order() -> None:
     count = 40_000
     emails = [f"{number}@x" for number in range(count)]
     emails[20_000] = emails[39_999] = ""
@@ -109,6 +111,61 @@ def test_a_table_and_its_record_batches_give_the_same_text() -> None:
         encoder.encode(batches[1], chunk_id="c", first_row=2),
     ]
     assert b"".join(bytes(part.data) for part in parts) == bytes(encoder.encode(rows, chunk_id="c").data)
+
+
+PIECES: dict[str, list[Any]] = {
+    "text": [pa.array(["a", None]), pa.array([], pa.string()), pa.array(["b"])],
+    "views": [pa.array(["a", None], pa.string_view()), pa.array(["b"], pa.string_view())],
+    "json": [pa.array(['{"a":1}', None], pa.json_()), pa.array(["2"], pa.json_())],
+    "uuids": [pa.array([b"x" * 16, None], pa.uuid()), pa.array([b"y" * 16], pa.uuid())],
+    "dictionaries": [pa.array(["a", None]).dictionary_encode(), pa.array(["b", "a"]).dictionary_encode()],
+    "dictionaries that hold a NULL": [
+        pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int8()), pa.array(["a", None])),
+        pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array([None, "b"])),
+    ],
+    "dictionaries of views that hold a NULL": [
+        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(["a", None], pa.string_view())),
+        pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array([None, "b"], pa.string_view())),
+    ],
+    "dictionaries of JSON": [
+        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(["1", None], pa.json_())),
+        pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array([None, '"b"'], pa.json_())),
+    ],
+    "runs": [
+        pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array(["a", None])),
+        pa.RunEndEncodedArray.from_arrays(pa.array([4], pa.int32()), pa.array(["b"])),
+    ],
+    "parts of runs": [
+        pa.RunEndEncodedArray.from_arrays(pa.array([2, 5], pa.int32()), pa.array(["a", None])).slice(1, 3),
+        pa.RunEndEncodedArray.from_arrays(pa.array([4], pa.int32()), pa.array(["b"])).slice(3),
+    ],
+    "runs of JSON": [
+        pa.RunEndEncodedArray.from_arrays(pa.array([2, 5], pa.int32()), pa.array(["[1]", None], pa.json_())).slice(1),
+        pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array(['"x"'], pa.json_())),
+    ],
+    "runs of views": [
+        pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array(["a"], pa.string_view())),
+        pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([None], pa.string_view())),
+    ],
+}
+
+
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+def test_a_column_in_pieces_is_written_like_its_pieces(pieces: list[Any]) -> None:
+    column = pa.chunked_array(pieces)
+    assert len(joined(column)) == len(column)
+    rows = pa.table({"email": ["a@x"] * len(column), "a": column})
+    encoder = encoder_for(rows)
+    written, first = [], 0
+    for piece in pieces:
+        one = pa.table({"email": ["a@x"] * len(piece), "a": piece})
+        written.append(bytes(encoder.encode(one, chunk_id="c", first_row=first).data))
+        first += len(piece)
+    assert bytes(encoder.encode(rows, chunk_id="c").data) == b"".join(written)
+
+
+def test_no_pieces_at_all_are_an_empty_column() -> None:
+    assert len(joined(pa.chunked_array([], pa.json_()))) == 0
 
 
 def test_columns_outside_the_plan_are_ignored() -> None:
@@ -192,7 +249,7 @@ def test_combinations_of_absent_columns_beyond_what_is_remembered_stay_right() -
 def test_text_beyond_arrows_usual_offsets_is_written_with_larger_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pa.table({"email": ["a@x", None, "c@x"], "likes": [["a"], [], None], "n": [1, 2, 3]})
     usual = encoder_for(rows).encode(rows, chunk_id="c")
-    monkeypatch.setattr(assemble, "_OFFSET_MAX", 1)
+    monkeypatch.setattr(assemble, "OFFSET_MAX", 1)
     large = encoder_for(rows).encode(rows, chunk_id="c")
     assert bytes(large.data) == bytes(usual.data)
     assert large.offsets.tolist() == usual.offsets.tolist()

@@ -21,10 +21,11 @@ from jsonschema import Draft7Validator
 from shared.catalog import Environment, NullPolicy
 from shared.mapping.compile import compile_user_mapping
 from shared.mapping.destinations import ValueType
-from shared.mapping.plan import Leaf, MappingPlan
+from shared.mapping.plan import Leaf, MappingPlan, Path
 from shared.run import RejectCode
 from worker.mparticle.check import Checks
-from worker.mparticle.encode import EncodedRows, Encoder
+from worker.mparticle.encode import Encoder
+from worker.mparticle.prepared import EncodedRows
 
 CHUNK = "0b9c7e4e-55c1-4a5e-9d6e-2a4d1f0f7a11"
 TIGHT = Checks(value_max_chars=6, list_max_entries=3, entry_max_chars=4, max_attributes=3)
@@ -204,7 +205,7 @@ def batch_of(plan: MappingPlan, row: dict[str, Any], request_id: str, checks: Ch
     fault = first_fault(plan, identities, attributes, checks)
     if fault is not None:
         return fault
-    batch: dict[str, Any] = {"source_request_id": request_id, "environment": "production"}
+    batch: dict[str | int, Any] = {"source_request_id": request_id, "environment": "production"}
     for leaf, identity in identities:
         if identity is not None:
             put(batch, leaf.path, int(identity) if leaf.value is ValueType.INT64 else identity)
@@ -222,7 +223,7 @@ def as_identity(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def put(batch: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def put(batch: dict[str | int, Any], path: Path, value: Any) -> None:
     for name in path[:-1]:
         batch = batch.setdefault(name, {})
     batch[path[-1]] = value

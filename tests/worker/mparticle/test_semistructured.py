@@ -10,7 +10,8 @@ from shared.columns import JSON
 from shared.mapping.compile import compile_user_mapping
 from shared.run import RejectCode
 from worker.mparticle.check import Checks
-from worker.mparticle.encode import EncodedRows, Encoder
+from worker.mparticle.encode import Encoder
+from worker.mparticle.prepared import EncodedRows
 
 PRETTY = """[
   "Home & Garden",

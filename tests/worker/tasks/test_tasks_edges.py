@@ -19,8 +19,9 @@ from shared.errors import PayloadUnknown, Unexpected
 from shared.messages import PAYLOAD_VERSION, TaskName
 from shared.run import Lane, Ledger, RunState
 from shared.store import moves
+from shared.store.reject_tables import reject_files
 from shared.store.tables import chunks as chunks_table
-from shared.store.tables import reject_files, runs
+from shared.store.tables import runs
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
 from worker.mparticle.governor import KEY_PREFIX

@@ -70,7 +70,7 @@ def extract(desk: Desk, arguments: tuple[object, ...], story: Story) -> None:
             yield _Slow(warehouse, story)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.tasks.extract_slice.open_warehouse", opened)
+        patch.setattr("worker.tasks.sources.open_warehouse", opened)
         desk.do(TaskName.EXTRACT_SLICE, arguments)
 
 

@@ -14,7 +14,7 @@ from shared.probe import ProbeKind
 from shared.run import Ledger, Run, RunId, RunState
 from shared.store import declared, event_names, notices
 from shared.store.notices import NoticeName
-from shared.store.tables import reject_files
+from shared.store.reject_tables import reject_files
 from shared.transformation import FieldTransformation
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
 from tests.worker.tasks.test_tasks_probe import answer_of

@@ -38,7 +38,7 @@ def history(monkeypatch: pytest.MonkeyPatch) -> History:
         with open_warehouse(connection, settings, label=label) as warehouse:
             yield Continuable(warehouse, history)
 
-    monkeypatch.setattr("worker.tasks.extract_slice.open_warehouse", opened)
+    monkeypatch.setattr("worker.tasks.sources.open_warehouse", opened)
     return history
 
 

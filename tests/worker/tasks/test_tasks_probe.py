@@ -10,16 +10,17 @@ import pytest
 import sqlalchemy as sa
 
 from shared import catalog
-from shared.errors import ModelInvalid, StoreUnavailable
+from shared.errors import ColumnMissing, ModelInvalid, StoreUnavailable
 from shared.messages import TaskName
 from shared.probe import ProbeKind, Question
+from shared.rejects import MASK
 from shared.settings import Settings
 from shared.sql import Query
-from shared.store import probes
+from shared.store import declared, probes
 from shared.store.probes import ProbeId, Standing
 from shared.store.tables import probes as rows_of_probes
 from tests.standins.continuable import Continuable, History
-from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
+from tests.worker.tasks.desk import QUERY, ROWS, Desk, Killed, Strike, When, fails_with
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
@@ -79,6 +80,33 @@ def test_a_preview_shows_the_batches_that_rows_become(desk: Desk) -> None:
     assert all(batch["user_identities"]["customer_id"].startswith(name) for batch in answer.batches)
     assert all(batch["user_attributes"] == {"firstname": "Zoë"} for batch in answer.batches)
     assert answer.rejects == ()
+
+
+def test_a_preview_shows_no_value_of_a_secret_column(desk: Desk) -> None:
+    query = "SELECT customer_id, firstname, ['a', NULL] AS Tags, NULL::INT AS age FROM people"
+    name = desk.pipeline(query=query)
+    secrets = catalog.DataModel(id=name, name=name, sql_query=query, secret_columns=("CUSTOMER_ID", "tags", "age"))
+    with desk.database.transaction() as store:
+        declared.put(store, secrets)
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=1)
+    assert answer.rows == ({"customer_id": MASK, "firstname": "Zoë", "Tags": MASK, "age": None},)
+    (batch,) = answer.batches
+    assert batch["user_identities"] == {"customer_id": MASK}
+    assert batch["user_attributes"] == {"firstname": "Zoë", "Tags": [MASK]}
+    assert name not in answer.model_dump_json()
+    desk.finish(desk.trigger(name))
+    assert desk.stand_in.intake.profiles.find("customer_id", f"{name}-0") is not None, "what is sent is real"
+
+
+def test_a_secret_column_that_is_not_there_keeps_the_pipeline_from_running(desk: Desk) -> None:
+    name = desk.pipeline()
+    with desk.database.transaction() as store:
+        declared.put(store, catalog.DataModel(id=name, name=name, sql_query=QUERY, secret_columns=("custmer_id",)))
+    answer = answer_of(desk, ProbeKind.COLUMNS, pipeline_id=name)
+    assert answer.refused is not None
+    assert "did you mean 'customer_id'?" in answer.refused
+    with pytest.raises(ColumnMissing, match="'custmer_id'"):
+        answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name)
 
 
 def test_a_preview_shows_the_rows_that_would_be_rejected(desk: Desk) -> None:

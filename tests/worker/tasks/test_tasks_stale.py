@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +19,8 @@ from shared.store.tables import runs
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, When, fails_with
 from tests.worker.tasks.past import Past, Points, assert_everything_is_newest, listen, points
+from tests.worker.written import encoded_of
 from worker.delivery import Delivery
-from worker.mparticle.encode import EncodedRows
 from worker.tasks.turns import Turn
 from worker.tasks.upkeep import upkeep
 
@@ -139,7 +138,7 @@ def test_a_live_attempt_that_died_around_its_marks_is_made_good(
 def test_a_turn_that_cannot_see_whether_others_wait_starts_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("worker.tasks.turns.time.monotonic", lambda: now)
-    nothing = EncodedRows(memoryview(b""), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64), ())
+    nothing = encoded_of([])
     history, live = Turn(nothing, None, lambda: False), Turn(nothing, None)
     seen = []
     for later_s in (5.0, 0.1):

@@ -1,4 +1,4 @@
-"""Events: field transformations, what runs count besides rows, and the names of events in a workspace."""
+"""Field transformations, what runs count besides rows, names of events, replays and purged rejects."""
 
 from typing import Final
 
@@ -20,6 +20,8 @@ def upgrade() -> None:
     _count_batches()
     _keep_findings()
     _keep_event_names()
+    _let_rejects_be_replayed()
+    _let_rejects_be_purged()
 
 
 def _keep_field_transformations() -> None:
@@ -81,4 +83,69 @@ def _keep_event_names() -> None:
         sa.CheckConstraint("ordinal > 0", name=op.f("event_names_ordinal_from_one")),
         sa.PrimaryKeyConstraint("workspace", "kind", "name", name=op.f("event_names_pkey")),
         sa.UniqueConstraint("workspace", "ordinal", name=op.f("event_names_workspace_ordinal_key")),
+    )
+
+
+def _let_rejects_be_replayed() -> None:
+    op.add_column(
+        "runs",
+        sa.Column("replays", sa.Uuid(), nullable=True, comment="the run whose rejected rows it sends anew"),
+    )
+    op.add_column(
+        "runs",
+        sa.Column(
+            "accepts_rejects",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="an operator takes its rejected rows as they are, however many",
+        ),
+    )
+    op.create_foreign_key(op.f("runs_replays_fkey"), "runs", "runs", ["replays"], ["id"])
+    op.create_check_constraint(op.f("runs_only_a_replay_replays"), "runs", "(kind = 'replay') = (replays IS NOT NULL)")
+    op.create_index(
+        "runs_by_replayed", "runs", ["replays"], unique=False, postgresql_where=sa.text("replays IS NOT NULL")
+    )
+    op.create_table(
+        "replayed_rejects",
+        sa.Column("reject_file_id", sa.BigInteger(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column(
+            "run_id",
+            sa.Uuid(),
+            nullable=False,
+            comment="the replay that took the file's rows of this code; free again once that is abandoned",
+        ),
+        sa.ForeignKeyConstraint(
+            ["reject_file_id"],
+            ["reject_files.id"],
+            name=op.f("replayed_rejects_reject_file_id_fkey"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("replayed_rejects_run_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("reject_file_id", "code", name=op.f("replayed_rejects_pkey")),
+    )
+    op.create_index("replayed_rejects_by_run", "replayed_rejects", ["run_id"], unique=False)
+
+
+def _let_rejects_be_purged() -> None:
+    op.add_column(
+        "reject_files",
+        sa.Column(
+            "purged", sa.BigInteger(), server_default="0", nullable=False, comment="rows that an operator had removed"
+        ),
+    )
+    op.create_check_constraint(op.f("reject_files_purged_not_negative"), "reject_files", "purged >= 0")
+    op.create_table(
+        "leftovers",
+        sa.Column("path", sa.Text(), nullable=False, comment="a file in the spool that no other table names"),
+        sa.Column(
+            "is_dead",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="nobody will name it any more",
+        ),
+        sa.Column("recorded_at", _INSTANT, server_default=_NOW, nullable=False),
+        sa.PrimaryKeyConstraint("path", name=op.f("leftovers_pkey")),
     )

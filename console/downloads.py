@@ -1,0 +1,181 @@
+"""Rows into a file that its owner alone may read: CSV, Parquet or JSON Lines, told by the file's name.
+
+The file appears whole or not at all: it is written under another name beside it, and memory holds one table.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol
+from uuid import uuid4
+
+import orjson
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from console.json_values import json_values, texts
+from shared.errors import DeclarationInvalid
+
+
+class _Writer(Protocol):
+    def write(self, table: pa.Table) -> None:
+        """Add rows."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def require_known_format(path: Path) -> None:
+    """Raise ``DeclarationInvalid`` unless the file's name says which of the three formats is wanted."""
+    if path.suffix.lower() not in _WRITERS:
+        raise DeclarationInvalid(f"--to {path.name}: the name decides the format; end it with {', '.join(_WRITERS)}")
+
+
+def save(tables: Iterable[pa.Table], path: Path) -> int:
+    """Write tables, at least one, into a new file or in place of an old one, and give how many rows there were.
+
+    Raises:
+        DeclarationInvalid: the name says no known format, the file cannot be written, or later rows have columns that
+            the first have not and the format cannot hold.
+    """
+    require_known_format(path)
+    part = path.with_name(f".{path.name}-{uuid4().hex}.part")
+    try:
+        with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123 - Path.open cannot set the mode
+            rows = _write(tables, _WRITERS[path.suffix.lower()], file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise DeclarationInvalid(f"--to {path}: the file cannot be written ({error.strerror})") from error
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+    return rows
+
+
+def _write(tables: Iterable[pa.Table], make: Callable[[BinaryIO, pa.Schema], _Writer], file: BinaryIO) -> int:
+    writer: _Writer | None = None
+    rows = 0
+    try:
+        for table in tables:
+            if writer is None:
+                writer = make(file, table.schema)
+            writer.write(table)
+            rows += table.num_rows
+    finally:
+        if writer is not None:  # Before the file is closed: pyarrow's writers would still write to it.
+            writer.close()
+    return rows
+
+
+class _JsonLines:
+    """An object a line; each knows its own columns."""
+
+    def __init__(self, file: BinaryIO, _: pa.Schema) -> None:
+        self._file = file
+
+    def write(self, table: pa.Table) -> None:
+        names = table.column_names
+        for row in zip(*(json_values(column) for column in table.columns), strict=True):
+            self._file.write(orjson.dumps(dict(zip(names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE))
+
+    def close(self) -> None:
+        pass
+
+
+class _Csv:
+    """A header and a line a row; NULL is nothing, an empty text ``""``; what is nested is its JSON."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._plain = pa.schema([field if _is_plain(field.type) else _as_text(field) for field in schema])
+        self._writer = csv.CSVWriter(file, self._plain)
+
+    def write(self, table: pa.Table) -> None:
+        rows = _in_columns(table, self._schema)
+        columns = [
+            column if _is_plain(field.type) else pa.chunked_array([pa.array(texts(column), pa.string())])
+            for field, column in zip(rows.schema, rows.columns, strict=True)
+        ]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._plain))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Parquet:
+    """Arrow's own types; what Parquet has no type for is its JSON, as text."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._storable = pa.schema([field if _is_storable(field) else _as_text(field) for field in schema])
+        self._writer = parquet.ParquetWriter(file, self._storable)
+
+    def write(self, table: pa.Table) -> None:
+        rows = _in_columns(table, self._schema)
+        columns = [
+            column if kept.type == column.type else pa.chunked_array([pa.array(texts(column), pa.string())])
+            for kept, column in zip(self._storable, rows.columns, strict=True)
+        ]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._storable))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+_WRITERS: Final[dict[str, Callable[[BinaryIO, pa.Schema], _Writer]]] = {
+    ".csv": _Csv,
+    ".parquet": _Parquet,
+    ".jsonl": _JsonLines,
+}
+
+
+def _in_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give rows in the columns of the first ones; those that they lack are NULL."""
+    if table.schema.equals(schema):
+        return table
+    differ = DeclarationInvalid(
+        "rows of this run differ in their columns, which only JSON Lines can hold: end the file's name with .jsonl"
+    )
+    if not set(table.column_names) <= set(schema.names):
+        raise differ
+    try:
+        columns = [
+            table[field.name].cast(field.type) if field.name in table.column_names else _nothing(table, field)
+            for field in schema
+        ]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise differ from None
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _nothing(table: pa.Table, field: Any) -> Any:
+    return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+
+
+def _as_text(field: Any) -> Any:
+    return pa.field(field.name, pa.string())
+
+
+def _is_plain(arrow_type: Any) -> bool:
+    """Whether pyarrow's own CSV is exact and unmistakable."""
+    types = pa.types
+    return bool(
+        types.is_integer(arrow_type)
+        or types.is_floating(arrow_type)
+        or types.is_boolean(arrow_type)
+        or types.is_string(arrow_type)
+        or types.is_null(arrow_type)
+    )
+
+
+def _is_storable(field: Any) -> bool:
+    """Whether Parquet has a type for a column: what pyarrow thinks of it, tried."""
+    try:
+        with parquet.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])) as writer:
+            writer.write_table(pa.table([pa.array([None], field.type)], schema=pa.schema([field])))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
