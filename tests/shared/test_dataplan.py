@@ -123,6 +123,12 @@ def test_a_schema_that_is_nested_without_end_is_refused() -> None:
     assert "nested too deeply" in said or "no JSON" in said
 
 
+def test_a_pattern_may_speak_of_a_character_that_a_plan_cannot_hold() -> None:
+    properties = {"plan": {"pattern": "^[^\\u0000]*$"}}
+    plan = DataPlan(document=_changed(("data_points", 1, "validator", "definition"), {"properties": properties}))
+    assert plan.points[1].definition == {"properties": properties}
+
+
 def test_a_property_may_be_named_like_a_keyword() -> None:
     properties = {"$ref": {"type": "string"}, "properties": {"type": "string"}, "$id": {}}
     point = DataPlan(document=_changed(("data_points", 1, "validator", "definition"), {"properties": properties}))
