@@ -99,15 +99,15 @@ class _Attempt:
         require_allowed_host(feed, self._limits)
         secret = resolve(feed.api_secret, self._limits)
         self._table = table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
-        with _encoding:
-            prepared = encoder.prepare(
-                table,
-                chunk_id=str(claimed.id),
-                age=instants_in(table, frozen.snapshot),
-                beyond=partial(self._beyond, frozen.snapshot.feed.workspace),
-            )
-        self._prepared = prepared
         with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
+            # Judging by a data plan may take as long as a lease.
+            with _encoding:
+                self._prepared = prepared = encoder.prepare(
+                    table,
+                    chunk_id=str(claimed.id),
+                    age=instants_in(table, frozen.snapshot),
+                    beyond=partial(self._beyond, frozen.snapshot.feed.workspace),
+                )
             with turn_of(self._process, claimed, self._token, frozen, table, prepared) as turn:
                 ending = self._send(frozen.snapshot, secret, turn)
             return self._end(ending)
