@@ -13,7 +13,9 @@ from shared.columns import JSON
 from shared.mapping.destinations import ValueType
 from shared.mapping.event_fields import EVENT_TYPES
 from shared.mapping.paths import Place, find
-from shared.mapping.tree import Entries, Field, merged
+from shared.mapping.plan import MappingPlan
+from shared.mapping.tree import Entries, Field, Keys, merged
+from shared.run import RejectCode
 from tests.shared.mapping.events import compiled
 from tests.shared.mapping.test_compile_events import FREE, TYPES, mapped_with_its_needs
 from worker.mparticle.check import Checks
@@ -46,7 +48,8 @@ def sent(node: Field | Entries) -> Any:
     """Give what is sent of the values that ``column_of`` makes."""
     if isinstance(node, Entries):
         named = {name: part for name, part in node.of.fields.items() if isinstance(part, Field | Entries)}
-        return [{name: sent(part) for name, part in named.items()}]
+        free = {name: {"a b": "c"} for name, part in node.of.fields.items() if isinstance(part, Keys)}
+        return [{**{name: sent(part) for name, part in named.items()}, **free}]
     return node.choices[0] if node.choices else SENT.get(node.value, VALUES[node.value])
 
 
@@ -106,3 +109,40 @@ def test_snowflakes_integers_are_integers(destination: str, value: Decimal, beco
     else:
         assert first["events"][0]["data"] == {destination: becomes}
         assert rest[0]["events"][0]["data"] == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "becomes"),
+    [
+        (
+            '{"size": "L", "n": 1.50, "new": true, "é\\".": "", "gone": null}',
+            {"size": "L", "n": "1.50", "new": "true", 'é".': ""},
+        ),
+        ("{}", {}),
+        ("null", None),
+        ('{"size": {"eu": 40}}', "refused"),
+        ('{"size": [40]}', "refused"),
+        ('"L"', "refused"),
+        ("[]", "refused"),
+    ],
+)
+def test_json_names_the_custom_attributes_of_its_products(said: str, becomes: object) -> None:
+    plan = compiled(
+        [("items", JSON)],
+        {
+            "items": "events.data.product_action.products",
+            "static purchase": "events.data.product_action.action",
+            "static commerce_event": "events.event_type",
+        },
+    )
+    assert MappingPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    items = pa.array([f'[{{"id": "1", "custom_attributes": {said}}}, {{"id": "2"}}]'])
+    table = pa.table({"email": ["x"], "items": pa.ExtensionArray.from_storage(JSON, items)})
+    encoded = Encoder(plan, checks=Checks()).encode(table, chunk_id="c")
+    if becomes == "refused":
+        assert [reject.code for reject in encoded.rejects] == [RejectCode.INVALID_OBJECT]
+        return
+    batch = json.loads(bytes(encoded.data).removesuffix(b","))
+    first, second = batch["events"][0]["data"]["product_action"]["products"]
+    assert first == {"id": "1"} | ({} if becomes is None else {"custom_attributes": becomes})
+    assert second == {"id": "2"}
