@@ -119,7 +119,7 @@ def joined(column: Any) -> Any:
     try:
         return column.combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL.
+        # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL, in lists neither.
         return pa.concat_arrays([_spelled_out(piece) for piece in column.chunks])
 
 
@@ -132,6 +132,12 @@ def _spelled_out(array: Any) -> Any:
         ends = np.clip(numbers(array.run_ends)[first : first + count].astype(np.int64) - array.offset, 0, len(array))
         values = array.values.slice(first, count)
         codes = pa.array(np.repeat(positions(count), np.diff(ends, prepend=0)))
+    elif is_list(array.type):
+        bounds, entries = unlisted(array)
+        return pa.ListArray.from_arrays(pa.array(bounds), _spelled_out(entries), mask=array.is_null())
+    elif types.is_struct(array.type):
+        fields = [_spelled_out(array.field(number)) for number in range(array.type.num_fields)]
+        return pa.StructArray.from_arrays(fields, names=[field.name for field in array.type], mask=array.is_null())
     else:
         return array
     if isinstance(values.type, pa.BaseExtensionType):
