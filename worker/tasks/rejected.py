@@ -30,16 +30,15 @@ def whose(rejects: Sequence[Reject], table: Any, *, plan: MappingPlan, snapshot:
 
 
 def note_rejected(
-    connection: sa.Connection, claimed: ClaimedChunk, users: Sequence[UserKey], sendable: Callable[[], Sendable]
+    connection: sa.Connection, claimed: ClaimedChunk, users: Sequence[UserKey], here: Mapping[UserKey, datetime]
 ) -> None:
     """Note the users of rejected rows in the transaction that records these.
 
-    The chunk's other rows, which are ``sendable``, may be newer ones of theirs; and while history is loaded its rows
-    may be older than what the live lane has sent already.
+    Newer rows of theirs may be ``here``, the newest of each user among the chunk's good rows; and while history is
+    loaded its rows may be older than what the live lane has sent already.
     """
     if not users:
         return
-    here = sendable().newest()
     sent = newer.newer(connection, claimed.pipeline_id, users) if claimed.lane is Lane.BACKFILL else {}
     known = {user: [at for at in (here.get(user), sent.get(user)) if at is not None] for user in users}
     rejected_users.note(connection, claimed.pipeline_id, {user: max(at, default=None) for user, at in known.items()})

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
+from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from typing import Final, assert_never
 
@@ -31,10 +32,12 @@ from worker.mparticle.check import Checks
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import Encoder, Merging
 from worker.mparticle.judge import judge_of
+from worker.mparticle.keys import UserKey
 from worker.mparticle.prepared import Prepared
+from worker.mparticle.shares import NO_ROWS
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
-from worker.stale import Sendable, instants_in
+from worker.stale import instants_in
 from worker.tasks.boundary import deliver, recorded, this_process
 from worker.tasks.rejected import note_rejected, whose
 from worker.tasks.turns import Frozen, Turn, turn_of
@@ -192,6 +195,7 @@ class _Attempt:
         file = self._keep(progress.rejects) if progress.rejects else None
         frozen, _ = _frozen(self._process, self._claimed.run_id)
         users = whose(progress.rejects, self._table, plan=frozen.plan, snapshot=frozen.snapshot)
+        newest = self._newest if users else {}
         with self._process.database.transaction() as connection:
             is_wanted = chunks.record(
                 connection,
@@ -202,7 +206,7 @@ class _Attempt:
                 rejects=file,
                 findings=self._found(step),
             )
-            note_rejected(connection, self._claimed, users, lambda: self._good)
+            note_rejected(connection, self._claimed, users, newest)
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:
@@ -210,10 +214,11 @@ class _Attempt:
         self._is_wanted = is_wanted
 
     @cached_property
-    def _good(self) -> Sendable:
-        assert self._prepared is not None  # noqa: S101 - what is recorded was prepared
+    def _newest(self) -> Mapping[UserKey, datetime]:
+        """The newest instant of each user among the good rows of the whole chunk."""
         frozen, _ = _frozen(self._process, self._claimed.run_id)
-        return frozen.sendable(self._prepared.open_rows(), self._table)
+        rows = NO_ROWS if self._prepared is None else self._prepared.open_rows()
+        return frozen.sendable(rows, self._table).newest()
 
     def _found(self, step: Step) -> dict[str, int]:
         progress = step.progress
