@@ -32,6 +32,8 @@ def are_any(connection: sa.Connection, pipeline_id: str) -> bool:
 
 def saw(connection: sa.Connection, pipeline_id: str, newest: Mapping[Key, datetime]) -> None:
     """Note what is about to be sent of users, for those of whom rows were rejected; an instant never goes back."""
+    if not newest:
+        return
     known = _known(connection, pipeline_id, newest)
     fresh = {key: at for key, at in newest.items() if key in known and not _is_after(known[key], at)}
     _put(connection, pipeline_id, fresh)

@@ -41,6 +41,11 @@ class Frozen:
     plan: MappingPlan
     window: Window
 
+    @property
+    def replays_users(self) -> bool:
+        """Whether rejected rows of users are sent anew; events are facts, however old."""
+        return self.snapshot.is_replay and not self.plan.has_events
+
     def sendable(self, rows: Positions, table: Any) -> Sendable:
         """Say of some rows of a chunk whose they are, and how new."""
         return Sendable.of(rows, table, plan=self.plan, snapshot=self.snapshot)
@@ -104,8 +109,8 @@ def turn_of(
             yield Turn(prepared.write(position=claimed.position), lookback)
         case Lane.BACKFILL:
             sendable = frozen.sendable(rows, table)
-            # History marks nobody; a replay would not know otherwise.
-            tell_sent(process, claimed.pipeline_id, sendable)
+            if not frozen.snapshot.is_replay:  # A replay tells what was accepted: its own rows may share a batch.
+                tell_sent(process, claimed.pipeline_id, sendable)
             with process.database.transaction() as connection:
                 turns.hold(connection, claimed.pipeline_id, idle_s=_longest_turn_s(process))
                 # Only now: whoever waited may have been given up, and its run settled or stopped.

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from typing import Final, assert_never
 
+import numpy as np
 import pyarrow as pa
 from celery import shared_task
 
@@ -22,7 +23,7 @@ from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Reject, RunId, Token
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
-from shared.store import accepted, chunks, declared, dispatching, event_names, moves, runs
+from shared.store import accepted, chunks, declared, dispatching, event_names, moves, rejected_users, runs
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.telemetry import bound, log
@@ -196,6 +197,7 @@ class _Attempt:
         frozen, _ = _frozen(self._process, self._claimed.run_id)
         users = whose(progress.rejects, self._table, plan=frozen.plan, snapshot=frozen.snapshot)
         newest = self._newest if users else {}
+        replayed = frozen.sendable(np.sort(step.accepted), self._table).newest() if frozen.replays_users else {}
         with self._process.database.transaction() as connection:
             is_wanted = chunks.record(
                 connection,
@@ -207,6 +209,7 @@ class _Attempt:
                 findings=self._found(step),
             )
             note_rejected(connection, self._claimed, users, newest)
+            rejected_users.saw(connection, self._claimed.pipeline_id, replayed)
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:

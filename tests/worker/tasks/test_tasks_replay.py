@@ -382,6 +382,36 @@ def test_who_was_sent_a_newer_row_by_the_run_that_rejected_the_older_keeps_it(
     assert attribute(desk, name, 1) == "Zoë"
 
 
+REJECTED_TWICE = (
+    "SELECT customer_id, 'none' AS ios_idfv, 'newer' AS bio, NULL AS city, changed_at FROM people "
+    "WHERE right(customer_id, 1) = '1' UNION ALL SELECT customer_id, NULL, repeat('x', 5000), 'Köln', "
+    "changed_at - INTERVAL 1 HOUR FROM people WHERE right(customer_id, 1) = '1'"
+)
+"""One person's newer row has a device identity that is none, and the older one is too long."""
+ACCEPTING = {"rename": {"ios_idfv": "vendor"}, "limits": {"attribute_value": "truncate"}}
+
+
+def test_a_replay_of_older_rows_does_not_follow_one_of_newer_rows(desk: Desk) -> None:
+    name = desk.pipeline(MODE, query=REJECTED_TWICE)
+    rejected = desk.trigger(name)
+    assert desk.finish(rejected).ledger == Ledger(extracted=2, rejected=2)
+    edit(desk, name, **ACCEPTING)
+    assert desk.finish(replay(desk, rejected, RejectCode.INVALID_UUID)).ledger == Ledger(extracted=1, accepted=1)
+    assert desk.finish(replay(desk, rejected)).ledger == Ledger(extracted=1, superseded=1)
+    assert attribute(desk, name, 1) == "newer"
+
+
+def test_rejected_rows_of_one_user_are_replayed_together(desk: Desk) -> None:
+    name = desk.pipeline(MODE, query=REJECTED_TWICE)
+    rejected = desk.trigger(name)
+    desk.finish(rejected)
+    edit(desk, name, **ACCEPTING)
+    assert desk.finish(replay(desk, rejected)).ledger == Ledger(extracted=2, accepted=2)
+    profile = desk.stand_in.intake.profiles.find("customer_id", f"{name}-1")
+    assert profile is not None
+    assert (profile.attributes["bio"], profile.attributes["city"]) == ("newer", "Köln")
+
+
 @pytest.mark.parametrize("limits", [LIMITS | {"REJECT_RETENTION_S": "0.001"}])
 def test_an_open_replay_knows_who_was_sent_newer_rows_though_retention_has_ended(
     desk: Desk, limits: dict[str, str]
