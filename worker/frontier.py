@@ -110,15 +110,19 @@ class Frontier:
 
     def accept_event(self, batch: int, event: int) -> None:
         """One event of a batch was accepted by itself; so the batch was taken apart, and stays so."""
-        self._apart.add(int(self._encoded.batch_shares[batch]))
+        self._apart.add(self.share(batch))
         place = self._places[self._encoded.sent[self._encoded.starts[batch] + event]]
         self._outcomes[place] = _Outcome.ACCEPTED
         self._taken[place] += 1
 
     def refuse_event(self, batch: int, event: int, reject: Reject) -> None:
         """One event of a batch was refused by itself; so the batch was taken apart, and stays so."""
-        self._apart.add(int(self._encoded.batch_shares[batch]))
+        self._apart.add(self.share(batch))
         self._refuse_row(self.row(batch, event), reject)
+
+    def share(self, batch: int) -> int:
+        """Give the share that a batch is of; one that was taken apart has several."""
+        return int(self._encoded.batch_shares[batch])
 
     def refused_apart(self) -> int:
         """One more batch had each of its events refused by itself; give how many had so far."""

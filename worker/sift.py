@@ -60,7 +60,7 @@ class _Sieve:
         self._size = len(body)
         self._has_good = False
         # A body too small to prove that a mapping is wrong need not wait for proof.
-        self._may_be_proof = len(body) >= PROOFS
+        self._may_be_proof = len({frontier.share(batch) for batch in range(body.first, body.end)}) >= PROOFS
         self._unproven: list[tuple[Body, Reject]] = []
         self._reason = ""
 
@@ -145,7 +145,7 @@ class _Sieve:
         self._reason = self._unproven[-1][1].reason
         if self._has_good or not self._may_be_proof:
             self.end()
-        elif len({one.first for one, _ in self._unproven}) >= PROOFS:
+        elif len({self._frontier.share(one.first) for one, _ in self._unproven}) >= PROOFS:
             raise self._wrong_mapping()
 
     def _wrong_mapping(self) -> FeedRefused:

@@ -209,6 +209,13 @@ def test_a_user_with_many_events_who_is_refused_is_no_wrong_mapping(sizes: list[
     )
 
 
+def test_what_is_left_of_a_refused_users_batch_is_no_wrong_mapping_either() -> None:
+    encoded = encoded_of(shares_of([30, 1]), position=2)
+    frontier = Frontier(encoded, position=2, rows=31)
+    outcomes = outcomes_of(EventJudge(encoded, set(range(30))), frontier)
+    assert outcomes == dict.fromkeys(range(2, 30), RejectCode.REFUSED_BY_MPARTICLE) | {30: None}
+
+
 def test_few_events_that_are_all_bad_are_rejected_one_by_one() -> None:
     encoded = encoded_of(shares_of([PROOFS - 2, 1]))
     judge = EventJudge(encoded, set(range(PROOFS)))
