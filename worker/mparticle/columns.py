@@ -4,6 +4,7 @@ A warehouse's driver decides whether strings come large, as views, in a dictiona
 all become the same; the values of a dictionary or of runs stay apart from the rows, so that each is looked at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -120,7 +121,20 @@ def joined(column: Any) -> Any:
         return column.combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL.
-        return pa.concat_arrays([_spelled_out(piece) for piece in column.chunks])
+        return _joined_lists(column.chunks) if is_list(column.type) else _concatenated(column.chunks)
+
+
+def _concatenated(pieces: Sequence[Any]) -> Any:
+    return pa.concat_arrays([_spelled_out(piece) for piece in pieces])
+
+
+def _joined_lists(pieces: Sequence[Any]) -> Any:
+    taken = [unlisted(piece) for piece in pieces]
+    entries = joined(pa.chunked_array([entries for _, entries in taken]))
+    sizes = np.concatenate([np.diff(bounds) for bounds, _ in taken])
+    bounds = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)])
+    absent = np.concatenate([piece.is_null().to_numpy(zero_copy_only=False) for piece in pieces])
+    return pa.ListArray.from_arrays(pa.array(bounds), entries, mask=pa.array(absent))
 
 
 def _spelled_out(array: Any) -> Any:
@@ -155,10 +169,20 @@ def unlisted(array: Any) -> tuple[Index, Any]:
     if types.is_list_view(arrow_type) or types.is_large_list_view(arrow_type):
         # Views may overlap and lie in any order; flattening copies them one behind the other, without NULL ones.
         sizes = pc.fill_null(array.value_lengths(), 0).to_numpy()
-        return np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)]), array.flatten()
+        return np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)]), _flat(array)
     wide = np.int64 if types.is_large_list(arrow_type) else np.int32
     bounds = offsets(array, wide)
     return (bounds - bounds[0]).astype(np.int32), array.values.slice(bounds[0], bounds[-1] - bounds[0])
+
+
+def _flat(views: Any) -> Any:
+    try:
+        return views.flatten()
+    except pa.ArrowNotImplementedError:
+        # Arrow 26 flattens no views of dictionaries of extension types.
+        starts, sizes = views.offsets.to_pylist(), pc.fill_null(views.value_lengths(), 0).to_pylist()
+        parts = [views.values.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
+        return pa.concat_arrays(parts) if parts else views.values.slice(0, 0)
 
 
 def _from_dictionary(array: Any) -> Column:
