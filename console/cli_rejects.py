@@ -65,7 +65,7 @@ def replay(
         rows = operations.rejects.left(run_id, code)
         if rows and not yes:
             typer.confirm(
-                f"{rows:,} rejected rows of run {run} will be sent as they were read then, under new ids, but for those "
+                f"{rows:,} rejected rows of run {run} will be sent under new ids as they were read then, but for those "
                 "whose users are known to have been sent newer ones. Send them?",
                 abort=True,
             )
