@@ -65,8 +65,8 @@ def replay(
         rows = operations.rejects.left(run_id, code)
         if rows and not yes:
             typer.confirm(
-                f"{rows:,} rejected rows of run {run} will be sent as they were read then. A newer row of a user that "
-                "was sent in between would be overwritten. Send them?",
+                f"{rows:,} rejected rows of run {run} will be sent as they were read then, under new ids, but for "
+                "those whose users are known to have been sent newer ones. Send them?",
                 abort=True,
             )
         follow_all(operations, operations.rejects.replay(run_id, code), wait=wait)

@@ -7,6 +7,7 @@ Source: mParticle, Data Planning API (``VersionDocument`` and what it is made of
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -27,6 +28,8 @@ SCHEMA_OF: Final = Draft201909Validator
 
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _NAMES_OF_SCHEMAS: Final = frozenset({"$schema", "$id"})
+_NULL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The character as JSON writes it, and not a backslash before these letters."""
 _VALUES: Final = frozenset({"const", "enum", "default", "examples"})
 
 
@@ -81,6 +84,8 @@ class DataPlan(Declared):
             written = _written(document)
         except orjson.JSONEncodeError as error:
             raise ValueError(f"it is no JSON: {error}") from None
+        if _NULL.search(written):
+            raise ValueError("it holds U+0000, which cannot be kept")
         if len(written) > DOCUMENT_MAX_BYTES:
             raise ValueError(f"it has {len(written):,} bytes; a plan has {DOCUMENT_MAX_BYTES:,} at most")
         try:

@@ -80,3 +80,4 @@ class Snapshot(_Frozen):
     historical_before_ms: int | None = None
     max_rejected_ratio: float | None = None
     max_rejected_rows: int | None = None
+    is_replay: bool = False

@@ -1,8 +1,8 @@
 """Columns whose values are lists of structs: what becomes of the structs' fields.
 
 A list of products may be a column ``LIST<STRUCT<...>>``, whose fields are checked when a run is planned, or JSON, whose
-entries only come with the rows: of those every field is listed that an entry may have, but for names that are free to
-choose. A field of a struct in a struct is named ``outer.inner``.
+entries only come with the rows: of those every field is listed that an entry may have, and an object of free names is
+one field. A field of a struct in a struct is named ``outer.inner``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from pyarrow import types
 
 from shared.mapping.destinations import ValueType
 from shared.mapping.meanings import is_json, is_list, unwrapped, why_not
-from shared.mapping.plan import Leaf, Need, Path
+from shared.mapping.plan import ANY_NAME, Leaf, Need, Path
 from shared.mapping.tree import Entries, Field, Group, Keys, Node
 
 
@@ -88,7 +88,7 @@ def _add(found: Members, part: Any, node: Node, path: Path) -> None:
                     found.reasons.append(f"its structs' field {name!r}: {reason}")
                 found.leaves.append(Leaf(name, (*path, inner.name), of.value))
         case _:
-            raise AssertionError(f"no list's entries hold a {type(node).__name__}")
+            raise TypeError(f"no list's entries hold a {type(node).__name__}")
 
 
 def _of_json(group: Group) -> Iterator[Leaf]:
@@ -99,8 +99,11 @@ def _of_json(group: Group) -> Iterator[Leaf]:
             case Entries(of=of):
                 needs = (Need((), of.required),) if of.required else ()
                 yield Leaf(name, (name,), ValueType.OBJECTS, members=tuple(_of_json(of)), needs=needs)
+            case Keys(of=Field() as of):
+                any_name = Leaf(ANY_NAME, (ANY_NAME,), of.value)
+                yield Leaf(name, (name,), ValueType.OBJECTS, members=(any_name,))
             case _:
-                pass
+                raise AssertionError(f"no list's entries hold a {type(node).__name__}")
 
 
 def named_like(name: str, names: Iterable[str]) -> str | None:

@@ -100,7 +100,7 @@ class Mapped:
     def constant(self) -> Constant:
         """Give it as a plan has it, where a value fills it."""
         if self.claim.value is None:
-            raise AssertionError(f"{self.claim.place} has neither a column nor a value")
+            raise TypeError(f"{self.claim.place} has neither a column nor a value")
         return Constant(self.claim.place.path, self.claim.value, event_types=self.only_for)
 
     def _why_not(self) -> list[str]:

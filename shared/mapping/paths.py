@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from shared.mapping.batch_fields import BATCH, UNSETTABLE
 from shared.mapping.event_fields import EVENT_TYPES
-from shared.mapping.plan import Path
+from shared.mapping.plan import EVENT, Path
 from shared.mapping.tree import OPEN, Entries, Field, Group, Keys, Node, PerType, rows_of
 
 _INDEX: Final = re.compile(r"\[(?:0|\*)?\]$")
 _ANY_INDEX: Final = re.compile(r"\[[^\]]*\]")
+_EVENTS: Final = ("events",)
+"""The one list that no column fills as a whole: a row is one event."""
 _DEEP: Final = 2
 """So many names that are right leave no doubt which object is meant."""
 _SAME_END: Final = 0.3
@@ -74,15 +76,15 @@ def find(text: str) -> Place | Unknown:
     for unsettable, reason in UNSETTABLE.items():
         if plain == unsettable or plain.startswith(f"{unsettable}."):
             return Unknown(f"cannot be mapped: {reason}")
-    found = _walk(BATCH, rest)
-    ends = {event_type: end for event_type, end in found.items() if end and isinstance(end.node, Field | Entries)}
-    if ends:
-        first = next(iter(ends.values()))
-        by_type = {event_type: end.node for event_type, end in ends.items() if isinstance(end.node, Field | Entries)}
+    found = {event_type: end for event_type in EVENT_TYPES if (end := _walk(BATCH, rest, event_type)) is not None}
+    by_type = {event_type: end.node for event_type, end in found.items() if isinstance(end.node, Field | Entries)}
+    if by_type:
+        first = found[next(iter(by_type))]
         return Place(first.path, MappingProxyType(by_type), first.enclosing)
-    if open_ended := next((end for end in found.values() if end), None):
-        return Unknown(f"is an object and not a field; map what it has, such as {_example(open_ended, plain)}")
-    return Unknown(f"does not exist; the nearest that does is {nearest(text)}")
+    if found:
+        example = _example(next(iter(found.values())), plain)
+        return Unknown(f"is an object and not a field; map what it has, such as {example!r}")
+    return Unknown(f"does not exist; the nearest that does is {nearest(text)!r}")
 
 
 def dotted(path: Path) -> str:
@@ -95,62 +97,64 @@ def nearest(text: str) -> str:
     wanted = _ANY_INDEX.sub("", text.removeprefix("$."))
     parts = tuple(wanted.split("."))
     matcher = SequenceMatcher(b=wanted.lower(), autojunk=False)
-
-    def likeness(template: tuple[str, ...]) -> tuple[bool, float]:
+    best, found = (False, -1.0), ""
+    for template in [one for one in templates() if one[:_DEEP] == parts[:_DEEP]] or templates():
         candidate = _filled(template, parts)
         matcher.set_seq1(candidate.lower())
-        has_same_end = template[-1].lower() == parts[-1].lower()
-        return candidate.endswith(f".{wanted}"), matcher.ratio() + _SAME_END * has_same_end
-
-    beside = [template for template in templates() if template[:_DEEP] == parts[:_DEEP]]
-    return _filled(max(beside or templates(), key=likeness), parts)
+        has_whole_end = candidate.endswith(f".{wanted}")
+        same_end = _SAME_END * (template[-1].lower() == parts[-1].lower())
+        # The two quick ratios are bounds of the slow one: most candidates are ruled out by them.
+        if all((has_whole_end, bound() + same_end) > best for bound in (matcher.real_quick_ratio, matcher.quick_ratio)):
+            likeness = (has_whole_end, matcher.ratio() + same_end)
+            best, found = max((best, found), (likeness, candidate), key=lambda pair: pair[0])
+    return found
 
 
 @cache
 def templates() -> tuple[tuple[str, ...], ...]:
     """Give the names on the way to every destination, each once; free names as ``<word>``."""
-    return tuple(dict.fromkeys(path for path, _, _ in rows_of(BATCH) if path != ("events",)))
+    return tuple(dict.fromkeys(path for path, _, _ in rows_of(BATCH) if path != _EVENTS))
 
 
-def _walk(node: Node, rest: str, found: _Found | None = None) -> dict[str, _Found | None]:
-    """Follow a path from a node; give where it ends for each event type, or None where it ends nowhere."""
-    here = found or _Found((), node)
-    if not rest and found:
-        return dict.fromkeys(EVENT_TYPES, here)
+def _walk(node: Node, rest: str, event_type: str, here: _Found | None = None) -> _Found | None:
+    """Follow a path from a node, as events of a type have it; give where it ends, or None if it ends nowhere."""
+    if not rest and here is not None:
+        return here
+    only: tuple[str, ...] = ()
+    child: Node | None
     match node:
         case PerType(of=groups):
-            return {event_type: _walk(group, rest, here)[event_type] for event_type, group in groups.items()}
+            return _walk(groups[event_type], rest, event_type, here)
         case Group(fields=fields):
-            name, rest = _next(rest)
-            child = fields.get(_INDEX.sub("", name)) if name not in fields else fields[name]
-            if child is None or (name not in fields and not isinstance(child, Entries)):
-                return dict.fromkeys(EVENT_TYPES)
-            return _enter(_INDEX.sub("", name), child, rest, here)
-        case Keys(of=Group() as of, only=only):
+            written, rest = _next(rest)
+            name = _INDEX.sub("", written)
+            child = fields.get(name)
+            if name != written and not isinstance(child, Entries):
+                return None
+        case Keys(of=Group() as child, only=only):
             name, _, rest = rest.rpartition(".")
-        case Keys(of=Keys() as of, only=only):
+        case Keys(of=Keys() as child, only=only):
             name, rest = _next(rest)
-        case Keys(of=of, only=only):
+        case Keys(of=child, only=only):
             name, rest = rest, ""
+        case Field() | Entries():
+            return None
         case _:
-            return dict.fromkeys(EVENT_TYPES)
-    if not name or (only and name not in only):
-        return dict.fromkeys(EVENT_TYPES)
-    return _enter(name, of, rest, here)
+            assert_never(node)
+    if child is None or not name or (only and name not in only):
+        return None
+    end = _entered(name, child, here or _Found((), node), is_whole=not rest)
+    return _walk(end.node, rest, event_type, end)
 
 
-def _enter(name: str, child: Node, rest: str, here: _Found) -> dict[str, _Found | None]:
+def _entered(name: str, child: Node, here: _Found, *, is_whole: bool) -> _Found:
+    """Go one name further: into the only entry of a list, unless the list is meant as a whole."""
     path: Path = (*here.path, name)
-    enclosing = here.enclosing
-    group: Node = child
-    if isinstance(child, Entries):
-        if not rest:
-            end: Node = child if path != ("events",) else child.of
-            return dict.fromkeys(EVENT_TYPES, _Found(path, end, enclosing))
-        path, group = (*path, 0), child.of
-    if isinstance(group, Group) and group.required and path != ("events", 0):
-        enclosing = (*enclosing, Enclosing(path, group))
-    return _walk(group, rest, _Found(path, group, enclosing))
+    if isinstance(child, Entries) and (not is_whole or path == _EVENTS):
+        path, child = (*path, 0), child.of
+    if isinstance(child, Group) and child.required and path != EVENT:
+        return _Found(path, child, (*here.enclosing, Enclosing(path, child)))
+    return _Found(path, child, here.enclosing)
 
 
 def _next(rest: str) -> tuple[str, str]:

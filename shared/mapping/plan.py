@@ -18,6 +18,9 @@ _READABLE: Final = frozenset({1, 2})
 
 Path = tuple[str | int, ...]
 
+ANY_NAME: Final = "*"
+"""In place of the name of a member that stands for every one: JSON tells which there are."""
+
 EVENT: Final[Path] = ("events", 0)
 EVENT_TYPE: Final[Path] = (*EVENT, "event_type")
 EVENT_DATA: Final[Path] = (*EVENT, "data")
@@ -27,6 +30,8 @@ EVENT_TIME: Final[Path] = (*EVENT_DATA, "timestamp_unixtime_ms")
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """One column and the field that it becomes.
+
+    A member of ``objects`` whose only member has ``ANY_NAME`` is one object, of free names and values of one kind.
 
     Attributes:
         column: The column's name; of a member, the name of a field of the list's structs.
@@ -47,6 +52,11 @@ class Leaf:
     event_types: tuple[str, ...] = ()
     members: tuple["Leaf", ...] = ()
     needs: tuple["Need", ...] = ()
+
+    @property
+    def has_any_name(self) -> bool:
+        """Whether it is one object of free names, and no list."""
+        return [member.path for member in self.members] == [(ANY_NAME,)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def look_up(
     return {key: at for key, at in found.all()}  # noqa: C416 - rows are no pairs to dict()
 
 
-def insert_all(key: sa.Column[Any], pipeline_id: str, instants: Mapping[Key, datetime]) -> Insert:
+def insert_all(key: sa.Column[Any], pipeline_id: str, instants: Mapping[Key, datetime | None]) -> Insert:
     """Give the statement that inserts a pipeline's keys and their instants, in this order."""
     keys, times = sa.literal(list(instants), ARRAY(sa.Uuid)), sa.literal(list(instants.values()), ARRAY(INSTANT))
     given = sa.func.unnest(keys, times).table_valued("key", "at").render_derived()

@@ -1,12 +1,12 @@
-"""The tables of rejected rows: the files that hold them, which replay took which, and files to be removed."""
+"""The tables of rejected rows: the files that hold them, who replays and who is replayed, and files to be removed."""
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Table, Text, func, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.store.ground import INSTANT, metadata
-from shared.store.tables import chunks, runs
+from shared.store.tables import chunks, pipelines, runs
 
 reject_files: Final = Table(
     "reject_files",
@@ -37,6 +37,16 @@ replayed_rejects: Final = Table(
         comment="the replay that took the file's rows of this code; free again once that is abandoned",
     ),
     Index("replayed_rejects_by_run", "run_id"),
+)
+
+rejected_users: Final = Table(
+    "rejected_users",
+    metadata,
+    Column("pipeline_id", ForeignKey(pipelines.c.id), primary_key=True),
+    Column("user_key", Uuid, primary_key=True, comment="a hash of what identifies the user; no value can be read back"),
+    Column("iterator_at", INSTANT, comment="the newest row of the user that was sent since; null: none"),
+    Column("rejected_at", INSTANT, nullable=False, server_default=func.now(), comment="the last rejected row"),
+    Index("rejected_users_by_age", "pipeline_id", "rejected_at"),
 )
 
 leftovers: Final = Table(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from shared.errors import ChunkCorrupt
 from shared.run import CLOSED, OPEN, RunId
 from shared.spool import Spool
+from shared.store import rejected_users
 from shared.store.database import Database
 from shared.store.reject_tables import reject_files
 from shared.store.tables import runs
@@ -81,6 +82,7 @@ def expire(connection: sa.Connection, *, retention_s: float) -> list[RunId]:
     ).all()
     expired = [RunId(id_) for id_ in found if not _is_being_read(connection, RunId(id_))]
     connection.execute(sa.delete(reject_files).where(reject_files.c.run_id.in_(expired)))
+    rejected_users.forget(connection, expired)
     return expired
 
 

@@ -77,7 +77,7 @@ def test_a_wrong_mapping_is_refused_by_apply_with_the_nearest_destination(premis
     path.write_text(yaml.safe_dump(content))
     refused = run(premises, "apply", str(path))
     assert refused.returncode == 1
-    assert "'user_identities.CustomerId' does not exist; the nearest that does is user_identities.customer_id" in (
+    assert "'user_identities.CustomerId' does not exist; the nearest that does is 'user_identities.customer_id'" in (
         refused.stderr
     )
     mappings[0]["destination"] = "user_identities.customer_id"

@@ -107,6 +107,7 @@ def _changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
         ),
         (_document(USER, USER), "data_points.1: another data point before has the same match"),
         ({"data_points": [], "x": {1: 2}}, "it is no JSON"),
+        ({"data_points": [], "x": "\0"}, "it holds U+0000"),
         ({"data_points": [], "x": "x" * DOCUMENT_MAX_BYTES}, "a plan has 1,000,000 at most"),
     ],
 )
@@ -120,6 +121,12 @@ def test_a_schema_that_is_nested_without_end_is_refused() -> None:
         schema = {"properties": {"a": schema}}
     said = _refusal(_changed(("data_points", 1, "validator", "definition"), schema))
     assert "nested too deeply" in said or "no JSON" in said
+
+
+def test_a_pattern_may_speak_of_a_character_that_a_plan_cannot_hold() -> None:
+    properties = {"plan": {"pattern": "^[^\\u0000]*$"}}
+    plan = DataPlan(document=_changed(("data_points", 1, "validator", "definition"), {"properties": properties}))
+    assert plan.points[1].definition == {"properties": properties}
 
 
 def test_a_property_may_be_named_like_a_keyword() -> None:

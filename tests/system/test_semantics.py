@@ -1,6 +1,7 @@
 """What a sync means, through the whole path: windows, kinds of runs, stopping and going on, rejects, the quota."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -231,6 +232,29 @@ def test_rejects_keep_their_values_code_and_reason_and_the_others_arrive(people:
     )
     assert by_score[7]["customer_id"] == f"{people.id}-49"
     assert "user attribute 'firstname' is refused" in by_score[7]["warehouse_sync_reason"]
+
+
+def test_rows_that_mparticle_refused_arrive_by_a_replay_once_it_takes_them(people: People, tmp_path: Path) -> None:
+    people.declare_past_history()
+    people.add(300)
+    people.write("UPDATE people SET firstname = 'marked' WHERE score IN (7, 20)")
+    people.deployment.turn_faults(reject_marked={"attribute": "firstname", "value": "marked"})
+    rejects = people.deployment.operations.rejects
+    run = people.settle()
+    assert run.ledger.rejected == rejects.of(run.id).counts[RejectCode.REFUSED_BY_MPARTICLE] > 0
+    assert rejects.save(run.id, tmp_path / "rejects.jsonl", is_masked=False) == run.ledger.rejected
+    people.deployment.turn_faults()
+    before = people.deployment.counters()
+    stood = people.deployment.standing(people.id)
+    (replay_id,) = rejects.replay(run.id)
+    replay = people.expect(replay_id, RunState.SETTLED)
+    assert replay.ledger == Ledger(extracted=run.ledger.rejected, accepted=run.ledger.rejected)
+    after = people.deployment.counters()
+    assert after["batches"] - before["batches"] == replay.ledger.accepted
+    assert after["conflicts"] == before["conflicts"]
+    assert people.deployment.standing(people.id) == stood
+    with pytest.raises(MoveNotAllowed, match="taken by replay"):
+        rejects.replay(run.id)
 
 
 def test_a_429_pauses_everybody_for_as_long_as_it_says(people: People) -> None:

@@ -1,10 +1,11 @@
 """Bad batches are found and good ones kept, whichever they are."""
 
 from collections.abc import Coroutine
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import FeedRefused
@@ -13,6 +14,7 @@ from tests.worker.written import apart, encoded_of
 from worker.frontier import Frontier
 from worker.mparticle.answers import Accepted, BatchesRefused, TooLarge
 from worker.mparticle.bodies import Body
+from worker.mparticle.prepared import EncodedRows
 from worker.sift import PROOFS, Verdict, sift
 
 
@@ -129,3 +131,96 @@ def test_nothing_is_sent_twice_alone() -> None:
     sifted(judge, 100)
     singles = [body for body in judge.sent if len(body) == 1]
     assert len(singles) == len(set(singles))
+
+
+# Batches of several events.
+
+
+class EventJudge:
+    """Judges as mParticle does, by events: one bad event spoils its batch, and a batch its body."""
+
+    def __init__(self, encoded: EncodedRows, bad: set[int], *, most_events: int = 1_000) -> None:
+        self.encoded = encoded
+        self.bad = bad
+        self.most_events = most_events
+        self.sent: list[Body] = []
+
+    async def deliver(self, body: Body) -> Verdict:
+        self.sent.append(body)
+        starts = self.encoded.starts
+        rows = self.encoded.sent[starts[body.first] : starts[body.end]].tolist()
+        if body.event is not None:
+            rows = [rows[body.event]]
+        if len(rows) > self.most_events:
+            return TooLarge()
+        return BatchesRefused("no event_type") if self.bad.intersection(rows) else Accepted()
+
+
+def shares_of(sizes: list[int]) -> list[list[int]]:
+    ends = list(accumulate(sizes, initial=0))
+    return [list(range(start, end)) for start, end in pairwise(ends)]
+
+
+def outcomes_of(judge: EventJudge, frontier: Frontier) -> dict[int, RejectCode | None]:
+    """What became of each event of one body that holds all batches."""
+    assert finish(sift(Body(0, len(judge.encoded)), judge.deliver, frontier)) is None
+    step = frontier.advance()
+    assert step
+    assert frontier.is_complete
+    return dict.fromkeys(step.accepted.tolist()) | {one.row: one.code for one in step.progress.rejects}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.data())
+def test_a_bad_event_takes_no_good_one_along(sizes: list[int], data: st.DataObject) -> None:
+    total = sum(sizes)
+    bad = data.draw(st.sets(st.integers(0, total - 1), max_size=PROOFS - 1))
+    encoded = encoded_of(shares_of(sizes))
+    judge = EventJudge(encoded, bad)
+    outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=total))
+    assert outcomes == {row: RejectCode.REFUSED_BY_MPARTICLE if row in bad else None for row in range(total)}
+    alone = [body for body in judge.sent if body.event is not None]
+    assert len(alone) == len(set(alone)), "no event is sent twice by itself"
+    assert all(sizes[body.first] > 1 for body in alone), "a batch of one event is not taken apart"
+
+
+@pytest.mark.parametrize("sizes", [[25], [PROOFS], [1] * 30, [3] * 30, [1, 30, 1]])
+def test_events_that_are_all_bad_are_a_wrong_mapping_after_twenty(sizes: list[int]) -> None:
+    encoded = encoded_of(shares_of(sizes))
+    judge = EventJudge(encoded, set(range(sum(sizes))))
+    frontier = Frontier(encoded, position=0, rows=sum(sizes))
+    error = finish(sift(Body(0, len(sizes)), judge.deliver, frontier))
+    assert error is not None
+    assert "no event_type" in str(error)
+    assert frontier.advance() is None, "nothing is settled: the mapping is at fault"
+    proofs = [body for body in judge.sent if body.event is not None or sizes[body.first] == len(body) == 1]
+    assert len(proofs) == PROOFS
+
+
+def test_few_events_that_are_all_bad_are_rejected_one_by_one() -> None:
+    encoded = encoded_of(shares_of([PROOFS - 2, 1]))
+    judge = EventJudge(encoded, set(range(PROOFS)))
+    outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=PROOFS - 1))
+    assert outcomes == dict.fromkeys(range(PROOFS - 1), RejectCode.REFUSED_BY_MPARTICLE)
+
+
+def test_a_batch_of_events_that_is_too_large_is_sent_event_by_event() -> None:
+    encoded = encoded_of(shares_of([2, 5, 1]))
+    judge = EventJudge(encoded, {3}, most_events=3)
+    outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=8))
+    assert outcomes == {row: RejectCode.REFUSED_BY_MPARTICLE if row == 3 else None for row in range(8)}
+
+
+def test_an_event_that_is_too_large_by_itself_is_rejected() -> None:
+    encoded = encoded_of(shares_of([2, 1]))
+    judge = EventJudge(encoded, set(), most_events=0)
+    outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=3))
+    assert outcomes == dict.fromkeys(range(3), RejectCode.BATCH_TOO_LARGE)
+
+
+def test_rows_of_one_user_are_refused_together() -> None:
+    encoded = encoded_of(shares_of([3, 2]), has_events=False)
+    judge = EventJudge(encoded, {1})
+    outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=5))
+    assert outcomes == {row: RejectCode.REFUSED_BY_MPARTICLE if row < 3 else None for row in range(5)}
+    assert all(body.event is None for body in judge.sent)

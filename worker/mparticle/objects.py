@@ -167,7 +167,13 @@ def _entry(value: Any, known: Mapping[str, Leaf]) -> dict[str, Any]:
     for name, said in entry.items():
         if name not in known or (isinstance(said, dict | list) and known[name].value is not ValueType.OBJECTS):
             raise TypeError
+        if known[name].has_any_name and not _is_flat(said):
+            raise TypeError
     return entry
+
+
+def _is_flat(said: Any) -> bool:
+    return isinstance(said, dict) and not any(isinstance(inner, dict | list) for inner in said.values())
 
 
 def _flattened(entry: dict[str, Any], known: Container[str]) -> Iterator[tuple[str, Any]]:
@@ -181,9 +187,16 @@ def _flattened(entry: dict[str, Any], known: Container[str]) -> Iterator[tuple[s
 
 def _member_array(member: Leaf, entries: list[dict[str, Any]]) -> Any:
     values = [entry.get(member.column) for entry in entries]
+    if member.has_any_name:
+        return pa.array([None if value is None else _written(value) for value in values], pa.binary())
     if member.value is ValueType.OBJECTS:
         return pa.array([None if value is None else json.dumps(value) for value in values], pa.json_(pa.string()))
     return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _written(flat: dict[str, Any]) -> bytes:
+    """Write an object of free names, with its values as text; ``null`` is left out."""
+    return json.dumps({name: _text(value) for name, value in flat.items() if value is not None}).encode()
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,8 @@ def read(leaf: Leaf, array: Any) -> Column:
 
     Values that cannot become what the field accepts are ``unfit``. An identity that is the empty text is absent.
     """
+    if leaf.has_any_name:
+        return plain(array)  # Its JSON is written already: such an object is only ever a part of JSON.
     if leaf.value is ValueType.OBJECTS:
         return objects(leaf, array, read)
     return _READERS[leaf.value](plain(array), leaf)

@@ -241,5 +241,5 @@ def _of_the_lane(
 def _tolerance(run: Run, pipeline: Pipeline) -> dict[str, Any]:
     """Give how many rejected rows stop the run; none a replay, whose rows were rejected before."""
     if run.kind is RunKind.REPLAY:
-        return {}
+        return {"is_replay": True}
     return {"max_rejected_ratio": pipeline.max_rejected_ratio, "max_rejected_rows": pipeline.max_rejected_rows}

@@ -24,6 +24,7 @@ from worker.mparticle.prepared import EncodedRows, Prepared
 from worker.mparticle.shares import NO_ROWS, Positions
 from worker.process import Process
 from worker.stale import Lookback, Sendable
+from worker.tasks.rejected import sent_since, tell_replays
 
 _log = log(__name__)
 _BLIND_S: Final = 5.0
@@ -94,17 +95,12 @@ def turn_of(
                 with process.database.transaction() as connection:
                     known = accepted.known(connection, claimed.pipeline_id, lookback.asked())
                 unchanged = lookback.unchanged(known)
-            if frozen.plan.has_events:
-                # An event is a fact: no newer one makes it wrong, and it keeps no older one back.
-                yield Turn(prepared.write(position=claimed.position, unchanged=unchanged), lookback)
-                return
-            with process.database.transaction() as connection:
-                is_loading = newer.is_loading(connection, claimed.pipeline_id)
-            if is_loading:
+            if not frozen.plan.has_events:
                 to_send = np.setdiff1d(rows, unchanged, assume_unique=True)
-                _go_first(process, claimed.pipeline_id, frozen.sendable(to_send, table))
+                _go_before_history(process, claimed.pipeline_id, lambda: frozen.sendable(to_send, table))
             yield Turn(prepared.write(position=claimed.position, unchanged=unchanged), lookback)
         case Lane.BACKFILL if frozen.plan.has_events:
+            # An event is a fact: no newer one makes it wrong.
             yield Turn(prepared.write(position=claimed.position), lookback)
         case Lane.BACKFILL:
             sendable = frozen.sendable(rows, table)
@@ -112,7 +108,7 @@ def turn_of(
                 turns.hold(connection, claimed.pipeline_id, idle_s=_longest_turn_s(process))
                 # Only now: whoever waited may have been given up, and its run settled or stopped.
                 is_wanted = chunks.is_held(connection, claimed, token)
-                marks = newer.newer(connection, claimed.pipeline_id, sendable.named())
+                marks = sent_since(connection, claimed.pipeline_id, sendable.named(), snapshot=frozen.snapshot)
                 turn = Turn(
                     prepared.write(position=claimed.position, superseded=sendable.superseded(marks)),
                     lookback,
@@ -122,6 +118,14 @@ def turn_of(
                 yield turn
         case _:
             assert_never(claimed.lane)
+
+
+def _go_before_history(process: Process, pipeline_id: str, sendable: Callable[[], Sendable]) -> None:
+    """See to it that no older row of the same users follows these, be it of history or of a replay."""
+    if tell_replays(process, pipeline_id, sendable):
+        _go_first(process, pipeline_id, sendable())
+        # Once more: what history rejected meanwhile could not be told before it ended its turn.
+        tell_replays(process, pipeline_id, sendable)
 
 
 def _go_first(process: Process, pipeline_id: str, sendable: Sendable) -> None:

@@ -36,6 +36,7 @@ from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.stale import instants_in
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.rejected import note_rejected, whose
 from worker.tasks.turns import Frozen, Turn, turn_of
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
@@ -98,15 +99,15 @@ class _Attempt:
         require_allowed_host(feed, self._limits)
         secret = resolve(feed.api_secret, self._limits)
         self._table = table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
-        with _encoding:
-            prepared = encoder.prepare(
-                table,
-                chunk_id=str(claimed.id),
-                age=instants_in(table, frozen.snapshot),
-                beyond=partial(self._beyond, frozen.snapshot.feed.workspace),
-            )
-        self._prepared = prepared
         with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
+            # Judging by a data plan may take as long as a lease.
+            with _encoding:
+                self._prepared = prepared = encoder.prepare(
+                    table,
+                    chunk_id=str(claimed.id),
+                    age=instants_in(table, frozen.snapshot),
+                    beyond=partial(self._beyond, frozen.snapshot.feed.workspace),
+                )
             with turn_of(self._process, claimed, self._token, frozen, table, prepared) as turn:
                 ending = self._send(frozen.snapshot, secret, turn)
             return self._end(ending)
@@ -189,6 +190,8 @@ class _Attempt:
     def _save(self, step: Step) -> None:
         progress = step.progress
         file = self._keep(progress.rejects) if progress.rejects else None
+        frozen, _ = _frozen(self._process, self._claimed.run_id)
+        users = whose(progress.rejects, self._table, plan=frozen.plan, snapshot=frozen.snapshot)
         with self._process.database.transaction() as connection:
             is_wanted = chunks.record(
                 connection,
@@ -199,6 +202,7 @@ class _Attempt:
                 rejects=file,
                 findings=self._found(step),
             )
+            note_rejected(connection, self._claimed, users)
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import Environment, NullPolicy
@@ -108,6 +108,7 @@ def is_sound(mapping: FieldTransformation) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(SUBJECTS, st.sampled_from(NullPolicy))
 def test_a_mapping_becomes_a_plan_or_all_reasons_against_it(
     subject: tuple[Any, FieldTransformation], on_null: NullPolicy
@@ -132,6 +133,7 @@ def test_a_mapping_becomes_a_plan_or_all_reasons_against_it(
     assert {name for name in schema.names if name not in ignored | sent} <= {"at"}
 
 
+@settings(deadline=None)
 @given(SUBJECTS)
 def test_no_two_fields_of_a_plan_are_in_each_others_place(subject: tuple[Any, FieldTransformation]) -> None:
     plan = plan_or_refusal(subject, NullPolicy.OMIT)
@@ -143,6 +145,7 @@ def test_no_two_fields_of_a_plan_are_in_each_others_place(subject: tuple[Any, Fi
     assert EVENT_TYPE in paths
 
 
+@settings(deadline=None)
 @given(SUBJECTS)
 def test_what_is_unsound_fits_no_columns(subject: tuple[Any, FieldTransformation]) -> None:
     if not is_sound(subject[1]):

@@ -143,7 +143,7 @@ def test_a_destination_that_does_not_exist_is_told_with_the_nearest() -> None:
     assert reasons([("a", pa.string())], {"a": "events.data.event_nam", **SESSION_START}) == [
         (
             "column 'a': its destination 'events.data.event_nam' does not exist; the nearest that does is "
-            "events.data.event_name"
+            "'events.data.event_name'"
         )
     ]
     (reason,) = reasons([], {"static x": "userattributes.a", **SESSION_START})
@@ -417,7 +417,7 @@ def unsound(mappings: Mapped, *others: FieldMapping) -> list[str]:
 @pytest.mark.parametrize(
     ("mappings", "reason"),
     [
-        ({"a": "events.data.event_nam", **SESSION_START}, "the nearest that does is events.data.event_name"),
+        ({"a": "events.data.event_nam", **SESSION_START}, "the nearest that does is 'events.data.event_name'"),
         ({"a": "user_attributes.x", "b": "user_attributes.x", **SESSION_START}, "column 'a', column 'b' all go to"),
         ({"a": "environment", **SESSION_START}, "set the pipeline's environment"),
         ({"static x": "environment", **SESSION_START}, "set the pipeline's environment"),

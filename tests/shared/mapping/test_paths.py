@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.mapping.batch_fields import UNSETTABLE
@@ -25,6 +25,7 @@ def why(text: str) -> str:
     return found.reason
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_destination_is_found_by_its_path_with_any_free_names(data: st.DataObject) -> None:
     template = data.draw(st.sampled_from(templates()))
@@ -37,6 +38,7 @@ def test_every_destination_is_found_by_its_path_with_any_free_names(data: st.Dat
     assert [name for name in found.path if name != 0] == names
 
 
+@settings(deadline=None)
 @given(st.sampled_from(templates()), st.sampled_from(["[0]", "[*]", "[]"]))
 def test_lists_may_be_marked_and_a_dollar_may_stand_before(template: tuple[str, ...], mark: str) -> None:
     plain = ".".join(template)
@@ -88,9 +90,10 @@ def test_a_path_leads_where_its_names_say(text: str, path: tuple[str | int, ...]
     ],
 )
 def test_what_does_not_exist_is_told_with_the_nearest_that_does(text: str, meant: str) -> None:
-    assert why(text) == f"does not exist; the nearest that does is {meant}"
+    assert why(text) == f"does not exist; the nearest that does is {meant!r}"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_the_nearest_to_any_text_can_be_mapped(text: str) -> None:
     assert isinstance(find(nearest(text)), Place)
@@ -107,7 +110,7 @@ def test_the_nearest_to_any_text_can_be_mapped(text: str) -> None:
     ],
 )
 def test_an_object_is_no_destination_and_its_fields_are(text: str, such_as: str) -> None:
-    assert why(text) == f"is an object and not a field; map what it has, such as {such_as}"
+    assert why(text) == f"is an object and not a field; map what it has, such as {such_as!r}"
 
 
 @pytest.mark.parametrize("text", UNSETTABLE)

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from shared.messages import Queue
 from shared.run import ChunkId, RunId, RunState, SliceId, Token
-from shared.store import accepted, chunks, dispatching, lost, newer, rejects, runs, settling, slices
+from shared.store import accepted, chunks, dispatching, lost, newer, rejected_users, rejects, runs, settling, slices
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
-from tests.shared.store.stage import DOUBT_MAX_S, WINDOW_CHUNKS, Stage
+from tests.shared.store.stage import DOUBT_MAX_S, T0, WINDOW_CHUNKS, Stage
 
 CHUNKS = 100_000
 MOST_ROWS = 3_000
@@ -50,6 +50,10 @@ FILL = (
     """,
     """
     INSERT INTO newer_rows (pipeline_id, user_key, iterator_at)
+    SELECT 'people', md5(no::text)::uuid, now() FROM generate_series(1, :chunks) AS no
+    """,
+    """
+    INSERT INTO rejected_users (pipeline_id, user_key, iterator_at)
     SELECT 'people', md5(no::text)::uuid, now() FROM generate_series(1, :chunks) AS no
     """,
     "INSERT INTO newer_counts (pipeline_id, rows) VALUES ('people', :chunks)",
@@ -136,6 +140,8 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
         "forget users": lambda c: newer.forget(c, at_most=1_000),
         "look rows up": lambda c: accepted.known(c, "people", [uuid4() for _ in range(1_000)]),
         "forget rows": accepted.forget,
+        "ask for rejected users": lambda c: rejected_users.are_any(c, "people"),
+        "look rejected users up": lambda c: rejected_users.saw(c, "people", {uuid4(): T0 for _ in range(1_000)}),
         "stop a run": lambda c: runs.stop(c, run_id, RunState.CANCELLED, None),
         "settle another": lambda c: settling.lock(c, run_id),
     }

@@ -1,4 +1,5 @@
 import json
+from itertools import accumulate, pairwise
 
 import pyarrow as pa
 import pytest
@@ -80,3 +81,46 @@ def test_bodies_of_encoded_rows_are_json_arrays_of_their_batches() -> None:
     bodies = pack(encoded, max_events=1, max_batches=2, max_bytes=256_000)
     ids = [[batch["source_request_id"] for batch in json.loads(body_bytes(encoded, body))] for body in bodies]
     assert ids == [["c:0", "c:2"], ["c:3"]]
+
+
+EVENTS = st.lists(st.integers(1, 6), max_size=30)
+
+
+def of_events(counts: list[int], *, historical_from: int | None = None) -> EncodedRows:
+    """Batches of so many events; those from one on are for the historical endpoint."""
+    ends = list(accumulate(counts, initial=0))
+    later = () if historical_from is None else range(ends[historical_from], ends[-1])
+    return encoded_of([list(range(start, end)) for start, end in pairwise(ends)], later=later)
+
+
+@given(EVENTS, st.integers(1, 10), st.integers(1, 12))
+def test_no_body_has_more_events_unless_one_batch_has_and_none_has_room_for_the_next(
+    counts: list[int], max_batches: int, max_events: int
+) -> None:
+    bodies = pack(of_events(counts), max_batches=max_batches, max_events=max_events, max_bytes=256_000)
+    assert [batch for body in bodies for batch in range(body.first, body.end)] == list(range(len(counts)))
+    for body in bodies:
+        assert len(body) <= max_batches
+        assert sum(counts[body.first : body.end]) <= max_events or len(body) == 1
+        if body.end < len(counts):
+            assert len(body) == max_batches or sum(counts[body.first : body.end + 1]) > max_events
+
+
+@given(EVENTS.filter(bool), st.data())
+def test_batches_for_the_historical_endpoint_are_in_no_body_with_others(counts: list[int], data: st.DataObject) -> None:
+    border = data.draw(st.integers(0, len(counts)))
+    encoded = of_events(counts, historical_from=border)
+    assert encoded.historical_from == border
+    bodies = pack(encoded, max_batches=100, max_events=1_000, max_bytes=256_000)
+    assert bodies == [Body(*ends) for ends in ((0, border), (border, len(counts))) if ends[0] < ends[1]]
+
+
+def test_one_event_of_a_batch_is_a_body_of_its_own() -> None:
+    written = body_bytes(of_events([2, 3]), Body(1, 2, 2))
+    assert json.loads(written) == [{"id": "chunk:2:4", "rows": [4]}]
+
+
+def test_users_have_no_events_and_so_no_limit_of_them() -> None:
+    encoded = encoded_of([[0, 1], [2]], has_events=False)
+    assert encoded.events.tolist() == [0, 0]
+    assert pack(encoded, max_batches=5, max_events=1, max_bytes=1_000) == [Body(0, 2)]

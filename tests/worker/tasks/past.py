@@ -209,9 +209,9 @@ def points(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Points]:
     monkeypatch.setattr(desk.process, "database", database)
     send = FeedClient.send
 
-    async def send_past_points(self: FeedClient, body: bytes) -> Answer:
+    async def send_past_points(self: FeedClient, body: bytes, path: str) -> Answer:
         await asyncio.to_thread(points.reach)
-        answer = await send(self, body)
+        answer = await send(self, body, path)
         await asyncio.to_thread(points.reach)
         return answer
 

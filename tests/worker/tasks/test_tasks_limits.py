@@ -119,6 +119,23 @@ def test_rows_that_violate_a_strict_plan_are_rejected_and_counted_by_rule(desk: 
     assert dict(run.findings) == {UNPLANNED: ROWS}
 
 
+@pytest.mark.parametrize("when", When)
+def test_rows_of_one_user_that_share_a_batch_count_as_merged_once(desk: Desk, when: When) -> None:
+    query = "SELECT 'somebody' AS customer_id, firstname FROM people"
+    for nth in count(1):
+        run_id = desk.trigger(pipeline(desk, query))
+        arguments = desk.take_until(TaskName.UPLOAD_CHUNK)
+        strike = Strike(nth, when, fails_with(Killed()))
+        with desk.database.struck(strike):
+            desk.do(TaskName.UPLOAD_CHUNK, arguments)
+        run = ended(desk, run_id)
+        assert (run.ledger, run.batches) == (Ledger(extracted=ROWS, accepted=ROWS), 3)
+        assert dict(run.findings) == {"rows_merged": ROWS - 3}
+        if not strike.fell:
+            break
+    assert nth > 3
+
+
 def test_an_edited_plan_applies_to_later_runs_only(desk: Desk) -> None:
     name = cut_and_judged(desk)
     run_id = desk.trigger(name)

@@ -112,3 +112,22 @@ def test_a_mapped_iterator_is_sent_and_no_caution_is_left(desk: Desk) -> None:
     assert answer.columns[2].becomes == "events.data.timestamp_unixtime_ms"
     assert answer.refused is None
     assert answer.cautions == ()
+
+
+def test_a_preview_shows_each_row_as_an_event_of_its_user(desk: Desk) -> None:
+    when = {"mapping_type": "column", "source": "changed_at", "destination": "events.data.timestamp_unixtime_ms"}
+    name = event_pipeline(desk, WHO, WHAT, NAME, when)
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=2)
+    assert len(answer.batches) == 2
+    for batch in answer.batches:
+        (sent,) = batch["events"]
+        assert sent["event_type"] == "session_start"
+        assert sent["data"]["custom_attributes"] == {"first name": "Zoë"}
+        assert sent["data"]["timestamp_unixtime_ms"] > 0
+        assert batch["user_identities"]["customer_id"].startswith(name)
+    assert answer.cautions == ()
+
+
+def test_a_preview_says_what_may_not_be_expected(desk: Desk) -> None:
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=event_pipeline(desk, WHO, WHAT, NAME), rows=1)
+    assert "timestamp_unixtime_ms is not mapped" in answer.cautions[0]

@@ -11,7 +11,7 @@ from shared.errors import AlreadyInProgress, ColumnMissing, MoveNotAllowed, Stor
 from shared.messages import TaskName
 from shared.run import Lane, Ledger, RejectCode, RunId, RunKind, RunState, Window
 from shared.store import declared, history, moves, replays, requests
-from shared.store.reject_tables import reject_files
+from shared.store.reject_tables import reject_files, rejected_users
 from shared.store.tables import runs
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
@@ -286,6 +286,84 @@ def test_a_row_whose_user_was_sent_a_newer_one_while_the_replay_waits_is_superse
     profile = desk.stand_in.intake.profiles.find("customer_id", f"{name}-1")
     assert profile is not None
     assert profile.attributes["bio"] == "newer"
+
+
+def changed(desk: Desk, name: str, number: int, value: str) -> RunId:
+    """Change one person, and have the live lane asked to read that."""
+    with duckdb.connect(str(desk.warehouse / f"{name}.duckdb")) as warehouse:
+        warehouse.execute(
+            "UPDATE people SET firstname = ?, changed_at = now()::TIMESTAMP WHERE customer_id = ?",
+            [value, f"{name}-{number}"],
+        )
+    with desk.database.transaction() as store:
+        asked = requests.trigger(store, name, window_chunks=desk.window_chunks, max_reopenings=3)
+    desk.send(*asked.messages)
+    return asked.runs[0]
+
+
+def attribute(desk: Desk, name: str, number: int) -> object:
+    profile = desk.stand_in.intake.profiles.find("customer_id", f"{name}-{number}")
+    assert profile is not None
+    return profile.attributes["bio"]
+
+
+NO_UUID = (
+    "SELECT customer_id, CASE WHEN firstname = 'Zoë' THEN 'none' END AS ios_idfv,"
+    " firstname AS bio, changed_at FROM people"
+)
+"""Everybody has a device identity that is none, until he changes."""
+
+
+def rejecting_everybody(desk: Desk) -> tuple[str, RunId]:
+    """Give a pipeline, and its settled run that rejected everybody, though it could tell who they are."""
+    name = desk.pipeline(MODE, query=NO_UUID)
+    run_id = desk.trigger(name)
+    assert desk.finish(run_id).ledger == Ledger(extracted=ROWS, rejected=ROWS)
+    return name, run_id
+
+
+def test_who_was_sent_a_newer_row_since_the_rejection_keeps_it(desk: Desk) -> None:
+    name, rejected = rejecting_everybody(desk)
+    assert desk.finish(changed(desk, name, 1, "newer")).ledger == Ledger(extracted=1, accepted=1)
+    assert desk.finish(changed(desk, name, 2, "newer")).ledger == Ledger(extracted=1, accepted=1)
+    run = desk.finish(replay(desk, rejected))
+    assert run.ledger == Ledger(extracted=ROWS, rejected=ROWS), "a row that a check refuses is a reject first of all"
+    edit(desk, name, rename={"ios_idfv": "vendor"})
+    again = desk.finish(replay(desk, run.id))
+    assert again.ledger == Ledger(extracted=ROWS, accepted=ROWS - 2, superseded=2)
+    assert [attribute(desk, name, number) for number in (1, 2)] == ["newer", "newer"]
+
+
+def test_a_replay_that_begins_and_ends_at_any_commit_of_a_live_attempt_never_has_the_last_word(desk: Desk) -> None:
+    superseded: set[int] = set()
+
+    def begin_at(nth: int) -> bool:
+        name, rejected = rejecting_everybody(desk)
+        edit(desk, name, rename={"ios_idfv": "vendor"})
+        live = changed(desk, name, 1, "newer")
+        upload = desk.take_until(TaskName.UPLOAD_CHUNK)
+
+        def replay_all() -> None:
+            superseded.add(desk.finish(replay(desk, rejected)).ledger.superseded)
+
+        strike = Strike(nth, When.AFTER, replay_all)
+        with desk.database.struck(strike):
+            desk.do(TaskName.UPLOAD_CHUNK, upload)
+        assert desk.finish(live).ledger == Ledger(extracted=1, accepted=1)
+        assert attribute(desk, name, 1) == "newer"
+        return strike.fell
+
+    assert strikes(begin_at) > 6
+    assert superseded == {0, 1}, "it came first, or its row was left out"
+
+
+@pytest.mark.parametrize("limits", [LIMITS | {"REJECT_RETENTION_S": "0.001"}])
+def test_users_are_forgotten_with_the_last_of_their_rejected_rows(desk: Desk, limits: dict[str, str]) -> None:
+    assert desk.process.settings.reject_retention_s == float(limits["REJECT_RETENTION_S"])
+    rejecting_everybody(desk)
+    assert len(desk.rows(sa.select(rejected_users))) == ROWS
+    desk.do(TaskName.UPKEEP, ())
+    assert desk.rows(sa.select(rejected_users)) == []
 
 
 def test_a_secret_column_that_the_query_does_not_return_stops_a_plan_and_names_the_nearest(desk: Desk) -> None:

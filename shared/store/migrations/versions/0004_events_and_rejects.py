@@ -127,6 +127,27 @@ def _let_rejects_be_replayed() -> None:
     )
     op.create_index("replayed_rejects_by_run", "replayed_rejects", ["run_id"], unique=False)
 
+    op.create_table(
+        "rejected_users",
+        sa.Column("pipeline_id", sa.Text(), nullable=False),
+        sa.Column(
+            "user_key",
+            sa.Uuid(),
+            nullable=False,
+            comment="a hash of what identifies the user; no value can be read back",
+        ),
+        sa.Column(
+            "iterator_at",
+            _INSTANT,
+            nullable=True,
+            comment="the newest row of the user that was sent since; null: none",
+        ),
+        sa.Column("rejected_at", _INSTANT, server_default=_NOW, nullable=False, comment="the last rejected row"),
+        sa.ForeignKeyConstraint(["pipeline_id"], ["pipelines.id"], name=op.f("rejected_users_pipeline_id_fkey")),
+        sa.PrimaryKeyConstraint("pipeline_id", "user_key", name=op.f("rejected_users_pkey")),
+    )
+    op.create_index("rejected_users_by_age", "rejected_users", ["pipeline_id", "rejected_at"], unique=False)
+
 
 def _let_rejects_be_purged() -> None:
     op.add_column(
