@@ -129,7 +129,7 @@ KINDS: dict[str, Kind] = {
                 needs=(Need((), ("product_impression_list", "products")),),
             ),
             Spot((*_CART, "products"), ValueType.OBJECTS, members=PRODUCT[2:7]),
-            *data(currency_code=T, is_non_interactive=B, custom_event_type=(*_KINDS, "purchase")),
+            *data(currency_code=T, is_non_interactive=B, custom_event_type=("purchase", *_KINDS)),
         ),
         any_of=("product_action", "promotion_action", "product_impressions"),
     ),

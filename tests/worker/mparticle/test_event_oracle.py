@@ -8,6 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.catalog import Environment
+from shared.errors import MappingRefused
+from shared.mapping.compile_events import compile_event_mapping
+from shared.mapping.paths import dotted
+from shared.mapping.plan import MappingPlan
+from shared.transformation import FieldMapping, FieldTransformation, MappingType
 from tests.worker.mparticle.event_fields import KINDS
 from tests.worker.mparticle.event_oracle import Digits, Fault, FloatText, IsRight, expected_of, parse, rows_of, same
 from tests.worker.mparticle.event_tables import Made, event_tables
@@ -65,6 +71,49 @@ def test_every_event_becomes_the_batch_or_the_reject_that_the_oracle_says(
             assert position in batches, rejects[position]
             assert same(expected, parse(batches[position])), (expected, batches[position])
             assert is_right(json.loads(batches[position]))
+
+
+@settings(SOME, max_examples=100)
+@given(event_tables())
+def test_a_compiled_transformation_sends_what_the_oracle_and_mparticles_schema_say(
+    is_right: IsRight, made: Made
+) -> None:
+    try:
+        plan = compiled(made)
+    except MappingRefused as refused:
+        _, *reasons = str(refused).split("\n- ")
+        assert all("is mapped in part, and needs" in reason or "need one of" in reason for reason in reasons), reasons
+        return
+    encoded = Encoder(plan, checks=Checks()).encode(made.table, chunk_id=CHUNK)
+    batches = dict(zip(encoded.rows.tolist(), batches_of(encoded), strict=True))
+    codes = {reject.row: reject.code for reject in encoded.rejects}
+    for position, row in enumerate(rows_of(made.table)):
+        expected = expected_of(plan, row, f"{CHUNK}:{position}", Checks())
+        if isinstance(expected, Fault):
+            assert codes[position] in expected.codes
+        else:
+            assert same(expected, parse(batches[position])), (expected, batches[position])
+            assert is_right(json.loads(batches[position]))
+
+
+def compiled(made: Made) -> MappingPlan:
+    """Compile a transformation that says what a plan of the tests says."""
+    mappings = [
+        FieldMapping(mapping_type=MappingType.COLUMN, source=leaf.column, destination=dotted(leaf.path))
+        for leaf in made.plan.leaves
+    ]
+    mappings += [
+        FieldMapping(mapping_type=MappingType.STATIC, value=constant.value, destination=dotted(constant.path))
+        for constant in made.plan.constants
+        if constant.path != ("environment",)
+    ]
+    return compile_event_mapping(
+        made.table.schema,
+        FieldTransformation(id="events", name="Events", mappings=tuple(mappings)),
+        environment=Environment.PRODUCTION,
+        on_null=made.plan.on_null,
+        iterator=None,
+    )
 
 
 @EVERY_TYPE
