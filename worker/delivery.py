@@ -25,7 +25,8 @@ from worker.mparticle.answers import (
 from worker.mparticle.bodies import Body, body_bytes
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import EncodedRows
-from worker.mparticle.governor import Denied, Grant, Quota
+from worker.mparticle.governor import Denied, Grant
+from worker.mparticle.quota import Quota
 from worker.mparticle.redaction import without_values
 from worker.sift import Verdict
 
@@ -131,17 +132,20 @@ class Delivery:
         """
         began_at = self._clock()
         failures = 0
+        is_again = False
         try:
             while True:
-                await self._take_turn(body)
+                await self._take_turn(body, is_again=is_again)
                 self._go_on()
                 content = body_bytes(self._encoded, body)
+                sent_at = self._clock()
                 answer = await self._feed.send(content)
                 if isinstance(answer, Unavailable):
                     self._unanswered += 1
                 else:
                     self._answered += 1
-                await self._observe(answer)
+                await self._observe(answer, body, sent_at)
+                is_again = True
                 match answer:
                     case Accepted() | TooLarge():
                         return answer
@@ -172,7 +176,7 @@ class Delivery:
             if not self._troubled:
                 self._calm.set()
 
-    async def _take_turn(self, body: Body) -> None:
+    async def _take_turn(self, body: Body, *, is_again: bool) -> None:
         batches = len(body)
         self._go_on()
         if self._quota.take(batches):
@@ -185,7 +189,7 @@ class Delivery:
             # However often it is told to ask again, as a backfill body may be, it waits no longer than for one slot.
             give_up_at = min(self._clock() + self._patience.quota_s, self._deadline)
             while True:
-                slot = await self._reserve(body, give_up_at, held)
+                slot = await self._reserve(body, give_up_at, held, is_again=is_again)
                 if isinstance(slot, Denied):
                     # What the next attempt can wait for itself needs nobody to look for the chunk afterwards.
                     is_long = slot.wait_s > min(self._patience.quota_s, self._patience.attempt_s)
@@ -197,18 +201,20 @@ class Delivery:
                 await self._rest(slot.wait_s)
                 held = slot
 
-    async def _reserve(self, body: Body, give_up_at: float, held: Grant | None) -> Grant | Denied:
+    async def _reserve(self, body: Body, give_up_at: float, held: Grant | None, *, is_again: bool) -> Grant | Denied:
         max_wait_s = max(0.0, give_up_at - self._clock())
         # Bodies start in order, so that no more than what follows this one can be left.
         wanted = min(self._ahead, len(self._encoded.rows) - body.first)
         try:
-            return await self._quota.reserve(len(body), wanted=wanted, max_wait_s=max_wait_s, held=held)
+            return await self._quota.reserve(
+                len(body), wanted=wanted, max_wait_s=max_wait_s, held=held, is_again=is_again
+            )
         except BrokerUnavailable as error:
             raise PutOff(self._patience.backoff_max_s, str(error)) from error
 
-    async def _observe(self, answer: Answer) -> None:
+    async def _observe(self, answer: Answer, body: Body, sent_at: float) -> None:
         try:
-            await self._quota.observe(answer)
+            await self._quota.observe(answer, batches=len(body), sent_ago_s=self._clock() - sent_at)
         except BrokerUnavailable as error:
             asked_s = (answer.retry_after_s or 0.0) if isinstance(answer, Throttled) else 0.0
             raise PutOff(max(asked_s, self._patience.backoff_max_s), str(error)) from error

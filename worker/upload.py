@@ -25,7 +25,7 @@ from worker.frontier import Frontier
 from worker.mparticle.bodies import Body, pack
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import EncodedRows
-from worker.mparticle.governor import Quota
+from worker.mparticle.quota import Quota
 from worker.sift import sift
 
 _LOOK_EVERY_S: Final = 0.2

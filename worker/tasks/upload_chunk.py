@@ -26,6 +26,7 @@ from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
 from worker.mparticle.client import FeedClient
 from worker.mparticle.encode import Encoder
+from worker.mparticle.quota import Quota
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.tasks.boundary import deliver, recorded, this_process
@@ -124,8 +125,11 @@ class _Attempt:
                 api_key=snapshot.feed.api_key,
                 api_secret=secret,
             ),
-            governor=self._process.governor.of(
-                snapshot.feed.quota_group, snapshot.feed.batches_per_s, lane=self._claimed.lane
+            governor=Quota(
+                self._process.governor,
+                snapshot.feed.quota_group,
+                snapshot.feed.batches_per_s,
+                lane=self._claimed.lane,
             ),
             limits=UploadLimits.of(self._limits),
             record=self._record,

@@ -19,6 +19,7 @@ LIVE, BACKFILL = Lane.LIVE, Lane.BACKFILL
 EARLIER = (Path(__file__).parent / "earlier_schedule.lua").read_text(encoding="utf-8")
 QUOTAS = [(270, 90), (150, 75), (20_000, 400), (10, 10)]
 MINUTE_S = 60.0
+JITTER = int((WINDOW_S - 1) * MICRO)
 
 with_fixtures = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -141,7 +142,7 @@ def test_no_second_holds_more_than_the_quota_over_both_lanes(
     kinds = st.tuples(st.sampled_from(Lane), sizes, st.sampled_from([0, 0, 1, 19_999, 400_000, 3 * MICRO]))
     schedule, random = Schedule(client), Random(seed)
     senders = [
-        Sender(lane, batches, quota, schedule, rest=repeat(rest).__next__, late=lambda: random.randrange(30_000))
+        Sender(lane, batches, quota, schedule, rest=repeat(rest).__next__, late=lambda: random.randrange(JITTER))
         for lane, batches, rest in data.draw(st.lists(kinds, min_size=2, max_size=6))
     ]
     let_live(senders, 6)
