@@ -8,7 +8,6 @@ reserves up to 20 ms worth at once and spends that within 20 ms, which is also h
 At mParticle's default of 270 per second this is less than one body, so each body asks for itself.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,13 +65,14 @@ class Quota:
         A body counts whole: of a quota of 270 only two bodies of 100 fit into a second, but ten of 27.
         """
         per_s = self._batches_per_s
+        largest, least = max(int(per_s / BODIES_PER_S), 4 * WHOLE_BODY // 3), WHOLE_BODY
         growth = self._governor.growth_of(self._group)
         if growth is not None:
             # A third of what a second may add: a rate that grows by whole bodies would need each to be on time.
-            limit = max(1, min(limit, growth // 3))
-        fewest = max(math.ceil(per_s / limit), min(BODIES_PER_S, int(per_s / WHOLE_BODY)), 1)
-        bodies = max(range(fewest, fewest + min(fewest, 16)), key=lambda count: count * int(per_s / count))
-        return max(1, min(limit, int(per_s / bodies)))
+            largest, least = growth // 3, growth // 4
+        largest = max(1, min(largest, limit, int(per_s)))
+        sizes = range(largest, min(largest, max(least, 3 * largest // 4)) - 1, -1)
+        return max(sizes, key=lambda size: size * (per_s // size))
 
     def take(self, batches: int) -> bool:
         """Take from what is reserved already; False where that does not suffice or is too old."""
@@ -108,7 +108,9 @@ class Quota:
                 return Denied(wait_s)
             if wait_s > 0:
                 return replace(held, wait_s=wait_s)
-        block = held.batches if held else max(batches, min(wanted, int(self._batches_per_s * BLOCK_S)))
+        # Whole bodies: what is left of a block when its time is over is lost.
+        bodies = max(1, min(wanted, int(self._batches_per_s * BLOCK_S)) // batches)
+        block = held.batches if held else bodies * batches
         used = self._used if now - self._used_at < FRESH_S else None
         self._used = None
         slot = await self._governor.reserve(

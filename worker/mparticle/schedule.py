@@ -126,7 +126,7 @@ local function place_in_line(batches, ticket, my_rank, slot)
 end
 
 local lasts = life
-local function ask(batches, ticket, my_rank)
+local function ask(batches, ticket, my_rank, is_ahead)
     if my_rank == 0 and ticket ~= '' and ticket == state.schedule and paused_until <= now then
         return {1, 0, ticket}
     end
@@ -141,7 +141,8 @@ local function ask(batches, ticket, my_rank)
             return {1, wait, ticket}
         end
     end
-    if wait > longest then
+    -- Who stands in line books no slot before it uses it.
+    if wait > longest or (is_ahead and my_rank > 0) then
         return {0, wait, ''}
     end
     local cost = math.ceil(batches * second / pace)
@@ -158,10 +159,10 @@ local function ask(batches, ticket, my_rank)
     return {1, wait, state.schedule}
 end
 
-local answer = ask(wanted, held, rank)
+local answer = ask(wanted, held, rank, false)
 local ahead = {0, 0, ''}
 if following > 0 and answer[1] == 1 and answer[2] == 0 then
-    ahead = ask(following, '', rank)
+    ahead = ask(following, '', rank, true)
 end
 save(lasts)
 return {answer[1], answer[2], answer[3], ahead[1], ahead[2], ahead[3], state.limited_at and growth or 0}
