@@ -72,6 +72,7 @@ class Meter:
         self._before = premises.ask("/counters")
 
     def read(self, *, live_rows: int) -> dict[str, Any]:
+        """Give what was sent a second and refused since then; ``live_rows`` are those of the live runs that ended."""
         seconds, now = time.monotonic() - self._began_at, self._premises.ask("/counters")
         batches = now["batches"] - self._before["batches"]
         """Give rates since the meter was made, and what was refused; ``live_rows`` are those of finished live runs."""

@@ -104,6 +104,9 @@ class Feed(Declared):
     batches_per_s: Annotated[float, Field(gt=0)] = Field(
         270, description="the account's quota; 270 is mParticle's default"
     )
+    gzip: bool = Field(
+        default=False, description="send bodies compressed; mParticle does not say whether it takes them"
+    )
 
     @model_validator(mode="after")
     def _is_a_web_address(self) -> Self:

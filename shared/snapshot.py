@@ -39,6 +39,7 @@ class FrozenFeed(_Frozen):
     api_key: str
     quota_group: str
     batches_per_s: float
+    gzip: bool = False
 
 
 class Snapshot(_Frozen):

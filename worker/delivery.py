@@ -36,6 +36,7 @@ _TROUBLED_AFTER: Final = 2
 What is accepted beyond a body that never succeeds is sent again by each attempt, and spends quota each time.
 """
 _MOST_DOUBLINGS: Final = 30
+_ENCODING_REFUSED: Final = 415
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +164,26 @@ class Delivery:
                             f"abandon it if the key was wrong"
                         )
                     case NotTheApi(status, message):
-                        said = f" ({without_values(message, content)})" if message else ""
-                        raise FeedRefused(
-                            f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
-                            f"{said}; check the feed's base_url. Retry the run if it is right, else "
-                            f"correct it and abandon the run"
-                        )
+                        raise self._stranger(status, without_values(message, content))
                     case _:
                         assert_never(answer)
         finally:
             self._troubled.discard(body.first)
             if not self._troubled:
                 self._calm.set()
+
+    def _stranger(self, status: int, message: str) -> FeedRefused:
+        said = f" ({message})" if message else ""
+        if status == _ENCODING_REFUSED and self._feed.is_gzip:
+            return FeedRefused(
+                f"{self._feed.host} takes no compressed bodies (HTTP {status}){said}; set gzip: false on the feed, "
+                f"then retry the run"
+            )
+        return FeedRefused(
+            f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
+            f"{said}; check the feed's base_url. Retry the run if it is right, else "
+            f"correct it and abandon the run"
+        )
 
     async def _take_turn(self, body: Body, *, is_again: bool) -> None:
         batches = len(body)

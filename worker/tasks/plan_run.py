@@ -154,6 +154,7 @@ def _freeze(process: Process, run: Run, found: _Declared, warehouse: Warehouse) 
             api_key=feed.api_key,
             quota_group=feed.quota_group,
             batches_per_s=feed.batches_per_s,
+            gzip=feed.gzip,
         ),
         chunk_max_rows=limits.chunk_max_rows,
         chunk_max_bytes=limits.chunk_max_bytes,

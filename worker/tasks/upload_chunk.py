@@ -98,7 +98,9 @@ class _Attempt:
             )
         with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
             with turn_of(self._process, claimed, self._token, frozen, table, encoded) as turn:
-                ending = self._send(frozen.snapshot, secret, turn)
+                # Switching it off helps a run that was planned with it: the batches are the same either way.
+                is_gzip = frozen.snapshot.feed.gzip and feed.gzip
+                ending = self._send(frozen.snapshot, secret, turn, is_gzip=is_gzip)
             return self._end(ending)
 
     def put_off(self, error: Transient) -> None:
@@ -112,7 +114,7 @@ class _Attempt:
             chunks.give_up(connection, self._claimed, self._token, str(error))
             moves.fail(connection, self._claimed.run_id, error)
 
-    def _send(self, snapshot: Snapshot, secret: str, turn: Turn) -> Ending:
+    def _send(self, snapshot: Snapshot, secret: str, turn: Turn, *, is_gzip: bool) -> Ending:
         """Send until everything is settled, or the turn or the attempt is over; no request is under way afterwards."""
         self._turn = turn
         work = upload(
@@ -124,6 +126,7 @@ class _Attempt:
                 base_url=snapshot.feed.base_url,
                 api_key=snapshot.feed.api_key,
                 api_secret=secret,
+                is_gzip=is_gzip,
             ),
             governor=Quota(
                 self._process.governor,
