@@ -176,8 +176,8 @@ class Delivery:
         said = f" ({message})" if message else ""
         if status == _ENCODING_REFUSED and self._feed.is_gzip:
             return FeedRefused(
-                f"{self._feed.host} takes no compressed bodies (HTTP {status}){said}; set gzip: false on the feed, "
-                f"then retry the run"
+                f"{self._feed.host} takes no compressed bodies (HTTP {status}){said}; set gzip: false on the feed "
+                f"and the run goes on"
             )
         return FeedRefused(
             f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"

@@ -68,8 +68,8 @@ class Quota:
         largest, least = max(int(per_s / BODIES_PER_S), 4 * WHOLE_BODY // 3), WHOLE_BODY
         growth = self._governor.growth_of(self._group)
         if growth is not None:
-            # A third of what a second may add: a rate that grows by whole bodies would need each to be on time.
-            largest, least = growth // 3, growth // 4
+            # Half of what a second may add: a rate that grows by whole bodies would need each to be on time.
+            largest, least = growth // 2, growth // 3
         largest = max(1, min(largest, limit, int(per_s)))
         sizes = range(largest, min(largest, max(least, 3 * largest // 4)) - 1, -1)
         return max(sizes, key=lambda size: size * (per_s // size))

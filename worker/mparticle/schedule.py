@@ -46,15 +46,18 @@ end
 heed(allowed_rate(quota), quota, used, wanted, window)
 local rate, growth, is_held = allowed_rate(quota), trusted_growth(quota), get('held_until') > now
 
--- Where the batches fit into every second; and how many a second may have there.
+-- Where the batches fit into every second. Near the quota less is allowed by a longer second and not by fewer batches:
+-- these come in whole bodies, and a body less would be a tenth.
 local function fit(slot, batches)
+    local most = rate >= 0.9 * quota and quota or rate
+    local span = window * most / rate
     local inside, oldest = 0, 1
     for _, entry in ipairs(sent) do
         inside = inside + entry[2]
     end
-    while sent[oldest] and (sent[oldest][1] + window <= now or inside + batches > rate) do
-        if sent[oldest][1] + window > now then
-            slot = math.max(slot, sent[oldest][1] + window)
+    while sent[oldest] and (sent[oldest][1] + span <= now or inside + batches > most) do
+        if sent[oldest][1] + span > now then
+            slot = math.max(slot, math.ceil(sent[oldest][1] + span))
         end
         inside = inside - sent[oldest][2]
         oldest = oldest + 1
@@ -125,9 +128,33 @@ local function place_in_line(batches, ticket, my_rank, slot)
     return stays, wait, ticket
 end
 
+-- What is sent late counts from then: the second that begins with it ends later, too.
+local function note_late(due_at, batches)
+    if now < due_at + 2000 then
+        return
+    end
+    for index, entry in ipairs(sent) do
+        if entry[1] >= due_at and entry[1] < now and entry[2] >= batches then
+            entry[2] = entry[2] - batches
+            local place = index + 1
+            while sent[place] and sent[place][1] <= now do
+                place = place + 1
+            end
+            table.insert(sent, place, {now, batches})
+            if entry[2] == 0 then
+                table.remove(sent, index)
+            end
+            save_sent()
+            return
+        end
+    end
+end
+
 local lasts = life
 local function ask(batches, ticket, my_rank, is_ahead)
-    if my_rank == 0 and ticket ~= '' and ticket == state.schedule and paused_until <= now then
+    local name, due_at = string.match(ticket, '^(%d+):(%d+)$')
+    if name and name == state.schedule and paused_until <= now then
+        note_late(tonumber(due_at), batches)
         return {1, 0, ticket}
     end
     local slot = fit(math.max(get('next_at'), now - burst, paused_until), batches)
@@ -156,7 +183,7 @@ local function ask(batches, ticket, my_rank, is_ahead)
     save_sent()
     set('next_at', slot + cost)
     lasts = life + math.ceil(cost / second)
-    return {1, wait, state.schedule}
+    return {1, wait, state.schedule .. ':' .. text(at)}
 end
 
 local answer = ask(wanted, held, rank, false)

@@ -21,7 +21,7 @@ from sandbox.ratelimit import RateLimit
 from shared.run import Lane
 from tests.worker.mparticle.told_time import MICRO, START, told
 from worker.mparticle.answers import Accepted, Throttled
-from worker.mparticle.governor import Denied, Governor, Grant
+from worker.mparticle.governor import KEY_PREFIX, Denied, Governor, Grant
 from worker.mparticle.pace import REFUSED
 from worker.mparticle.quota import Quota
 from worker.mparticle.schedule import RESERVE
@@ -139,6 +139,7 @@ class Account:
     ) -> None:
         self.clock = clock
         self.governor = ToldGovernor(client, clock)
+        self._client = client
         self.group = str(uuid.uuid4())
         self.limit = limit
         self.quota = quota
@@ -149,6 +150,10 @@ class Account:
     def process(self, lane: Lane, work: Callable[[float], int]) -> None:
         """Begin a process; ``work`` says how many batches it has to send at a moment."""
         self.clock.begin(self._life(lane, work))
+
+    async def forget(self) -> None:
+        """Lose what Redis knows of this account."""
+        await self._client.delete(KEY_PREFIX + self.group)
 
     def visitor(self, batches: int, every_s: float, begins: float, ends: float) -> None:
         """Let others, who know nothing of the governor, spend the same quota."""

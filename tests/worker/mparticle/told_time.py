@@ -44,7 +44,7 @@ class Schedule:
             client.hset(self.key, "growth", growth)
         self._script = client.register_script(told(script))
 
-    def ask(
+    def ask(  # noqa: PLR0913 - all that a call can say; each is named
         self,
         now: int,
         batches: int,
@@ -53,11 +53,23 @@ class Schedule:
         *,
         ticket: bytes = b"",
         longest_s: float = LONGEST_S,
+        is_again: bool = False,
+        following: int = 0,
     ) -> tuple[bool, int, bytes]:
         """Give whether a slot is granted, after how many microseconds, and what to show when asking again."""
         limits = (int(BURST_S * MICRO), int(WINDOW_S * MICRO))
-        rank = Rank.LIVE if lane is Lane.LIVE else Rank.BACKFILL
-        arguments = (batches, rate, int(longest_s * MICRO), ticket, *limits, int(rank), -1, 0, *divmod(now, MICRO))
+        rank = Rank.AGAIN if is_again else Rank.LIVE if lane is Lane.LIVE else Rank.BACKFILL
+        arguments = (
+            batches,
+            rate,
+            int(longest_s * MICRO),
+            ticket,
+            *limits,
+            int(rank),
+            -1,
+            following,
+            *divmod(now, MICRO),
+        )
         granted, wait, ticket, *_ = self._script(keys=[self.key], args=arguments)
         return bool(granted), int(wait), ticket
 
