@@ -176,8 +176,8 @@ class Delivery:
         said = f" ({message})" if message else ""
         if status == _ENCODING_REFUSED and self._feed.is_gzip:
             return FeedRefused(
-                f"{self._feed.host} takes no compressed bodies (HTTP {status}){said}; set gzip: false on the feed "
-                f"and the run goes on"
+                f"{self._feed.host} takes no compressed bodies (HTTP {status}){said}; set gzip: false on the feed, "
+                f"then retry the run"
             )
         return FeedRefused(
             f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
@@ -202,9 +202,10 @@ class Delivery:
                 if isinstance(slot, Denied):
                     # What the next attempt can wait for itself needs nobody to look for the chunk afterwards.
                     is_long = slot.wait_s > min(self._patience.quota_s, self._patience.attempt_s)
-                    raise PutOff(
-                        slot.wait_s if is_long else 0.0, f"the account's quota has no room for {slot.wait_s:.1f} s"
-                    )
+                    reason = f"the account's quota has no room for {slot.wait_s:.1f} s"
+                    if not slot.wait_s:
+                        reason = "the account may not speed up by whole bodies; they are cut smaller"
+                    raise PutOff(slot.wait_s if is_long else 0.0, reason)
                 if not slot.wait_s:
                     return
                 await self._rest(slot.wait_s)

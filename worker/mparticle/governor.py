@@ -77,7 +77,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Nothing was reserved: the next slot is ``wait_s`` seconds away, longer than the caller would wait."""
+    """Nothing was reserved: the next slot is ``wait_s`` seconds away, longer than the caller would wait.
+
+    Without a wait the body is too large for what the account may add in a second, and has to be cut anew.
+    """
 
     wait_s: float
 

@@ -98,9 +98,6 @@ class Quota:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        growth = self._governor.growth_of(self._group)
-        if growth is not None and batches > max(1, growth / 2):
-            return Denied(0.0)
         now = self._clock()
         if held is None and (held := self._reserved_ahead(batches)) is not None:
             wait_s = self._ahead_at - now

@@ -186,6 +186,11 @@ local function ask(batches, ticket, my_rank, is_ahead)
     return {1, wait, state.schedule .. ':' .. text(at)}
 end
 
+-- A body that was cut before the limit was found does not fit below it.
+if state.limited_at and wanted > math.max(1, growth / 2) then
+    save(life)
+    return {0, 0, '', 0, 0, '', growth}
+end
 local answer = ask(wanted, held, rank, false)
 local ahead = {0, 0, ''}
 if following > 0 and answer[1] == 1 and answer[2] == 0 then
