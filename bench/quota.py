@@ -39,6 +39,7 @@ def measure(acceleration: int | None) -> dict[str, Any]:
             feed = premises.feed_program("--storing", "off", *limits)
             with Supervisor(home, [feed, *stack.workers(home, premises.environment, size=SIZE)]):
                 premises.ask("/faults", method="PUT", content={"delay_s": LATENCY_S})
+                whole = Meter(premises)
                 history = saturated(operations)
 
                 def busy(seconds: float) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def measure(acceleration: int | None) -> dict[str, Any]:
                 learning, afterwards = busy(_LEARNING_S), busy(_MEASURED_S)
                 if operations.run(history).state not in WORKING:
                     raise RuntimeError("the backfill did not last as long as the measurement")
+                in_all = whole.read(live_rows=0)
                 operations.cancel(history)
             operations.close()
-    return {"while learning": learning, "afterwards": afterwards}
+    answers = {figure: in_all[figure] for figure in ("answers", "answers_429")}
+    return {"while learning": learning, "afterwards": afterwards, "since the account's first request": answers}

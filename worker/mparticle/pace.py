@@ -29,6 +29,13 @@ PRELUDE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local second, day, life = 1000000, 86400000000, 90000
+-- Shares of the quota: the growth of an account that is not known, and the least that is ever learned.
+local first_growth, least_growth = 0.1, 0.04
+-- Shares of the quota by which the allowed rate rises in a second: where an answer said that there is room, up to
+-- nearly all of it; and otherwise, so that a limit is met again after minutes.
+local quick_rise, nearly_all, slow_rise = 0.02, 0.95, 0.0005
+-- Percent used from which it is crowded, if that is so much more than we sent: a body at the default quota is 10.
+local crowded, of_others = 95, 15
 local function text(number) return string.format('%.0f', number) end
 
 local names = {
@@ -86,7 +93,7 @@ local function allowed_rate(quota)
     if not state.allowed then
         return quota
     end
-    return math.min(quota, tonumber(state.allowed) + quota * 0.0005 * (now - get('allowed_at')) / second)
+    return math.min(quota, tonumber(state.allowed) + quota * slow_rise * (now - get('allowed_at')) / second)
 end
 local function allow(rate, quota)
     if rate < quota or state.allowed then
@@ -105,20 +112,20 @@ local function heed(rate, quota, used, batches, window)
     if used < 0 or now - get('begun_at') < 2 * second then
         return
     end
-    if used >= 95 and used > 100 * going / quota + 15 then
+    if used >= crowded and used > 100 * going / quota + of_others then
         if now - get('eased_at') > 2 * second then
             ease(rate, quota, batches, now, window, 0.95)
         end
-    elseif rate < 0.95 * quota then
+    elseif rate < nearly_all * quota then
         -- As far as this answer says that there is room, in steps.
         local since = math.min(second, now - get('allowed_at')) / second
-        local room = math.min(0.95 * quota, 95 * going / math.max(1, used))
-        allow(math.max(rate, math.min(room, tonumber(state.allowed) + 0.02 * quota * since)), quota)
+        local room = nearly_all * math.min(quota, 100 * going / math.max(1, used))
+        allow(math.max(rate, math.min(room, tonumber(state.allowed) + quick_rise * quota * since)), quota)
     end
 end
 
 local function growth_of(quota)
-    return math.min(quota, tonumber(state.growth or quota / 10))
+    return math.min(quota, tonumber(state.growth or first_growth * quota))
 end
 local function trusted_growth(quota)
     local growth = growth_of(quota)
@@ -161,7 +168,7 @@ if limit == 'acceleration' then
         local growth = growth_of(quota)
         -- A rise that came from bodies which arrived unevenly says little: it is believed by parts.
         local least = now - get('limited_at') < day and 0.75 or 0.5
-        set('growth', math.max(1, quota / 25, least * growth, 0.8 * math.min(growth, rise - batches)))
+        set('growth', math.max(1, least_growth * quota, least * growth, 0.8 * math.min(growth, rise - batches)))
         begin_anew()
         set('steep_at', 0)
         set('limited_at', now)

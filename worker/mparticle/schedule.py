@@ -12,10 +12,12 @@ after a silence may go.
 The fields of the account's hash that are the schedule's::
 
     next_at       when the next slot is due if slots are spread evenly
-    sent          what counts against the quota: pairs ``time:batches``, oldest first, slots ahead included
+    sent          two seconds of what counts against the quota: pairs ``time:batches``, oldest first, slots ahead
+                  included
     paused_until  no slot lies before this
     doublings     how often the pause was doubled, since the last trouble was over
     schedule      a name that a schedule begun anew does not share: when it began
+    begun_at      when the hash began: what answers tell of the seconds before says nothing about what it knows
     line          bodies that wait: ``ticket:length:asks_at:rank``, in order, the length in time
 
 Every time is in whole microseconds of Redis' clock. They need 51 of the 53 bits that Lua's numbers have, and ``%.0f``
