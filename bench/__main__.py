@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from bench import beat, encode, fleet, lanes, merge, one_process, warehouses
+from bench import beat, encode, fleet, lanes, merge, one_process, quota, warehouses
 
 _ROWS: Final = 200_000
 _LATENCY_S: Final = 0.05
@@ -36,6 +36,9 @@ _BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     },
     "beat": lambda: {"10,000 pipelines": beat.measure()},
     "lanes": lambda: lanes.measure(_LIVE_ROWS, runs=_LIVE_RUNS),
+    "quota": lambda: {
+        f"270 batches/s, acceleration {limit or 'unlimited'}": quota.measure(limit) for limit in quota.ACCELERATIONS
+    },
     "warehouses": warehouses.measure,
 }
 

@@ -28,6 +28,7 @@ class Counters:
     Attributes:
         requests: everything that arrived on a path for batches, whatever came of it.
         bytes: uncompressed bytes of the bodies that were taken.
+        wire_bytes: bytes of all bodies that were read, as they came.
         batches: valid batches, taken for the first time.
         events_by_type: events in these.
         historical: those of them that came on the path for old data.
@@ -44,6 +45,7 @@ class Counters:
 
     requests: int = 0
     bytes: int = 0
+    wire_bytes: int = 0
     batches: int = 0
     historical: int = 0
     duplicates: int = 0
@@ -68,6 +70,7 @@ class Counters:
         return {
             "requests": self.requests,
             "bytes": self.bytes,
+            "wire_bytes": self.wire_bytes,
             "batches": self.batches,
             "events": self.events_by_type.total(),
             "events_by_type": dict(self.events_by_type),

@@ -265,6 +265,10 @@ def test_limits_hold_for_what_a_compressed_body_becomes() -> None:
         assert (await send(session, gzip.compress(good)[:-9], headers=headers))[0] == 400
         assert (await send(session, good, headers={"Content-Encoding": "br"}))[0] == 415
         assert (await send(session, good))[0] == 202
+        counts = await counters(session)
+        # The four small ones and the bomb's 50 kB, against three bodies' worth of content.
+        assert counts["wire_bytes"] < 60_000
+        assert counts["bytes"] > 256_000
 
     converse(conversation, accepts_gzip=True)
 

@@ -170,6 +170,7 @@ def _freeze(
             quota_group=feed.quota_group,
             batches_per_s=feed.batches_per_s,
             workspace=feed.workspace,
+            gzip=feed.gzip,
         ),
         chunk_max_rows=limits.chunk_max_rows,
         chunk_max_bytes=limits.chunk_max_bytes,
