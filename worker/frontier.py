@@ -80,11 +80,17 @@ class Frontier:
             self._outcomes[places[np.array(chosen, dtype=np.int64)]] = outcome
         self._places = places
         self._taken = np.zeros(rows, dtype=np.int64)
+        self._refused_apart = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether every row was final when the frontier last moved."""
         return self._position == self._rows
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether anything that this attempt sent was accepted."""
+        return bool((self._outcomes == _Outcome.ACCEPTED).any())
 
     def accept(self, first: int, end: int) -> None:
         """The batches ``[first, end)`` were accepted."""
@@ -107,6 +113,11 @@ class Frontier:
     def refuse_event(self, batch: int, event: int, reject: Reject) -> None:
         """One event of a batch was refused by itself."""
         self._refuse_row(self.row(batch, event), reject)
+
+    def refused_apart(self) -> int:
+        """One more batch had each of its events refused by itself; give how many had so far."""
+        self._refused_apart += 1
+        return self._refused_apart
 
     def row(self, batch: int, event: int = 0) -> int:
         """Give the position in the chunk of a batch's row."""

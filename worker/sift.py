@@ -28,7 +28,9 @@ PROOFS: Final = 20
 
 The batches are spread evenly, so that a run of bad rows side by side does not look like a wrong mapping: where a tenth
 of a body's rows are good, twenty independent tries would miss them in one of eight bodies; where a quarter are, in one
-of three hundred. The events of a batch that several share count one by one.
+of three hundred. The events of a batch that several share are one proof together: what is wrong with the user is wrong
+with each of them. So that events cannot hide a wrong mapping in bodies of few batches, so many such batches, each
+refused event by event, are proof as well where the attempt has nothing accepted yet.
 """
 
 
@@ -41,7 +43,8 @@ async def sift(body: Body, deliver: Callable[[Body], Awaitable[Verdict]], fronti
         frontier: Told each outcome as soon as it is certain.
 
     Raises:
-        FeedRefused: no batch of the body is good; those found bad are not settled, since the mapping is at fault.
+        FeedRefused: no batch of the body is good; those found bad are not settled, since the mapping is at fault. Or
+            nothing that the attempt has sent so far is good; then what was found bad before stays rejected.
     """
     sieve = _Sieve(deliver, frontier, body)
     await sieve.settle(body)
@@ -57,8 +60,9 @@ class _Sieve:
         self._size = len(body)
         self._has_good = False
         # A body too small to prove that a mapping is wrong need not wait for proof.
-        self._may_be_proof = sum(max(1, frontier.events(batch)) for batch in range(body.first, body.end)) >= PROOFS
+        self._may_be_proof = len(body) >= PROOFS
         self._unproven: list[tuple[Body, Reject]] = []
+        self._reason = ""
 
     async def settle(self, body: Body) -> bool:
         """Send a part and settle its batches; True if it was accepted whole."""
@@ -117,11 +121,13 @@ class _Sieve:
             await self._halve(rest, holds_bad=True)
 
     async def _by_events(self, refused: Body) -> None:
-        """Send the events of one batch one by one, those first that are spread over it."""
+        """Send the events of one batch one by one."""
         count = self._frontier.events(refused.first)
-        spread = dict.fromkeys(proof * count // PROOFS for proof in range(PROOFS))
-        for event in (spread | dict.fromkeys(range(count))) if count > PROOFS else range(count):
-            await self.settle(Body(refused.first, refused.end, event))
+        has_good = False
+        for event in range(count):
+            has_good |= await self.settle(Body(refused.first, refused.end, event))
+        if not has_good and self._frontier.refused_apart() >= PROOFS and not self._frontier.has_accepted:
+            raise self._wrong_mapping()
 
     def _accept(self, body: Body) -> None:
         if body.event is None:
@@ -136,15 +142,19 @@ class _Sieve:
             await self._by_events(body)
             return
         self._unproven.append((body, self._reject(body, verdict)))
+        self._reason = self._unproven[-1][1].reason
         if self._has_good or not self._may_be_proof:
             self.end()
-        elif len(self._unproven) >= PROOFS:
-            raise FeedRefused(
-                f"mParticle accepted none of {PROOFS} batches that were sent one by one, out of a body of "
-                f"{self._size}; {self._unproven[-1][1].reason}. The mapping or the mParticle input is at fault rather "
-                "than single rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the "
-                "input was corrected"
-            )
+        elif len({one.first for one, _ in self._unproven}) >= PROOFS:
+            raise self._wrong_mapping()
+
+    def _wrong_mapping(self) -> FeedRefused:
+        return FeedRefused(
+            f"mParticle accepted none of {PROOFS} batches that were sent one by one, the last out of a body of "
+            f"{self._size}; {self._reason}. The mapping or the mParticle input is at fault rather "
+            "than single rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the "
+            "input was corrected"
+        )
 
     def _reject(self, body: Body, verdict: BatchesRefused | TooLarge) -> Reject:
         row = self._frontier.row(body.first, body.event or 0)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from shared.run import RunId
+from shared.run import OPEN, RunId, RunKind
 from shared.store import keyed
 from shared.store.keyed import Key
 from shared.store.reject_tables import reject_files, rejected_users
@@ -44,8 +44,18 @@ def newest(connection: sa.Connection, pipeline_id: str, keys: Iterable[Key]) -> 
 
 
 def forget(connection: sa.Connection, run_ids: Sequence[RunId]) -> None:
-    """Forget the users of some runs' pipelines of whom no file may hold a row any more."""
-    pipeline_ids = connection.scalars(sa.select(runs.c.pipeline_id).distinct().where(runs.c.id.in_(run_ids))).all()
+    """Forget the users of some runs' pipelines of whom no file may hold a row any more.
+
+    A replay may have read its files, and has yet to send: until it is closed, and its own files are given here, its
+    pipeline forgets nobody.
+    """
+    replays = runs.alias()
+    is_replaying = sa.exists().where(
+        replays.c.pipeline_id == runs.c.pipeline_id, replays.c.kind == RunKind.REPLAY, replays.c.state.in_(OPEN)
+    )
+    pipeline_ids = connection.scalars(
+        sa.select(runs.c.pipeline_id).distinct().where(runs.c.id.in_(run_ids), ~is_replaying)
+    ).all()
     for pipeline_id in sorted(pipeline_ids):
         oldest = (
             sa.select(sa.func.coalesce(sa.func.min(reject_files.c.created_at), sa.func.now()))

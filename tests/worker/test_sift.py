@@ -174,7 +174,7 @@ def outcomes_of(judge: EventJudge, frontier: Frontier) -> dict[int, RejectCode |
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.data())
 def test_a_bad_event_takes_no_good_one_along(sizes: list[int], data: st.DataObject) -> None:
     total = sum(sizes)
-    bad = data.draw(st.sets(st.integers(0, total - 1), max_size=PROOFS - 1))
+    bad = data.draw(st.sets(st.integers(0, total - 1)))
     encoded = encoded_of(shares_of(sizes))
     judge = EventJudge(encoded, bad)
     outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=total))
@@ -184,8 +184,8 @@ def test_a_bad_event_takes_no_good_one_along(sizes: list[int], data: st.DataObje
     assert all(sizes[body.first] > 1 for body in alone), "a batch of one event is not taken apart"
 
 
-@pytest.mark.parametrize("sizes", [[25], [PROOFS], [1] * 30, [3] * 30, [1, 30, 1]])
-def test_events_that_are_all_bad_are_a_wrong_mapping_after_twenty(sizes: list[int]) -> None:
+@pytest.mark.parametrize("sizes", [[1] * 30, [3] * 30, [1, 4] * 15])
+def test_batches_whose_events_are_all_bad_are_a_wrong_mapping_after_twenty(sizes: list[int]) -> None:
     encoded = encoded_of(shares_of(sizes))
     judge = EventJudge(encoded, set(range(sum(sizes))))
     frontier = Frontier(encoded, position=0, rows=sum(sizes))
@@ -193,8 +193,18 @@ def test_events_that_are_all_bad_are_a_wrong_mapping_after_twenty(sizes: list[in
     assert error is not None
     assert "no event_type" in str(error)
     assert frontier.advance() is None, "nothing is settled: the mapping is at fault"
-    proofs = [body for body in judge.sent if body.event is not None or sizes[body.first] == len(body) == 1]
+    proofs = {body.first for body in judge.sent if body.event is not None or sizes[body.first] == len(body) == 1}
     assert len(proofs) == PROOFS
+
+
+@pytest.mark.parametrize("sizes", [[25], [30, 5], [5, 30, 1], [40, 40, 1]])
+def test_a_user_with_many_events_who_is_refused_is_no_wrong_mapping(sizes: list[int]) -> None:
+    encoded = encoded_of(shares_of(sizes))
+    bad = set(range(sum(sizes[: max(1, len(sizes) - 1)])))
+    outcomes = outcomes_of(EventJudge(encoded, bad), Frontier(encoded, position=0, rows=sum(sizes)))
+    assert outcomes == {row: RejectCode.REFUSED_BY_MPARTICLE if row in bad else None for row in range(sum(sizes))}, (
+        "what is wrong with his batch is wrong with each of his events"
+    )
 
 
 def test_few_events_that_are_all_bad_are_rejected_one_by_one() -> None:
@@ -224,3 +234,24 @@ def test_rows_of_one_user_are_refused_together() -> None:
     outcomes = outcomes_of(judge, Frontier(encoded, position=0, rows=5))
     assert outcomes == {row: RejectCode.REFUSED_BY_MPARTICLE if row < 3 else None for row in range(5)}
     assert all(body.event is None for body in judge.sent)
+
+
+def test_bodies_of_one_batch_are_a_wrong_mapping_once_twenty_were_refused_event_by_event() -> None:
+    sizes = [2] * (PROOFS + 1)
+    encoded = encoded_of(shares_of(sizes))
+    judge = EventJudge(encoded, set(range(sum(sizes))))
+    frontier = Frontier(encoded, position=0, rows=sum(sizes))
+    errors = [finish(sift(Body(batch, batch + 1), judge.deliver, frontier)) for batch in range(PROOFS)]
+    assert errors[:-1] == [None] * (PROOFS - 1)
+    assert "no event_type" in str(errors[-1])
+    step = frontier.advance()
+    assert step
+    assert len(step.progress.rejects) == step.progress.position == 2 * PROOFS, "each was refused by itself"
+
+
+def test_one_good_event_keeps_refused_users_from_being_a_wrong_mapping() -> None:
+    sizes = [2] * (2 * PROOFS)
+    encoded = encoded_of(shares_of(sizes))
+    judge = EventJudge(encoded, set(range(1, sum(sizes))))
+    frontier = Frontier(encoded, position=0, rows=sum(sizes))
+    assert not any(finish(sift(Body(batch, batch + 1), judge.deliver, frontier)) for batch in range(len(sizes)))

@@ -1,7 +1,7 @@
 """What attempts tell later replays: whose rows they reject, and what newer rows of these users they send.
 
-A replay must not send a row after a newer one of its user. What is sent while it is open, marks tell (``turns``); what
-was sent between the rejection and its beginning, nobody knew without this.
+A replay must not send a row after a newer one of its user. What the live lane sends while it is open, marks tell
+(``turns``); what was sent between the rejection and its beginning, and by history, nobody knew without this.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +29,20 @@ def whose(rejects: Sequence[Reject], table: Any, *, plan: MappingPlan, snapshot:
     return list({user: None for user in users if user is not None})
 
 
-def note_rejected(connection: sa.Connection, claimed: ClaimedChunk, users: Sequence[UserKey]) -> None:
+def note_rejected(
+    connection: sa.Connection, claimed: ClaimedChunk, users: Sequence[UserKey], sendable: Callable[[], Sendable]
+) -> None:
     """Note the users of rejected rows in the transaction that records these.
 
-    While history is loaded its rows may be older than what the live lane has sent already.
+    The chunk's other rows, which are ``sendable``, may be newer ones of theirs; and while history is loaded its rows
+    may be older than what the live lane has sent already.
     """
-    sent = newer.newer(connection, claimed.pipeline_id, users) if users and claimed.lane is Lane.BACKFILL else {}
-    rejected_users.note(connection, claimed.pipeline_id, {user: sent.get(user) for user in users})
+    if not users:
+        return
+    here = sendable().newest()
+    sent = newer.newer(connection, claimed.pipeline_id, users) if claimed.lane is Lane.BACKFILL else {}
+    known = {user: [at for at in (here.get(user), sent.get(user)) if at is not None] for user in users}
+    rejected_users.note(connection, claimed.pipeline_id, {user: max(at, default=None) for user, at in known.items()})
 
 
 def tell_replays(process: Process, pipeline_id: str, sendable: Callable[[], Sendable]) -> bool:
@@ -54,6 +61,13 @@ def tell_replays(process: Process, pipeline_id: str, sendable: Callable[[], Send
         rejected_users.saw(connection, pipeline_id, newest)
     with process.database.transaction() as connection:
         return newer.is_loading(connection, pipeline_id)
+
+
+def tell_sent(process: Process, pipeline_id: str, sendable: Sendable) -> None:
+    """Note what history is about to send, or leaves out for something newer, of users who have rejected rows."""
+    with process.database.transaction() as connection:
+        if rejected_users.are_any(connection, pipeline_id):
+            rejected_users.saw(connection, pipeline_id, sendable.newest())
 
 
 def sent_since(

@@ -24,7 +24,7 @@ from worker.mparticle.prepared import EncodedRows, Prepared
 from worker.mparticle.shares import NO_ROWS, Positions
 from worker.process import Process
 from worker.stale import Lookback, Sendable
-from worker.tasks.rejected import sent_since, tell_replays
+from worker.tasks.rejected import sent_since, tell_replays, tell_sent
 
 _log = log(__name__)
 _BLIND_S: Final = 5.0
@@ -104,6 +104,8 @@ def turn_of(
             yield Turn(prepared.write(position=claimed.position), lookback)
         case Lane.BACKFILL:
             sendable = frozen.sendable(rows, table)
+            # History marks nobody; a replay would not know otherwise.
+            tell_sent(process, claimed.pipeline_id, sendable)
             with process.database.transaction() as connection:
                 turns.hold(connection, claimed.pipeline_id, idle_s=_longest_turn_s(process))
                 # Only now: whoever waited may have been given up, and its run settled or stopped.

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Final, assert_never
 
 import pyarrow as pa
@@ -35,7 +35,7 @@ from worker.mparticle.prepared import Prepared
 from worker.mparticle.quota import Quota
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
-from worker.stale import instants_in
+from worker.stale import Sendable, instants_in
 from worker.tasks.boundary import deliver, recorded, this_process
 from worker.tasks.rejected import note_rejected, whose
 from worker.tasks.turns import Frozen, Turn, turn_of
@@ -209,12 +209,18 @@ class _Attempt:
                 rejects=file,
                 findings=self._found(step),
             )
-            note_rejected(connection, self._claimed, users)
+            note_rejected(connection, self._claimed, users, lambda: self._good)
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
         if progress.rejects:
             _log.warning("rows_rejected", rejected=len(progress.rejects))
         self._is_wanted = is_wanted
+
+    @cached_property
+    def _good(self) -> Sendable:
+        assert self._prepared is not None  # noqa: S101 - what is recorded was prepared
+        frozen, _ = _frozen(self._process, self._claimed.run_id)
+        return frozen.sendable(self._prepared.open_rows(), self._table)
 
     def _found(self, step: Step) -> dict[str, int]:
         progress = step.progress

@@ -392,6 +392,50 @@ def test_a_replay_that_begins_and_ends_at_any_commit_of_a_live_attempt_never_has
     assert superseded == {0, 1}, "it came first, or its row was left out"
 
 
+CHANGED_TWICE = (
+    "SELECT customer_id, NULL AS ios_idfv, firstname AS bio, changed_at FROM people UNION ALL "
+    "SELECT customer_id, 'none', 'older', changed_at - INTERVAL 1 HOUR FROM people WHERE right(customer_id, 1) = '1'"
+)
+"""One person has an older row with a device identity that is none."""
+
+
+ONE_CHUNK = LIMITS | {"CHUNK_MAX_ROWS": "100"}
+OLDER_FIRST = "ORDER BY bio DESC"
+
+
+@pytest.mark.parametrize(
+    ("order", "limits"), [(OLDER_FIRST, LIMITS), (OLDER_FIRST, ONE_CHUNK), ("ORDER BY bio", ONE_CHUNK)]
+)
+def test_who_was_sent_a_newer_row_by_the_run_that_rejected_the_older_keeps_it(
+    desk: Desk, order: str, limits: dict[str, str]
+) -> None:
+    name = desk.pipeline(MODE, query=f"SELECT * FROM ({CHANGED_TWICE} {order})")
+    rejected = desk.trigger(name)
+    assert desk.finish(rejected).ledger == Ledger(extracted=ROWS + 1, accepted=ROWS, rejected=1), limits
+    edit(desk, name, rename={"ios_idfv": "vendor"})
+    assert desk.finish(replay(desk, rejected)).ledger == Ledger(extracted=1, superseded=1)
+    assert attribute(desk, name, 1) == "Zoë"
+
+
+@pytest.mark.parametrize("limits", [LIMITS | {"REJECT_RETENTION_S": "0.001"}])
+def test_an_open_replay_knows_who_was_sent_newer_rows_though_retention_has_ended(
+    desk: Desk, limits: dict[str, str]
+) -> None:
+    assert desk.process.settings.reject_retention_s == float(limits["REJECT_RETENTION_S"])
+    name, rejected = rejecting_everybody(desk)
+    assert desk.finish(changed(desk, name, 1, "newer")).ledger == Ledger(extracted=1, accepted=1)
+    edit(desk, name, rename={"ios_idfv": "vendor"})
+    replay_id = replay(desk, rejected)
+    upload = desk.take_until(TaskName.UPLOAD_CHUNK)
+    desk.do(TaskName.UPKEEP, ())
+    assert not desk.rows(sa.select(reject_files).where(reject_files.c.run_id == rejected)), "the replay has read them"
+    desk.do(TaskName.UPLOAD_CHUNK, upload)
+    assert desk.finish(replay_id).ledger == Ledger(extracted=ROWS, accepted=ROWS - 1, superseded=1)
+    assert attribute(desk, name, 1) == "newer"
+    desk.do(TaskName.UPKEEP, ())
+    assert desk.rows(sa.select(rejected_users).where(rejected_users.c.pipeline_id == name)) == []
+
+
 @pytest.mark.parametrize("limits", [LIMITS | {"REJECT_RETENTION_S": "0.001"}])
 def test_users_are_forgotten_with_the_last_of_their_rejected_rows(desk: Desk, limits: dict[str, str]) -> None:
     assert desk.process.settings.reject_retention_s == float(limits["REJECT_RETENTION_S"])

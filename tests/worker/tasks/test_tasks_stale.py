@@ -104,7 +104,7 @@ def test_an_attempt_of_history_lets_newer_rows_go_first_and_goes_on_with_their_m
     monkeypatch.setattr(Delivery, "end", tell)
     past.attempt_beside(
         history[0],
-        strike_at=2 * COMMITS_BEFORE_A_REQUEST + 1,
+        strike_at=2 * COMMITS_BEFORE_A_REQUEST + 3,  # History tells replays in between.
         other=past.uploads_of(Lane.LIVE)[0],
         until=lambda: is_over.wait(20),
     )
