@@ -2,7 +2,8 @@
 
 A row is final once mParticle accepted or refused the batch that it is in; one that a check rejected, or that is left
 out, is final from the start. Rows are counted in the order of their shares. Progress is the *frontier*: the beginning
-of the first share with a row that is not final. What is final beyond it counts when the frontier gets there.
+of the first share with a row that is not final, or in a share that was taken apart its first event that is not. What is
+final beyond it counts when the frontier gets there.
 """
 
 from collections.abc import Iterator
@@ -81,6 +82,9 @@ class Frontier:
         self._places = places
         self._taken = np.zeros(rows, dtype=np.int64)
         self._refused_apart = 0
+        bounds = encoded.shares.bounds
+        first = int(np.searchsorted(bounds, position, side="right")) - 1
+        self._apart = set() if bounds[first] == position else {first}
 
     @property
     def is_complete(self) -> bool:
@@ -105,13 +109,15 @@ class Frontier:
             self._refuse_row(row, Reject(row, reject.code, reject.reason))
 
     def accept_event(self, batch: int, event: int) -> None:
-        """One event of a batch was accepted by itself."""
+        """One event of a batch was accepted by itself; so the batch was taken apart, and stays so."""
+        self._apart.add(int(self._encoded.batch_shares[batch]))
         place = self._places[self._encoded.sent[self._encoded.starts[batch] + event]]
         self._outcomes[place] = _Outcome.ACCEPTED
         self._taken[place] += 1
 
     def refuse_event(self, batch: int, event: int, reject: Reject) -> None:
-        """One event of a batch was refused by itself."""
+        """One event of a batch was refused by itself; so the batch was taken apart, and stays so."""
+        self._apart.add(int(self._encoded.batch_shares[batch]))
         self._refuse_row(self.row(batch, event), reject)
 
     def refused_apart(self) -> int:
@@ -129,14 +135,13 @@ class Frontier:
         return int(starts[batch + 1] - starts[batch]) if self._encoded.has_events else 0
 
     def advance(self) -> Step | None:
-        """Move to the first share with a row that is not final, and give what that adds; None where it stays.
+        """Move to the first share, or event of one taken apart, that is not final; give what that adds, if anything.
 
         Raises:
             LedgerUnbalanced: a row below the new position is neither accepted nor rejected nor left out.
         """
         pending = self._outcomes.tobytes().find(_Outcome.PENDING, self._position)
-        bounds = self._encoded.shares.bounds
-        position = self._rows if pending < 0 else int(bounds[np.searchsorted(bounds, pending, side="right") - 1])
+        position = self._rows if pending < 0 else self._beginning(pending)
         if position <= self._position:
             return None
         settled = slice(self._position, position)
@@ -158,6 +163,11 @@ class Frontier:
             batches=int(self._taken[settled].sum()),
         )
         return Step(progress, rows[outcomes == _Outcome.ACCEPTED])
+
+    def _beginning(self, place: int) -> int:
+        bounds = self._encoded.shares.bounds
+        share = int(np.searchsorted(bounds, place, side="right")) - 1
+        return place if share in self._apart else int(bounds[share])
 
     def _refuse_row(self, row: int, reject: Reject) -> None:
         self._outcomes[self._places[row]] = _Outcome.REFUSED

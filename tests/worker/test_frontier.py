@@ -246,16 +246,25 @@ def settle(one: Frontier, position: int, prepared: Prepared, ended: dict[int, st
     return progress.position
 
 
-def test_a_share_with_an_event_that_is_not_final_keeps_the_frontier() -> None:
-    one = Frontier(encoded_of([[0, 3], [1, 2, 4]]), position=0, rows=5)
+def test_a_share_that_was_taken_apart_lets_the_frontier_in_event_by_event() -> None:
+    one = Frontier(encoded_of([[0, 3], [1, 2, 4, 5]]), position=0, rows=6)
     one.accept(0, 1)
     one.accept_event(1, 0)
     one.refuse_event(1, 2, refused(4))
-    assert advanced_in_batches(one) == (Progress(2, 2, batches=1), [0, 3])
+    assert advanced_in_batches(one) == (Progress(3, 3, batches=2), [0, 3, 1])
     assert one.advance() is None
     one.accept_event(1, 1)
-    assert advanced_in_batches(one) == (Progress(5, 2, (refused(4),), batches=2), [1, 2])
-    assert one.is_complete
+    assert advanced_in_batches(one) == (Progress(5, 1, (refused(4),), batches=1), [2])
+    rest = Frontier(encoded_of([[0, 3], [1, 2, 4, 5]], position=5), position=5, rows=6)
+    rest.accept(0, 1)
+    assert advanced_in_batches(rest) == (Progress(6, 1, batches=1), [5])
+    assert rest.is_complete
+
+
+def test_a_share_that_nothing_was_taken_out_of_keeps_the_frontier() -> None:
+    one = Frontier(encoded_of([[0, 3], [1, 2]], unchanged=[1]), position=0, rows=4)
+    one.accept(0, 1)
+    assert advanced_in_batches(one) == (Progress(2, 2, batches=1), [0, 3])
 
 
 def test_rows_of_one_user_share_what_becomes_of_their_batch() -> None:

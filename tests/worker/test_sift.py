@@ -1,6 +1,7 @@
 """Bad batches are found and good ones kept, whichever they are."""
 
 from collections.abc import Coroutine
+from contextlib import suppress
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from shared.errors import FeedRefused
 from shared.run import Progress, RejectCode
 from tests.worker.written import apart, encoded_of
+from worker.delivery import PutOff
 from worker.frontier import Frontier
 from worker.mparticle.answers import Accepted, BatchesRefused, TooLarge
-from worker.mparticle.bodies import Body
+from worker.mparticle.bodies import Body, body_bytes
 from worker.mparticle.prepared import EncodedRows
 from worker.sift import PROOFS, Verdict, sift
 
@@ -255,3 +257,35 @@ def test_one_good_event_keeps_refused_users_from_being_a_wrong_mapping() -> None
     judge = EventJudge(encoded, set(range(1, sum(sizes))))
     frontier = Frontier(encoded, position=0, rows=sum(sizes))
     assert not any(finish(sift(Body(batch, batch + 1), judge.deliver, frontier)) for batch in range(len(sizes)))
+
+
+def test_a_refused_batch_of_events_ends_though_no_attempt_lives_to_see_it_whole() -> None:
+    shares, bad, rows = shares_of([2, 9, 3]), {4, 12}, 14
+    outcomes: dict[int, RejectCode | None] = {}
+    ids: dict[int, set[bytes]] = {row: set() for row in range(rows)}
+    position, attempts = 0, 0
+    while position < rows:
+        attempts += 1
+        encoded = encoded_of(shares, position=position)
+        judge, frontier = EventJudge(encoded, bad), Frontier(encoded, position=position, rows=rows)
+
+        async def deliver(body: Body, judge: EventJudge = judge, encoded: EncodedRows = encoded) -> Verdict:
+            if len(judge.sent) == 3:
+                raise PutOff(0.0, "the attempt is over")
+            if body.event is not None:
+                ids[encoded.sent[encoded.starts[body.first]] + body.event].add(body_bytes(encoded, body))
+            elif len(body) == 1 and encoded.starts[body.end] - encoded.starts[body.first] == 1:
+                ids[int(encoded.sent[encoded.starts[body.first]])].add(body_bytes(encoded, body))
+            return await judge.deliver(body)
+
+        with suppress(PutOff):
+            for batch in range(len(encoded)):
+                assert finish(sift(Body(batch, batch + 1), deliver, frontier)) is None
+        step = frontier.advance()
+        assert step, "each attempt gets on"
+        assert not outcomes.keys() & set(step.accepted.tolist())
+        outcomes |= dict.fromkeys(step.accepted.tolist()) | {one.row: one.code for one in step.progress.rejects}
+        position = step.progress.position
+    assert outcomes == {row: RejectCode.REFUSED_BY_MPARTICLE if row in bad else None for row in range(rows)}
+    assert attempts > 3
+    assert all(len(texts) <= 1 for texts in ids.values()), "an event that was sent alone always says the same"

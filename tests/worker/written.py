@@ -47,11 +47,15 @@ class Worded:
     def numbered(self, good: Mask) -> npt.NDArray[np.int64] | None:
         return None if good.all() else np.arange(len(good))
 
-    def batches(self, rows: Positions, starts: Positions, ids: Positions) -> tuple[npt.NDArray[np.int64], memoryview]:
-        shared = np.split(rows, starts)[1:]
-        texts = [
-            self._say(f"chunk:{name}", ours.tolist()) + b"," for name, ours in zip(ids.tolist(), shared, strict=True)
+    def batches(
+        self, rows: Positions, starts: Positions, ids: Positions, *, apart: int = 0
+    ) -> tuple[npt.NDArray[np.int64], memoryview]:
+        shared = [ours.tolist() for ours in np.split(rows, starts)[1:]]
+        names = [
+            f"{name}:{ours[0]}" if batch < apart else str(name)
+            for batch, (name, ours) in enumerate(zip(ids.tolist(), shared, strict=True))
         ]
+        texts = [self._say(f"chunk:{name}", ours) + b"," for name, ours in zip(names, shared, strict=True)]
         return np.cumsum([0, *map(len, texts)], dtype=np.int64), memoryview(b"".join(texts))
 
     def alone(self, row: int, id_row: int) -> bytes:

@@ -4,7 +4,6 @@ A warehouse's driver decides whether strings come large, as views, in a dictiona
 all become the same; the values of a dictionary or of runs stay apart from the rows, so that each is looked at once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -120,21 +119,8 @@ def joined(column: Any) -> Any:
     try:
         return column.combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL.
-        return _joined_lists(column.chunks) if is_list(column.type) else _concatenated(column.chunks)
-
-
-def _concatenated(pieces: Sequence[Any]) -> Any:
-    return pa.concat_arrays([_spelled_out(piece) for piece in pieces])
-
-
-def _joined_lists(pieces: Sequence[Any]) -> Any:
-    taken = [unlisted(piece) for piece in pieces]
-    entries = joined(pa.chunked_array([entries for _, entries in taken]))
-    sizes = np.concatenate([np.diff(bounds) for bounds, _ in taken])
-    bounds = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)])
-    absent = np.concatenate([piece.is_null().to_numpy(zero_copy_only=False) for piece in pieces])
-    return pa.ListArray.from_arrays(pa.array(bounds), entries, mask=pa.array(absent))
+        # Arrow 26 cannot join runs of extension types, nor different dictionaries that hold a NULL, in lists neither.
+        return pa.concat_arrays([_spelled_out(piece) for piece in column.chunks])
 
 
 def _spelled_out(array: Any) -> Any:
@@ -146,6 +132,12 @@ def _spelled_out(array: Any) -> Any:
         ends = np.clip(numbers(array.run_ends)[first : first + count].astype(np.int64) - array.offset, 0, len(array))
         values = array.values.slice(first, count)
         codes = pa.array(np.repeat(positions(count), np.diff(ends, prepend=0)))
+    elif is_list(array.type):
+        bounds, entries = unlisted(array)
+        return pa.ListArray.from_arrays(pa.array(bounds), _spelled_out(entries), mask=array.is_null())
+    elif types.is_struct(array.type):
+        fields = [_spelled_out(array.field(number)) for number in range(array.type.num_fields)]
+        return pa.StructArray.from_arrays(fields, names=[field.name for field in array.type], mask=array.is_null())
     else:
         return array
     if isinstance(values.type, pa.BaseExtensionType):

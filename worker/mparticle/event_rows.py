@@ -17,8 +17,8 @@ from worker.mparticle.shares import Mask, Positions
 
 _BEGIN: Final = b',"events":['
 _END: Final = b"]},"
-_LITERALS: Final = 6
-_NOTHING, _OPENING, _QUOTE, _FIRST, _COMMA, _CLOSING = range(_LITERALS)
+_LITERALS: Final = 7
+_NOTHING, _OPENING, _QUOTE, _FIRST, _COMMA, _CLOSING, _COLON = range(_LITERALS)
 
 
 class EventRows:
@@ -64,22 +64,27 @@ class EventRows:
         codes: npt.NDArray[np.int64] = self._heads.dictionary_encode().indices.to_numpy().astype(np.int64)
         return codes
 
-    def batches(self, rows: Positions, starts: Positions, ids: Positions) -> tuple[npt.NDArray[np.int64], memoryview]:
+    def batches(
+        self, rows: Positions, starts: Positions, ids: Positions, *, apart: int = 0
+    ) -> tuple[npt.NDArray[np.int64], memoryview]:
         """Write batches; see :class:`worker.mparticle.prepared.Written`."""
-        literals = [b"", self._start + b":", b'"', _BEGIN, b",", _END]
+        literals = [b"", self._start + b":", b'"', _BEGIN, b",", _END, b":"]
         pools = [pa.array(literals, pa.binary()), self._digits, self._heads, self._events]
         numbers_at, heads_at, events_at = np.cumsum([len(pool) for pool in pools[:-1]]).tolist()
-        matrix = np.zeros((len(rows), 7), dtype=np.int32)
-        matrix[:, 4] = _COMMA
-        matrix[:, 5] = rows + events_at
-        matrix[starts, 0] = _OPENING
-        matrix[starts, 1] = self._digits_of[ids] + numbers_at
-        matrix[starts, 2] = _QUOTE
-        matrix[starts, 3] = rows[starts] + heads_at
-        matrix[starts, 4] = _FIRST
+        pieces = np.zeros((9, len(rows)), dtype=np.int32)
+        pieces[0, starts] = _OPENING
+        pieces[1, starts] = self._digits_of[ids] + numbers_at
+        pieces[2, :apart] = _COLON
+        pieces[3, :apart] = self._digits_of[rows[:apart]] + numbers_at
+        pieces[4, starts] = _QUOTE
+        pieces[5, starts] = rows[starts] + heads_at
+        pieces[6] = _COMMA
+        pieces[6, starts] = _FIRST
+        pieces[7] = rows + events_at
         if len(rows):
-            matrix[np.append(starts[1:], len(rows)) - 1, 6] = _CLOSING
-        most = int(self.base_sizes[ids].sum() + self.shared_sizes[rows].sum()) + 2 * len(rows)
+            pieces[8, np.append(starts[1:], len(rows)) - 1] = _CLOSING
+        matrix = np.ascontiguousarray((pieces if apart else np.delete(pieces, [2, 3], axis=0)).T)
+        most = int(self.base_sizes[ids].sum() + self.shared_sizes[rows].sum()) + 12 * len(rows)
         if max(most, sum(pool.nbytes for pool in pools)) > OFFSET_MAX:
             pools = [pool.cast(pa.large_binary()) for pool in pools]
         bounds, content = Placed(pa.concat_arrays(pools), matrix).gather()

@@ -42,13 +42,16 @@ class Written(Protocol):
     def numbered(self, good: Mask) -> npt.NDArray[np.int64] | None:
         """Number the rows by whose batch they may share, from 0; None where no two of the good ones may."""
 
-    def batches(self, rows: Positions, starts: Positions, ids: Positions) -> tuple[npt.NDArray[np.int64], memoryview]:
+    def batches(
+        self, rows: Positions, starts: Positions, ids: Positions, *, apart: int = 0
+    ) -> tuple[npt.NDArray[np.int64], memoryview]:
         """Write batches: their bounds, one more than batches, and the text that these count in.
 
         Args:
             rows: The rows of all batches, batch by batch.
             starts: Where each batch begins in ``rows``.
             ids: The row that each batch is named by.
+            apart: So many batches, the first ones, are of one event each, and named as :meth:`alone` names them.
         """
 
     def alone(self, row: int, id_row: int) -> bytes:
@@ -63,7 +66,7 @@ class EncodedRows:
         data: The batches' JSON texts in the order of their shares, each ending with a comma.
         offsets: Where each batch begins in ``data``, in bytes, and where the last one ends: one more than batches.
         shares: All shares of the chunk, those that are final included.
-        batch_shares: The share that each batch is of, ascending.
+        batch_shares: The share that each batch is of, ascending; one that was taken apart has several batches.
         starts: Where the rows of each batch begin in ``sent``: one more than batches.
         sent: The rows of all batches, batch by batch, as positions in the chunk.
         rejects: The rows that a check refused, ascending, of the whole chunk.
@@ -150,30 +153,38 @@ class Prepared:
         """Write the batches of what is not final.
 
         Args:
-            position: So many rows are final, in the order of the shares.
+            position: So many rows are final, in the order of the shares. Inside of a share of events: mParticle has
+                refused their batch, so those that are left are sent one by one, under the ids of such.
             superseded: Rows to leave out, because mParticle was sent newer ones of their users.
             unchanged: Rows to leave out, because mParticle has them; none is in both.
 
         Raises:
-            LedgerUnbalanced: the position is inside of a share.
+            LedgerUnbalanced: the position is inside of a user's share, or beyond the last row.
         """
         shares = self.shares
-        first = int(np.searchsorted(shares.bounds, position))
-        if first > len(shares) or shares.bounds[first] != position:
+        if not 0 <= position <= len(shares.order):
+            raise LedgerUnbalanced(f"of a chunk of {len(shares.order)} rows {position} are final. Please report this")
+        first = int(np.searchsorted(shares.bounds, position, side="right")) - 1
+        is_inside = bool(shares.bounds[first] != position)
+        if is_inside and not self._written.has_events:
             raise LedgerUnbalanced(
                 f"of a chunk of {len(shares.order)} rows {position} are final, which is inside of a batch that several "
-                "rows share, or beyond the last. Please report this"
+                "rows share. Please report this"
             )
         share_of = np.repeat(np.arange(first, len(shares)), np.diff(shares.bounds[first:]))
+        share_of = share_of[position - int(shares.bounds[first]) :]
         rows = shares.order[position:] - self._first_row
         sendable = self._good.copy()
         sendable[np.concatenate([superseded, unchanged]) - self._first_row] = False
         kept = sendable[rows]
         rows, share_of = rows[kept], share_of[kept]
-        starts = np.flatnonzero(np.diff(share_of, prepend=-1))
+        begins = np.diff(share_of, prepend=-1) != 0
+        apart = int((share_of == first).sum()) if is_inside else 0
+        begins[:apart] = True
+        starts = np.flatnonzero(begins)
         batch_shares = share_of[starts]
         ids = shares.first_rows[batch_shares] - self._first_row
-        offsets, data = self._written.batches(rows, starts, ids)
+        offsets, data = self._written.batches(rows, starts, ids, apart=apart)
 
         def alone(batch: int, number: int) -> bytes:
             return self._written.alone(int(rows[starts[batch] + number]), int(ids[batch]))

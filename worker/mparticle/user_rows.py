@@ -78,8 +78,11 @@ class UserRows:
             _, numbered = np.unique(numbered * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
         return numbered
 
-    def batches(self, rows: Positions, starts: Positions, ids: Positions) -> tuple[npt.NDArray[np.int64], memoryview]:
+    def batches(
+        self, rows: Positions, starts: Positions, ids: Positions, *, apart: int = 0
+    ) -> tuple[npt.NDArray[np.int64], memoryview]:
         """Write batches; see :class:`worker.mparticle.prepared.Written`."""
+        assert not apart  # noqa: S101 - the rows of a user are one whole
         if len(rows) == len(starts) and (rows == ids).all():
             if len(rows) == len(self.sizes):
                 bounds, content = self._whole

@@ -148,6 +148,13 @@ PIECES: dict[str, list[Any]] = {
         pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([None], pa.string_view())),
     ],
 }
+PIECES["lists of runs of JSON"] = [
+    pa.ListArray.from_arrays(pa.array([0, count, count], pa.int32()), runs, mask=pa.array([False, True]))
+    for runs, count in zip(PIECES["runs of JSON"], [4, 2], strict=True)
+]
+PIECES["structs of dictionaries that hold a NULL"] = [
+    pa.StructArray.from_arrays([piece], names=["b"]) for piece in PIECES["dictionaries that hold a NULL"]
+]
 
 
 def _runs_in_lists() -> Any:

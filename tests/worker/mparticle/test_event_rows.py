@@ -15,6 +15,7 @@ from shared.errors import LedgerUnbalanced
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Constant, Leaf, MappingPlan, Need
 from shared.run import RejectCode
+from tests.worker.written import prepared_of
 from worker.mparticle import assemble, event_rows
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder, Merging
@@ -175,13 +176,23 @@ def test_an_event_of_a_refused_batch_has_an_id_of_its_own() -> None:
     assert {**alone, "source_request_id": "c:41"} == {**batches(found)[1], "events": alone["events"]}
 
 
-def test_a_position_inside_of_a_share_or_beyond_the_rows_is_refused() -> None:
-    chunk = prepared([("a", None, "0", 0), ("b", None, "1", 1), ("a", None, "2", 2)])
-    assert chunk.shares.order.tolist() == [0, 2, 1]
-    assert [len(chunk.write(position=position)) for position in (0, 2, 3)] == [2, 1, 0]
-    for position in (1, 4):
-        with pytest.raises(LedgerUnbalanced, match=f"{position} are final"):
-            chunk.write(position=position)
+def test_a_position_inside_of_a_share_leaves_its_events_one_by_one_under_their_own_ids() -> None:
+    chunk = prepared([("a", None, "0", 0), ("b", None, "1", 1), ("a", None, "2", 2), ("a", None, "3", 3)], first_row=9)
+    assert chunk.shares.order.tolist() == [9, 11, 12, 10]
+    whole = chunk.write()
+    found = chunk.write(position=1)
+    assert rows_of(found) == [[11], [12], [10]]
+    assert texts(found) == [whole.alone(0, 1), whole.alone(0, 2), texts(whole)[1]]
+    assert found.batch_shares.tolist() == [0, 0, 1]
+    assert rows_of(chunk.write(position=1, unchanged=np.array([11]))) == [[12], [10]]
+    assert [len(chunk.write(position=position)) for position in (0, 2, 3, 4)] == [2, 2, 1, 0]
+
+
+def test_a_position_beyond_the_rows_or_inside_of_a_users_share_is_refused() -> None:
+    with pytest.raises(LedgerUnbalanced, match="3 are final"):
+        prepared([("a", None, "0", 0), ("a", None, "1", 1)]).write(position=3)
+    with pytest.raises(LedgerUnbalanced, match="1 are final, which is inside"):
+        prepared_of([[0, 1]], has_events=False).write(position=1)
 
 
 @SOME
