@@ -19,7 +19,9 @@ app = typer.Typer()
 
 @app.command()
 def apply(
-    file: Annotated[Path, typer.Argument(help="YAML: feeds, connections, data_models, pipelines.")],
+    file: Annotated[
+        Path, typer.Argument(help="YAML: feeds, connections, data models, field transformations, pipelines.")
+    ],
     *,
     keep: Annotated[
         bool, typer.Option("--keep-watermark", help="Where an edit asks: read on from where the pipeline stands.")
