@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from bench import beat, encode, fleet, lanes, one_process, warehouses
+from bench import beat, encode, fleet, lanes, merge, one_process, quota, warehouses
 
 _ROWS: Final = 200_000
 _LATENCY_S: Final = 0.05
@@ -17,11 +17,17 @@ _LIVE_RUNS: Final = 20
 
 def _encode() -> dict[str, Any]:
     pa.set_cpu_count(1)
-    return {f"{result['columns']} columns": result for result in encode.measure(20_000, 7)}
+    return {f"{result['of']}, {result['columns']} columns": result for result in encode.measure(20_000, 7)}
+
+
+def _merge() -> dict[str, Any]:
+    pa.set_cpu_count(1)
+    return dict(merge.measure())
 
 
 _BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "encode": _encode,
+    "merge": _merge,
     "process": lambda: {"parquet to sink": one_process.measure(_ROWS, 5)},
     "fleet": lambda: {"no latency": fleet.measure(_ROWS)},
     "latency": lambda: {"50 ms an answer": fleet.measure(_ROWS, latency_s=_LATENCY_S)},
@@ -30,6 +36,9 @@ _BENCHES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     },
     "beat": lambda: {"10,000 pipelines": beat.measure()},
     "lanes": lambda: lanes.measure(_LIVE_ROWS, runs=_LIVE_RUNS),
+    "quota": lambda: {
+        f"270 batches/s, acceleration {limit or 'unlimited'}": quota.measure(limit) for limit in quota.ACCELERATIONS
+    },
     "warehouses": warehouses.measure,
 }
 

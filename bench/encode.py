@@ -1,5 +1,7 @@
 """How many rows a second become batches, against the usual way: rows to dictionaries to ``json.dumps``.
 
+Users at 12 and at 60 columns, and events at 12.
+
 Both sides write the same batches, which is verified first by parsing them. The encoder also checks every row; the usual
 way does not. Repetitions alternate between the two, on one core, and medians are compared.
 
@@ -22,12 +24,16 @@ import pyarrow as pa
 
 from shared.catalog import Environment, NullPolicy
 from shared.mapping.compile import compile_user_mapping
+from shared.mapping.destinations import ValueType
+from shared.mapping.plan import EVENT_DATA, EVENT_TIME, EVENT_TYPE, Constant, Leaf, MappingPlan, Need
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
 
 CHUNK_ID: Final = "6f1c2a52-8f4e-4a57-9a43-6f2f0a1f5d0b"
 CHUNK_ROWS: Final = 10_000
 SEED: Final = 20261123
+
+UsualWay = Callable[[Any, str], bytes]
 
 
 def profiles(rows: int, *, wide: bool) -> Any:
@@ -37,6 +43,85 @@ def profiles(rows: int, *, wide: bool) -> Any:
     for number in range(48 if wide else 0):
         columns[f"trait_{number:02}"] = _trait(random, rows, number)
     return pa.table(columns)
+
+
+def purchases(rows: int) -> Any:
+    """Make a table of 12 columns such as an event data model returns: whose, what, when, where, and six attributes."""
+    random = np.random.default_rng(SEED)
+    users = random.integers(0, max(1, rows // 5), rows)
+    return pa.table(
+        {
+            "customer_id": pa.array([f"cus_{number:010}" for number in users.tolist()]),
+            "email": pa.array([f"user.{number}@example.com" for number in users.tolist()]),
+            "event_name": _names(random, rows, ("Purchase", "View product", "Search", "Add to basket", "Décision")),
+            "happened_at": _times(random, rows),
+            "os_version": _names(random, rows, ("17.1", "16.4.1", "14", "13")),
+            "platform": _names(random, rows, ("iOS", "Android", "web")),
+            "sku": pa.array([f"sku-{value:06}" for value in random.integers(0, 99_999, rows).tolist()]),
+            "price": _money(random, rows),
+            "quantity": pa.array(random.integers(1, 9, rows), mask=_nulls(random, rows, 0.1)),
+            "is_gift": pa.array(random.random(rows) < 0.1),
+            "coupon": pa.array([f"C{value}" for value in (users % 97).tolist()], mask=_nulls(random, rows, 0.7)),
+            "score": pa.array(random.random(rows)),
+        }
+    )
+
+
+PURCHASES: Final = MappingPlan(
+    leaves=(
+        Leaf("customer_id", ("user_identities", "customer_id"), ValueType.STRING, is_identity=True),
+        Leaf("email", ("user_identities", "email"), ValueType.STRING, is_identity=True),
+        Leaf("event_name", (*EVENT_DATA, "event_name"), ValueType.TEXT),
+        Leaf("happened_at", EVENT_TIME, ValueType.EPOCH_MS),
+        Leaf("os_version", ("device_info", "os_version"), ValueType.TEXT),
+        Leaf("platform", ("device_info", "platform"), ValueType.CHOICE, choices=("iOS", "Android", "web")),
+        *(
+            Leaf(name, (*EVENT_DATA, "custom_attributes", name), ValueType.SCALAR)
+            for name in ("sku", "price", "quantity", "is_gift", "coupon", "score")
+        ),
+    ),
+    constants=(
+        Constant(("environment",), "production"),
+        Constant(EVENT_TYPE, "custom_event"),
+        Constant((*EVENT_DATA, "custom_event_type"), "transaction"),
+    ),
+    on_null=NullPolicy.OMIT,
+    needs=(Need(EVENT_DATA, ("event_name", "custom_event_type")),),
+)
+"""What becomes of the columns of ``purchases``."""
+
+
+def usual_way_of_events(table: Any, chunk_id: str) -> bytes:
+    """Write batches of one event each as most programs would."""
+    batches = []
+    for position, row in enumerate(table.to_pylist()):
+        attributes = {
+            name: _jsonable(row[name])
+            for name in ("sku", "price", "quantity", "is_gift", "coupon", "score")
+            if row[name] is not None
+        }
+        batches.append(
+            json.dumps(
+                {
+                    "source_request_id": f"{chunk_id}:{position}",
+                    "environment": "production",
+                    "user_identities": {"customer_id": row["customer_id"], "email": row["email"]},
+                    "device_info": {"os_version": row["os_version"], "platform": row["platform"]},
+                    "events": [
+                        {
+                            "event_type": "custom_event",
+                            "data": {
+                                "custom_event_type": "transaction",
+                                "event_name": row["event_name"],
+                                "timestamp_unixtime_ms": round(row["happened_at"].timestamp() * 1000),
+                                "custom_attributes": attributes,
+                            },
+                        }
+                    ],
+                }
+            )
+        )
+    return ("[" + ",".join(batches) + "]").encode()
 
 
 def usual_way(table: Any, chunk_id: str) -> bytes:
@@ -63,10 +148,10 @@ def usual_way(table: Any, chunk_id: str) -> bytes:
 
 
 def measure(rows: int, repetitions: int) -> list[dict[str, Any]]:
-    """Compare both ways at 12 and at 60 columns.
+    """Compare both ways for users at 12 and at 60 columns, and for events.
 
     Returns:
-        For each width: rows a second of both, their ratio, and the bytes of JSON a row.
+        For each: rows a second of both, their ratio, and the bytes of JSON a row.
     """
     results = []
     for wide in (False, True):
@@ -74,24 +159,28 @@ def measure(rows: int, repetitions: int) -> list[dict[str, Any]]:
         plan = compile_user_mapping(
             table.schema, environment=Environment.PRODUCTION, on_null=NullPolicy.OMIT, iterator=None
         )
-        encoder = Encoder(plan, checks=Checks())
-        chunks = [table.slice(start, CHUNK_ROWS).combine_chunks() for start in range(0, rows, CHUNK_ROWS)]
-        size = _verify(encoder, chunks)
-        usual, encoded = [], []
-        for _ in range(repetitions):
-            usual.append(sum(_seconds(partial(usual_way, chunk, CHUNK_ID)) for chunk in chunks))
-            encoded.append(sum(_seconds(partial(encoder.encode, chunk, chunk_id=CHUNK_ID)) for chunk in chunks))
-        results.append(
-            {
-                "columns": table.num_columns,
-                "rows": rows,
-                "bytes_per_row": round(size / rows),
-                "usual_rows_per_s": round(rows / statistics.median(usual)),
-                "encoder_rows_per_s": round(rows / statistics.median(encoded)),
-                "ratio": round(statistics.median(usual) / statistics.median(encoded), 1),
-            }
-        )
+        results.append({"of": "users", **_compared(table, plan, usual_way, repetitions)})
+    results.append({"of": "events", **_compared(purchases(rows), PURCHASES, usual_way_of_events, repetitions)})
     return results
+
+
+def _compared(table: Any, plan: MappingPlan, usually: UsualWay, repetitions: int) -> dict[str, Any]:
+    encoder = Encoder(plan, checks=Checks())
+    rows = table.num_rows
+    chunks = [table.slice(start, CHUNK_ROWS).combine_chunks() for start in range(0, rows, CHUNK_ROWS)]
+    size = _verify(encoder, chunks, usually)
+    usual, encoded = [], []
+    for _ in range(repetitions):
+        usual.append(sum(_seconds(partial(usually, chunk, CHUNK_ID)) for chunk in chunks))
+        encoded.append(sum(_seconds(partial(encoder.encode, chunk, chunk_id=CHUNK_ID)) for chunk in chunks))
+    return {
+        "columns": table.num_columns,
+        "rows": rows,
+        "bytes_per_row": round(size / rows),
+        "usual_rows_per_s": round(rows / statistics.median(usual)),
+        "encoder_rows_per_s": round(rows / statistics.median(encoded)),
+        "ratio": round(statistics.median(usual) / statistics.median(encoded), 1),
+    }
 
 
 def main() -> None:
@@ -106,19 +195,19 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"bench": "encode", "results": results}))
         return
-    print(f"{'columns':>8}{'B/row':>8}{'usual rows/s':>15}{'encoder rows/s':>17}{'ratio':>8}")
+    print(f"{'of':>8}{'columns':>8}{'B/row':>8}{'usual rows/s':>15}{'encoder rows/s':>17}{'ratio':>8}")
     for result in results:
         print(
-            f"{result['columns']:>8}{result['bytes_per_row']:>8}{result['usual_rows_per_s']:>15,}"
+            f"{result['of']:>8}{result['columns']:>8}{result['bytes_per_row']:>8}{result['usual_rows_per_s']:>15,}"
             f"{result['encoder_rows_per_s']:>17,}{result['ratio']:>8}"
         )
 
 
-def _verify(encoder: Encoder, chunks: list[Any]) -> int:
+def _verify(encoder: Encoder, chunks: list[Any], usually: UsualWay) -> int:
     size = 0
     for chunk in chunks:
         encoded = encoder.encode(chunk, chunk_id=CHUNK_ID)
-        if encoded.rejects or json.loads(b"[" + encoded.data[:-1] + b"]") != json.loads(usual_way(chunk, CHUNK_ID)):
+        if encoded.rejects or json.loads(b"[" + encoded.data[:-1] + b"]") != json.loads(usually(chunk, CHUNK_ID)):
             raise SystemExit("the encoder and the usual way disagree; nothing was measured")
         size += len(encoded.data)
     return size
@@ -184,6 +273,11 @@ def _names(random: np.random.Generator, rows: int, names: tuple[str, ...]) -> An
 
 def _money(random: np.random.Generator, rows: int) -> Any:
     return pa.array((random.random(rows) * 5000).round(2)).cast(pa.decimal128(12, 2))
+
+
+def _times(random: np.random.Generator, rows: int) -> Any:
+    """Whole milliseconds, because floats of seconds do not keep others apart."""
+    return pa.array(random.integers(1_600_000_000_000, 1_790_000_000_000, rows)).cast(pa.timestamp("ms", "UTC"))
 
 
 def _instants(random: np.random.Generator, rows: int) -> Any:

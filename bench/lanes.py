@@ -20,10 +20,10 @@ from sandbox.supervisor import Supervisor
 from shared import catalog
 from shared.run import WORKING, RunId, RunState
 
-_QUOTA: Final = 270
-_LATENCY_S: Final = 0.05
-_HISTORY_ROWS: Final = 300_000
-_SIZE: Final = stack.Size(upload_processes=2)
+QUOTA: Final = 270
+LATENCY_S: Final = 0.05
+HISTORY_ROWS: Final = 300_000
+SIZE: Final = stack.Size(upload_processes=2)
 _LOOK_EVERY_S: Final = 0.05
 _BACKFILL_ALONE_S: Final = 20
 
@@ -34,18 +34,18 @@ def measure(rows: int, *, runs: int) -> dict[str, Any]:
         home = Path(folder).resolve()
         with services_for(home, {}) as services:
             premises = prepare_premises(home, services)
-            build_users(premises.warehouse, rows=_HISTORY_ROWS)
-            operations = _declared(premises, rows)
+            build_users(premises.warehouse, rows=HISTORY_ROWS)
+            operations = declared(premises, rows)
             programs = [
-                premises.feed_program("--storing", "off", "--batches-per-s", str(_QUOTA)),
-                *stack.workers(home, premises.environment, size=_SIZE),
+                premises.feed_program("--storing", "off", "--batches-per-s", str(QUOTA)),
+                *stack.workers(home, premises.environment, size=SIZE),
             ]
             with Supervisor(home, programs):
-                premises.ask("/faults", method="PUT", content={"delay_s": _LATENCY_S})
-                _live_run(operations)  # The first run starts what later ones find started.
+                premises.ask("/faults", method="PUT", content={"delay_s": LATENCY_S})
+                live_run(operations)  # The first run starts what later ones find started.
                 alone = _Runs.of(premises, operations, runs)
-                history = _saturated(operations)
-                meter = _Meter(premises)
+                history = saturated(operations)
+                meter = Meter(premises)
                 time.sleep(_BACKFILL_ALONE_S)
                 backfill = meter.read(live_rows=0)
                 beside = _Runs.of(premises, operations, runs)
@@ -63,7 +63,7 @@ def measure(rows: int, *, runs: int) -> dict[str, Any]:
     }
 
 
-class _Meter:
+class Meter:
     """What the stand-in counts from now on, whoever sends it."""
 
     def __init__(self, premises: Premises) -> None:
@@ -72,12 +72,15 @@ class _Meter:
         self._before = premises.ask("/counters")
 
     def read(self, *, live_rows: int) -> dict[str, Any]:
+        """Give what was sent a second and refused since then; ``live_rows`` are those of the live runs that ended."""
         seconds, now = time.monotonic() - self._began_at, self._premises.ask("/counters")
         batches = now["batches"] - self._before["batches"]
+        """Give rates since the meter was made, and what was refused; ``live_rows`` are those of finished live runs."""
         return {
             "live_batches_per_s": round(live_rows / seconds, 1),
             "backfill_batches_per_s": round((batches - live_rows) / seconds, 1),
-            "quota_used_percent": round(100 * batches / seconds / _QUOTA, 1),
+            "quota_used_percent": round(100 * batches / seconds / QUOTA, 1),
+            "answers": sum(now["answers_by_status"].values()) - sum(self._before["answers_by_status"].values()),
             "answers_429": _throttled(now) - _throttled(self._before),
         }
 
@@ -91,8 +94,8 @@ class _Runs:
 
     @classmethod
     def of(cls, premises: Premises, operations: Operations, count: int) -> Self:
-        meter = _Meter(premises)
-        runs = [_live_run(operations) for _ in range(count)]
+        meter = Meter(premises)
+        runs = [live_run(operations) for _ in range(count)]
         return cls([seconds for _, seconds in runs], meter.read(live_rows=sum(rows for rows, _ in runs)))
 
     def took_s(self, percent: int) -> float:
@@ -103,12 +106,13 @@ class _Runs:
         return {"runs": len(self.seconds), **percentiles, **self.counted}
 
 
-def _declared(premises: Premises, rows: int) -> Operations:
+def declared(premises: Premises, rows: int) -> Operations:
+    """Declare the two pipelines: ``live`` of so many users in full, ``history`` of all of them."""
     operations = Operations(premises.settings())
     operations.migrate()
     incremental = catalog.Incremental(iterator_field="updated_at", iterator_data_type=catalog.IteratorType.TIMESTAMP)
     for resource in (
-        premises.feed(batches_per_s=_QUOTA),
+        premises.feed(batches_per_s=QUOTA),
         premises.connection(),
         catalog.DataModel(id="users", name="Some users", sql_query=f"{FILE} LIMIT {rows}"),
         catalog.DataModel(id="all-users", name="All users", sql_query=FILE),
@@ -125,7 +129,8 @@ def _throttled(counters: dict[str, Any]) -> int:
     return int(counters["answers_by_status"].get("429", 0))
 
 
-def _live_run(operations: Operations) -> tuple[int, float]:
+def live_run(operations: Operations) -> tuple[int, float]:
+    """Run the live pipeline once; give the rows and seconds it took."""
     (run_id,) = operations.trigger("live")
     run = operations.wait(run_id, every_s=_LOOK_EVERY_S)
     if run.state is not RunState.SETTLED or run.ended_at is None:
@@ -133,7 +138,7 @@ def _live_run(operations: Operations) -> tuple[int, float]:
     return run.ledger.accepted, (run.ended_at - run.created_at).total_seconds()
 
 
-def _saturated(operations: Operations) -> RunId:
+def saturated(operations: Operations) -> RunId:
     """Begin the backfill, and give its run once bodies of it are accepted."""
     (run_id,) = operations.trigger("history")
     for run in operations.watch(run_id):

@@ -11,6 +11,7 @@ from console.progress import notice_table, pipeline_table
 from console.terminal import opened, screen
 from shared.errors import DeclarationInvalid, ServiceUnavailable
 from shared.probe import ProbeKind, Question
+from shared.run import RunKind
 from shared.store.edits import Watermark
 
 app = typer.Typer()
@@ -18,7 +19,9 @@ app = typer.Typer()
 
 @app.command()
 def apply(
-    file: Annotated[Path, typer.Argument(help="YAML: feeds, connections, data_models, pipelines.")],
+    file: Annotated[
+        Path, typer.Argument(help="YAML: feeds, connections, data models, field transformations, pipelines.")
+    ],
     *,
     keep: Annotated[
         bool, typer.Option("--keep-watermark", help="Where an edit asks: read on from where the pipeline stands.")
@@ -98,9 +101,11 @@ def pipelines() -> None:
         if row.faulted_reason:
             screen.print(f"{row.pipeline.id} is [red]faulted[/]: {escape(row.faulted_reason)}", soft_wrap=True)
     for run in holders:
+        is_replay = run.kind is RunKind.REPLAY
+        holds, frees = ("has a", "rows") if is_replay else ("is held by", "window")
         screen.print(
-            f"{run.pipeline_id} is held by {run.state} run {run.id}: `warehouse-sync retry {run.id}` continues it, "
-            "`abandon` frees its window",
+            f"{run.pipeline_id} {holds} {run.state} {'replay' if is_replay else 'run'} {run.id}: `warehouse-sync retry "
+            f"{run.id}` continues it, `abandon` frees its {frees}",
             soft_wrap=True,
         )
 

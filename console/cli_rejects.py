@@ -65,8 +65,8 @@ def replay(
         rows = operations.rejects.left(run_id, code)
         if rows and not yes:
             typer.confirm(
-                f"{rows:,} rejected rows of run {run} will be sent as they were read then, under new ids, but for "
-                "those whose users are known to have been sent newer ones. Send them?",
+                f"{rows:,} rejected rows of run {run} will be sent under new ids as they were read then, but for those "
+                "whose users are known to have been sent newer ones. Send them?",
                 abort=True,
             )
         follow_all(operations, operations.rejects.replay(run_id, code), wait=wait)
@@ -91,14 +91,15 @@ def purge_rejects(
     screen.print(f"{purged.rows:,} rejected rows of {purged.runs} runs were removed")
     if purged.in_spool:
         screen.print(
-            f"{len(purged.in_spool)} runs have chunks in the spool that may hold such rows until they are closed: "
-            f"{', '.join(str(run_id) for run_id in purged.in_spool)}",
+            "Chunks in the spool may still hold such rows, until shortly after their runs are closed; repeat this when "
+            f"it no longer names a run here: {', '.join(str(run_id) for run_id in purged.in_spool)}",
             soft_wrap=True,
         )
 
 
 def _show_counts(rejected: Rejected) -> None:
-    table = Table(title=f"Rejected rows of run {rejected.run.id}", box=box.SIMPLE_HEAD)
+    screen.print(f"Rejected rows of run {rejected.run.id}")  # As a title it would be wrapped to the table's width.
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("code")
     table.add_column("rows", justify="right")
     for code, rows in rejected.counts.items():
@@ -111,7 +112,8 @@ def _show_counts(rejected: Rejected) -> None:
         screen.print(f"{gone:,} were removed: their retention has ended")
     for run in rejected.replays:
         screen.print(
-            f"replay {run.id} is {run.state}: {run.ledger.accepted:,} accepted, {run.ledger.rejected:,} rejected"
+            f"replay {run.id} is {run.state}: {run.ledger.accepted:,} accepted, {run.ledger.rejected:,} rejected",
+            soft_wrap=True,
         )
     if rejected.left:
         screen.print(f"{rejected.left:,} can be sent anew: `warehouse-sync replay {rejected.run.id}`", soft_wrap=True)

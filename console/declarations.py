@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.errors import DeclarationInvalid
@@ -24,6 +25,15 @@ class Declarations(BaseModel):
     data_models: tuple[DataModel, ...] = ()
     field_transformations: tuple[FieldTransformation, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
+
+    @model_validator(mode="after")
+    def _declares_each_once(self) -> Self:
+        for kind in type(self).model_fields:
+            ids = [resource.id for resource in getattr(self, kind)]
+            twice = sorted({shown for shown in ids if ids.count(shown) > 1})
+            if twice:  # The last would win, and the others would be gone without a word.
+                raise ValueError(f"{kind}: {', '.join(map(repr, twice))} stands there more than once; keep one")
+        return self
 
     def in_order(self) -> tuple[Feed | Connection | DataModel | FieldTransformation | Pipeline, ...]:
         """Give everything declared, what is referred to first."""
@@ -56,13 +66,36 @@ def read_declarations(path: Path) -> Declarations:
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{path} is not YAML: {error}") from error
     try:
-        return Declarations.model_validate(_with_data_plans(content, path.parent))
+        declared = Declarations.model_validate(_with_data_plans(content, path.parent))
     except ValidationError as error:
         reasons = "\n".join(
-            f"  {'.'.join(str(part) for part in found['loc']) or 'file'}: {found['msg']}"
+            f"  {'.'.join(str(part) for part in found['loc']) or 'file'}: {_told(found)}"
             for found in error.errors(include_input=False)
         )
         raise DeclarationInvalid(f"{path} declares something that cannot be:\n{reasons}") from error
+    if not declared.in_order():
+        raise DeclarationInvalid(f"{path} declares nothing; expected some of {', '.join(Declarations.model_fields)}")
+    return declared
+
+
+def _told(found: ErrorDetails) -> str:
+    """Say a mistake in the words of YAML, where pydantic's are Python's."""
+    lists = ", ".join(Declarations.model_fields)
+    match found["type"]:
+        case "extra_forbidden" if len(found["loc"]) == 1:
+            return f"no such list; a file has {lists}"
+        case "extra_forbidden":
+            return "no such field; docs/pipelines.md names them all"
+        case "tuple_type":
+            return "expected a list"
+        case "model_type" if not found["loc"]:
+            return f"expected a mapping with the lists {lists}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "expected a mapping of fields to values"
+        case "too_short":
+            return "expected at least one entry"
+        case _:
+            return found["msg"].removeprefix("Value error, ")
 
 
 def _with_data_plans(content: Any, folder: Path) -> Any:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from sandbox.fields import DEVICE_IDENTITIES, EVENT_TYPES, IDENTITIES, SCALARS, TOP_LEVEL, uuid
+from sandbox.events import flaw_of_event
+from sandbox.fields import DEVICE_IDENTITIES, IDENTITIES, SCALARS, TOP_LEVEL, uuid
 
 BATCH_BYTES: Final = 128_000
 """The largest batch, uncompressed; HTTP API, "default service limits"."""
@@ -121,10 +122,8 @@ def _flaw_of_events(events: Any) -> str | None:
     if type(events) is not list:
         return None if events is None else "bad_events"
     for event in events:
-        if type(event) is not dict or type(event.get("data")) is not dict:
-            return "bad_event"
-        if type(event.get("event_type")) is not str or event["event_type"] not in EVENT_TYPES:
-            return "bad_event_type"
+        if (wrong := flaw_of_event(event)) is not None:
+            return wrong
     return None
 
 

@@ -28,8 +28,9 @@ class Counters:
     Attributes:
         requests: everything that arrived on a path for batches, whatever came of it.
         bytes: uncompressed bytes of the bodies that were taken.
+        wire_bytes: bytes of all bodies that were read, as they came.
         batches: valid batches, taken for the first time.
-        events: events in these.
+        events_by_type: events in these.
         historical: those of them that came on the path for old data.
         duplicates: batches whose id was known, with the same content.
         conflicts: batches whose id was known, with other content; they change nothing either.
@@ -44,13 +45,14 @@ class Counters:
 
     requests: int = 0
     bytes: int = 0
+    wire_bytes: int = 0
     batches: int = 0
-    events: int = 0
     historical: int = 0
     duplicates: int = 0
     conflicts: int = 0
     without_id: int = 0
     withheld: int = 0
+    events_by_type: Counter[str] = field(default_factory=Counter)
     dropped_by_reason: Counter[str] = field(default_factory=Counter)
     by_environment: Counter[str] = field(default_factory=Counter)
     answers_by_status: Counter[HTTPStatus] = field(default_factory=Counter)
@@ -68,8 +70,10 @@ class Counters:
         return {
             "requests": self.requests,
             "bytes": self.bytes,
+            "wire_bytes": self.wire_bytes,
             "batches": self.batches,
-            "events": self.events,
+            "events": self.events_by_type.total(),
+            "events_by_type": dict(self.events_by_type),
             "historical": self.historical,
             "duplicates": self.duplicates,
             "conflicts": self.conflicts,

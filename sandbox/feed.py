@@ -20,12 +20,14 @@ def run_feed(arguments: Sequence[str]) -> None:
     parser.add_argument("--storing", type=Storing, default=Storing.PROFILES)
     parser.add_argument("--batches-per-s", type=float)
     parser.add_argument("--acceleration-batches-per-s", type=float)
+    parser.add_argument("--accepts-gzip", action="store_true")
     told = parser.parse_args(arguments)
     secret = DEMO_FEED.secret if told.secret_file is None else told.secret_file.read_text(encoding="utf-8").strip()
     settings = SandboxSettings(
         port=told.port,
         feeds=(SandboxFeed(told.key, secret, told.protection),),
         storing=told.storing,
+        accepts_gzip=told.accepts_gzip,
         batches_per_s=told.batches_per_s and int(told.batches_per_s),
         acceleration_batches_per_s=told.acceleration_batches_per_s and int(told.acceleration_batches_per_s),
     )

@@ -94,6 +94,11 @@ def map_of(check: Check, *, nullable: bool = True) -> Check:
     return lambda value: nullable if value is None else type(value) is dict and all(map(check, value.values()))
 
 
+def list_of(check: Check, *, nullable: bool = True) -> Check:
+    """Accept a list whose items all pass."""
+    return lambda value: nullable if value is None else type(value) is list and all(map(check, value))
+
+
 def closed(fields: Mapping[str, Check], *, required: tuple[str, ...] = (), is_open: bool = False) -> Check:
     """Accept an object (or null) of these fields only, unless it is open, with all required ones."""
 
@@ -119,12 +124,6 @@ DEVICE_IDENTITIES: Final = (
     "android_uuid", "android_advertising_id", "ios_advertising_id", "ios_idfv", "amp_id", "roku_advertising_id",
     "roku_publisher_id", "microsoft_advertising_id", "microsoft_publisher_id", "fire_advertising_id", "push_token",
 )  # fmt: skip
-
-EVENT_TYPES: Final = frozenset({
-    "session_start", "session_end", "screen_view", "custom_event", "crash_report", "opt_out", "first_run",
-    "push_registration", "application_state_transition", "push_message", "network_performance", "breadcrumb",
-    "profile", "commerce_event", "user_attribute_change", "user_identity_change", "uninstall",
-})  # fmt: skip
 
 _DEVICE: Final[dict[str, Check]] = {
     **dict.fromkeys(
@@ -160,7 +159,7 @@ _DEVICE: Final[dict[str, Check]] = {
     "att_authorization_status": one_of("authorized", "denied", "not_determined", "restricted"),
 }  # fmt: skip
 
-_LOCATION: Final = closed(
+LOCATION: Final = closed(
     {
         **dict.fromkeys(("latitude", "longitude", "accuracy"), number),
         **dict.fromkeys(("country_code", "region_code", "postal_code", "location_source", "city_name"), scalar),
@@ -202,7 +201,7 @@ TOP_LEVEL: Final[Mapping[str, Check]] = {
         "apple_search_ads_attributes": map_of(map_of(scalar, nullable=False)),
     }),
     "context": closed(
-        {"data_plan": closed({"plan_id": text, "plan_version": whole}, required=("plan_id",)), "location": _LOCATION},
+        {"data_plan": closed({"plan_id": text, "plan_version": whole}, required=("plan_id",)), "location": LOCATION},
         is_open=True,
     ),
     "consent_state": closed({"gdpr": _PURPOSES, "ccpa": _PURPOSES}),

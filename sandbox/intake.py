@@ -124,7 +124,7 @@ class Intake:
         counters.historical += historical
         counters.by_environment[batch.get("environment", "production")] += 1
         if events := batch.get("events"):
-            counters.events += len(events)
+            counters.events_by_type.update(event["event_type"] for event in events)
         # Old data leaves profiles as they are (HTTP API, "historical data").
         if self._keeps_profiles and not historical and not self.profiles.update(batch, feed.protection):
             counters.withheld += 1

@@ -97,6 +97,7 @@ class StandIn:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return _TOO_LARGE
+        self.intake.counters.wire_bytes += len(body)
         if encoding is not None:
             try:
                 body = _decompressed(body)

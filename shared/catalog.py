@@ -97,6 +97,9 @@ class Feed(Declared):
     workspace: Slug = Field(
         "default", description="the mParticle workspace whose names of events and screens count together"
     )
+    gzip: bool = Field(
+        default=False, description="send bodies compressed; mParticle does not say whether it takes them"
+    )
 
     @model_validator(mode="after")
     def _is_a_web_address(self) -> Self:

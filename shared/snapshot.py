@@ -40,6 +40,7 @@ class FrozenFeed(_Frozen):
     quota_group: str
     batches_per_s: float
     workspace: str = "default"
+    gzip: bool = False
 
 
 class Snapshot(_Frozen):

@@ -19,14 +19,15 @@ def refusal(
     """Say why a run may not go on, or ``None`` where it may; what was accepted and what rejected is compared."""
     judged = ledger.accepted + ledger.rejected
     if max_rows is not None and ledger.rejected > max_rows:
-        allowed = f"max_rejected_rows allows {max_rows:,}"
+        # Not "of so many": it may be judged before the rows that mParticle takes are counted.
+        found, allowed = f"{ledger.rejected:,}", f"max_rejected_rows allows {max_rows:,}"
     elif max_ratio is not None and judged >= FEWEST_JUDGED and ledger.rejected > max_ratio * judged:
-        allowed = f"max_rejected_ratio allows {max_ratio:g}"
+        found, allowed = f"{ledger.rejected:,} of {judged:,}", f"max_rejected_ratio allows {max_ratio:g}"
     else:
         return None
     return TooManyRejected(
-        f"run {run_id} of pipeline {pipeline_id!r}: {ledger.rejected:,} of {judged:,} rows were rejected, and "
-        f"{allowed}. `warehouse-sync rejects {run_id}` says why. If query, mapping or input are wrong, abandon the run "
+        f"run {run_id} of pipeline {pipeline_id!r}: {found} rows were rejected, and {allowed}. "
+        f"`warehouse-sync rejects {run_id}` says why. If query, mapping or input are wrong, abandon the run "
         f"and correct them, and its window is read again; `warehouse-sync retry {run_id} --accept-rejects` takes the "
         "rejected rows as they are"
     )

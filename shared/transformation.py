@@ -51,6 +51,8 @@ class FieldMapping(Declared):
     def _can_be_kept(self) -> Self:
         if isinstance(self.value, float) and not isfinite(self.value):
             raise ValueError(f"value: {self.value} has no JSON form; give a finite number")
+        if isinstance(self.value, int) and not -(2**63) <= self.value < 2**63:
+            raise ValueError("value: expected a whole number of 64 bits at most; give it as a text instead")
         if any("\0" in one for one in (self.source, self.destination, self.value) if isinstance(one, str)):
             raise ValueError("source, destination and value hold no U+0000")
         return self

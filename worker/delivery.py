@@ -24,8 +24,9 @@ from worker.mparticle.answers import (
 )
 from worker.mparticle.bodies import Body, body_bytes
 from worker.mparticle.client import BULK_PATH, HISTORICAL_PATH, FeedClient
-from worker.mparticle.governor import Denied, Grant, Quota
+from worker.mparticle.governor import Denied, Grant
 from worker.mparticle.prepared import EncodedRows
+from worker.mparticle.quota import Quota
 from worker.mparticle.redaction import without_values
 from worker.sift import Verdict
 
@@ -35,6 +36,7 @@ _TROUBLED_AFTER: Final = 2
 What is accepted beyond a body that never succeeds is sent again by each attempt, and spends quota each time.
 """
 _MOST_DOUBLINGS: Final = 30
+_ENCODING_REFUSED: Final = 415
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +134,20 @@ class Delivery:
         began_at = self._clock()
         failures = 0
         path = BULK_PATH if body.first < self._encoded.historical_from else HISTORICAL_PATH
+        is_again = False
         try:
             while True:
-                await self._take_turn(body)
+                await self._take_turn(body, is_again=is_again)
                 self._go_on()
                 content = body_bytes(self._encoded, body)
+                sent_at = self._clock()
                 answer = await self._feed.send(content, path)
                 if isinstance(answer, Unavailable):
                     self._unanswered += 1
                 else:
                     self._answered += 1
-                await self._observe(answer)
+                await self._observe(answer, body, sent_at)
+                is_again = True
                 match answer:
                     case Accepted() | TooLarge():
                         return answer
@@ -160,12 +165,7 @@ class Delivery:
                             f"abandon it if the key was wrong"
                         )
                     case NotTheApi(status, message):
-                        said = f" ({without_values(message, content)})" if message else ""
-                        raise FeedRefused(
-                            f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
-                            f"{said}; check the feed's base_url. Retry the run if it is right, else "
-                            f"correct it and abandon the run"
-                        )
+                        raise self._stranger(status, without_values(message, content))
                     case _:
                         assert_never(answer)
         finally:
@@ -173,7 +173,20 @@ class Delivery:
             if not self._troubled:
                 self._calm.set()
 
-    async def _take_turn(self, body: Body) -> None:
+    def _stranger(self, status: int, message: str) -> FeedRefused:
+        said = f" ({message})" if message else ""
+        if status == _ENCODING_REFUSED and self._feed.is_gzip:
+            return FeedRefused(
+                f"{self._feed.host} takes no compressed bodies (HTTP {status}){said}; set gzip: false on the feed, "
+                f"then retry the run"
+            )
+        return FeedRefused(
+            f"{self._feed.host} answered HTTP {status} where mParticle's Events API answers 202"
+            f"{said}; check the feed's base_url. Retry the run if it is right, else "
+            f"correct it and abandon the run"
+        )
+
+    async def _take_turn(self, body: Body, *, is_again: bool) -> None:
         batches = len(body)
         self._go_on()
         if self._quota.take(batches):
@@ -186,30 +199,33 @@ class Delivery:
             # However often it is told to ask again, as a backfill body may be, it waits no longer than for one slot.
             give_up_at = min(self._clock() + self._patience.quota_s, self._deadline)
             while True:
-                slot = await self._reserve(body, give_up_at, held)
+                slot = await self._reserve(body, give_up_at, held, is_again=is_again)
                 if isinstance(slot, Denied):
                     # What the next attempt can wait for itself needs nobody to look for the chunk afterwards.
                     is_long = slot.wait_s > min(self._patience.quota_s, self._patience.attempt_s)
-                    raise PutOff(
-                        slot.wait_s if is_long else 0.0, f"the account's quota has no room for {slot.wait_s:.1f} s"
-                    )
+                    reason = f"the account's quota has no room for {slot.wait_s:.1f} s"
+                    if not slot.wait_s:
+                        reason = "the account may not speed up by whole bodies; they are cut smaller"
+                    raise PutOff(slot.wait_s if is_long else 0.0, reason)
                 if not slot.wait_s:
                     return
                 await self._rest(slot.wait_s)
                 held = slot
 
-    async def _reserve(self, body: Body, give_up_at: float, held: Grant | None) -> Grant | Denied:
+    async def _reserve(self, body: Body, give_up_at: float, held: Grant | None, *, is_again: bool) -> Grant | Denied:
         max_wait_s = max(0.0, give_up_at - self._clock())
         # Bodies start in order, so that no more than what follows this one can be left.
         wanted = min(self._ahead, len(self._encoded) - body.first)
         try:
-            return await self._quota.reserve(len(body), wanted=wanted, max_wait_s=max_wait_s, held=held)
+            return await self._quota.reserve(
+                len(body), wanted=wanted, max_wait_s=max_wait_s, held=held, is_again=is_again
+            )
         except BrokerUnavailable as error:
             raise PutOff(self._patience.backoff_max_s, str(error)) from error
 
-    async def _observe(self, answer: Answer) -> None:
+    async def _observe(self, answer: Answer, body: Body, sent_at: float) -> None:
         try:
-            await self._quota.observe(answer)
+            await self._quota.observe(answer, batches=len(body), sent_ago_s=self._clock() - sent_at)
         except BrokerUnavailable as error:
             asked_s = (answer.retry_after_s or 0.0) if isinstance(answer, Throttled) else 0.0
             raise PutOff(max(asked_s, self._patience.backoff_max_s), str(error)) from error

@@ -3,7 +3,8 @@
 A run freezes these when it is planned; a probe shows them before there is a run.
 """
 
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -20,6 +21,9 @@ from shared.transformation import FieldTransformation
 from worker.mparticle.check import Checks
 from worker.mparticle.named import within_names
 from worker.warehouses.base import Warehouse
+
+HISTORICAL_AGE: Final = timedelta(days=30)
+"""Older events belong to the historical endpoint, which takes none under 72 hours. Source: mParticle HTTP API."""
 
 
 def describe(model: DataModel, warehouse: Warehouse) -> pa.Schema:
@@ -97,3 +101,10 @@ def compile_mapping(
         )
     within_names(mapping, Checks(limits=pipeline.limits))
     return mapping
+
+
+def historical_before_ms(pipeline: Pipeline, mapping: MappingPlan, planned_at: datetime) -> int | None:
+    """Give the instant before which events count as historical, in ms since 1970; ``None`` where none does."""
+    if not mapping.has_events or pipeline.historical == "never":
+        return None
+    return int((planned_at - HISTORICAL_AGE).timestamp() * 1000)

@@ -1,8 +1,9 @@
 """Answer a question about a connection or a pipeline by asking its warehouse; nothing is sent to mParticle."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import reduce
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from shared.snapshot import FrozenIterator
 from shared.transformation import FieldTransformation
 from worker import draft
 from worker.mparticle.check import Checks
-from worker.mparticle.encode import Encoder
+from worker.mparticle.encode import Encoder, Merging
 from worker.mparticle.judge import judge_of
 from worker.parts import measure
 from worker.plan import next_window, on_whole_units
@@ -64,8 +65,8 @@ def columns(subject: Subject, warehouse: Warehouse) -> Answer:
     return Answer(columns=_columns(subject, schema, iterator), refused=refused, cautions=cautions)
 
 
-def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callable[[], object]) -> Answer:
-    """Read some rows and show the batches that they become; what is secret is masked in both.
+def preview(subject: Subject, warehouse: Warehouse, *, rows: int, now: datetime, go_on: Callable[[], object]) -> Answer:
+    """Read some rows and show the batches that they become now, historical ones last; what is secret is masked in both.
 
     ``go_on`` is called before the query that reads them; what it raises keeps it from being run.
     """
@@ -79,12 +80,14 @@ def preview(subject: Subject, warehouse: Warehouse, *, rows: int, go_on: Callabl
     with warehouse.stream(query, batch_rows=rows) as stream:
         table = pa.Table.from_batches(stream, stream.schema)
     judge = judge_of(subject.pipeline.data_plan, names=mapping.names)
-    encoded = Encoder(mapping, checks=subject.checks, judge=judge).encode(table, chunk_id=_PREVIEW_ID)
+    merging = Merging(historical_before_ms=draft.historical_before_ms(subject.pipeline, mapping, now))
+    encoder = Encoder(mapping, checks=subject.checks, merging=merging, judge=judge)
+    encoded = encoder.encode(table, chunk_id=_PREVIEW_ID)
     secrets = secrets_among(table.column_names, subject.model.secret_columns)
     hidden = [_names(leaf.path) for leaf in mapping.leaves if leaf.column in secrets]
     return Answer(
         columns=_columns(subject, schema, iterator),
-        cautions=_cautions(subject, mapping),
+        cautions=(*_cautions(subject, mapping), *_historical(len(encoded) - encoded.historical_from)),
         rows=_rows(masked(table, secrets)),
         batches=tuple(_shown(_masked_at(hidden, json.loads(b"[" + bytes(encoded.data).removesuffix(b",") + b"]")))),
         rejects=tuple(RejectAnswer(row=one.row, code=one.code, reason=one.reason) for one in encoded.rejects),
@@ -123,6 +126,14 @@ def _mapping(subject: Subject, schema: pa.Schema, iterator: FrozenIterator | Non
     return draft.compile_mapping(
         subject.pipeline, subject.transformation, schema, environment=environment, iterator=iterator
     )
+
+
+def _historical(batches: int) -> Iterator[str]:
+    if batches:
+        yield (
+            f"{batches:,} of these events are older than 30 days and go to mParticle's endpoint for historical data, "
+            "which is not forwarded to event or data warehouse outputs; historical: never sends them as others"
+        )
 
 
 def _cautions(subject: Subject, mapping: MappingPlan) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from worker.delivery import Delivery, Patience, PutOff
 from worker.frontier import Frontier, Step
 from worker.mparticle.bodies import Body, pack
 from worker.mparticle.client import FeedClient
-from worker.mparticle.governor import Quota
 from worker.mparticle.prepared import EncodedRows
+from worker.mparticle.quota import Quota
 from worker.sift import sift
 
 _LOOK_EVERY_S: Final = 0.2

@@ -141,4 +141,5 @@ def _why_nothing_is_left(connection: sa.Connection, run: Run, code: RejectCode |
     ]
     told = [f"taken by replay {', '.join(replayed)}"] if replayed else []
     told += [f"{purged} purged"] if purged else []
-    return f"run {run.id} has no {what} left to replay: {' and '.join(told) or 'it has none of that code'}"
+    again = "; what a replay rejected again is replayed by its own id" if replayed else ""
+    return f"run {run.id} has no {what} left to replay: {' and '.join(told) or 'it has none of that code'}{again}"

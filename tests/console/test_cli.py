@@ -119,6 +119,7 @@ def test_a_run_is_named_by_the_beginning_of_its_id(premises: Premises, tmp_path:
     run_id = run(premises, "trigger", "users").stdout.split()[1]
     assert run(premises, "cancel", run_id[:8]).returncode == 0
     assert "no run begins with 'zzz'" in run(premises, "cancel", "zzz").stderr
+    assert "the id is empty" in run(premises, "retry", "").stderr
 
 
 def test_a_pipeline_that_nobody_declared_is_named(premises: Premises) -> None:

@@ -136,8 +136,8 @@ def test_a_data_plan_may_stand_in_the_declarations_themselves(tmp_path: Path) ->
         (b"{", "users.json is no JSON"),
         (b"\xff", "users.json is no JSON"),
         (b"[" * 100_000, "users.json is nested too deeply"),
-        (b"[]", "pipelines.0.data_plan.document: Input should be a valid dictionary"),
-        (b'{"data_points": [{}]}', "pipelines.0.data_plan.document: Value error, data_points.0.match: missing"),
+        (b"[]", "pipelines.0.data_plan.document: expected a mapping"),
+        (b'{"data_points": [{}]}', "pipelines.0.data_plan.document: data_points.0.match: missing"),
     ],
 )
 def test_a_file_that_is_no_data_plan_is_named(tmp_path: Path, content: bytes, said: str) -> None:
@@ -150,3 +150,26 @@ def test_a_data_plan_that_is_absent_or_given_twice_is_named(tmp_path: Path) -> N
     assert "pipeline 'users': data_plan.document_file" in _refusal(tmp_path, PLANNED)
     twice = PLANNED.replace("{document_file", "{document: {data_points: []}, document_file")
     assert "expected one of them" in _refusal(tmp_path, twice)
+
+
+def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    one = "{id: a, name: A, sql_query: SELECT 1}"
+    twice = f"data_models: [{one}, {one}]"
+    assert "data_models: 'a' stands there more than once" in _refusal(tmp_path, twice)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "declares nothing; expected some of feeds, connections"),
+        ("pipelines: []", "declares nothing; expected some of feeds, connections"),
+        ("hello", "file: expected a mapping with the lists feeds, connections"),
+        ("pipeline: []", "pipeline: no such list; a file has feeds, connections"),
+        ("feeds: {id: main}", "feeds: expected a list"),
+        ("feeds: [main]", "feeds.0: expected a mapping"),
+        ("connections: [{id: a, nam: A}]", "connections.0.nam: no such field"),
+        ("field_transformations: [{id: t, name: T, mappings: []}]", "mappings: expected at least one entry"),
+    ],
+)
+def test_what_is_no_declaration_is_said_in_the_words_of_yaml(tmp_path: Path, text: str, said: str) -> None:
+    assert said in _refusal(tmp_path, text)

@@ -13,7 +13,7 @@ from console.cli import app
 from console.operations import Operations
 from sandbox.services import Services
 from shared.columns import JSON
-from shared.errors import ColumnMissing, DeclarationInvalid, NotFound, SpoolUnavailable
+from shared.errors import ColumnMissing, DeclarationInvalid, MoveNotAllowed, NotFound, SpoolUnavailable
 from shared.rejects import MASK
 from shared.run import RejectCode, RunId
 from shared.settings import Settings, settings
@@ -172,3 +172,24 @@ def test_a_replay_is_asked_for_by_its_runs_beginning(rejected: Rejected, operati
     assert "is on its way" in told
     found = operations.rejects.of(run_id)
     assert (found.left, len(found.replays)) == (1, 1)
+
+
+def test_a_stopped_replay_holds_no_window_and_says_so(rejected: Rejected, operations: Operations) -> None:
+    run_id = rejected.run((PEOPLE, CODES))
+    (replay_id,) = operations.rejects.replay(run_id)
+    operations.cancel(replay_id)
+    assert f"people has a cancelled replay {replay_id}" in command("pipelines")
+    told = command("abandon", str(replay_id), "--yes")
+    assert "0 accepted rows will be sent again by the next replay of the rows that it took" in told
+    assert operations.rejects.of(run_id).left == 3
+
+
+def test_who_accepts_the_rejected_rows_says_so_when_retrying(rejected: Rejected, operations: Operations) -> None:
+    run_id = rejected.run((PEOPLE, CODES))
+    with pytest.raises(MoveNotAllowed, match="is settled"):
+        command("retry", str(run_id), "--accept-rejects")
+    rejected.stage.write("UPDATE runs SET state = 'failed', error_kind = 'TooManyRejected', error = 'too many'")
+    with pytest.raises(MoveNotAllowed, match="Retrying it alone changes nothing"):
+        command("retry", str(run_id))
+    assert "is on its way" in command("retry", str(run_id), "--accept-rejects")
+    assert operations.run(run_id).accepts_rejects

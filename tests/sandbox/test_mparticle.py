@@ -265,6 +265,10 @@ def test_limits_hold_for_what_a_compressed_body_becomes() -> None:
         assert (await send(session, gzip.compress(good)[:-9], headers=headers))[0] == 400
         assert (await send(session, good, headers={"Content-Encoding": "br"}))[0] == 415
         assert (await send(session, good))[0] == 202
+        counts = await counters(session)
+        # The four small ones and the bomb's 50 kB, against three bodies' worth of content.
+        assert counts["wire_bytes"] < 60_000
+        assert counts["bytes"] > 256_000
 
     converse(conversation, accepts_gzip=True)
 
@@ -329,6 +333,28 @@ def test_counters_tell_environments_apart_and_can_begin_anew() -> None:
             name: {} if isinstance(count, dict) else 0 for name, count in counts.items()
         }
         assert await profile(session, email="a@example.com") is not None
+
+    converse(conversation)
+
+
+def test_events_are_counted_by_type_once_and_a_bad_one_costs_its_whole_batch() -> None:
+    view = {"event_type": "screen_view", "data": {"screen_name": "a"}}
+    start = {"event_type": "session_start", "data": {}}
+
+    async def conversation(session: ClientSession) -> None:
+        good = {**batch(1, source_request_id="c:1", user_attributes={"level": "gold"}), "events": [view, start, view]}
+        bad = {**batch(2), "events": [start, {"event_type": "screen_view", "data": {}}]}
+        await send(session, [good, bad])
+        await send(session, [good])
+        counts = await counters(session)
+        assert counts["events"] == 3
+        assert counts["events_by_type"] == {"screen_view": 2, "session_start": 1}
+        assert (counts["batches"], counts["duplicates"]) == (1, 1)
+        assert counts["dropped_by_reason"] == {"no_event_screen_name": 1}
+        found = await profile(session, customer_id="1")
+        assert found is not None
+        assert found["user_attributes"] == {"level": "gold"}
+        assert await profile(session, customer_id="2") is None
 
     converse(conversation)
 

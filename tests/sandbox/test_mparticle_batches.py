@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from sandbox.batches import BATCH_BYTES, HISTORICAL_AGE_MS, flaw, identities, oversized
-from sandbox.fields import DEVICE_IDENTITIES, EVENT_TYPES, IDENTITIES
+from sandbox.events import EVENTS
+from sandbox.fields import DEVICE_IDENTITIES, IDENTITIES
 
 NOW_MS = 1_800_000_000_000
 scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=9)
@@ -167,8 +168,8 @@ def test_no_list_of_names_misses_or_adds_any_of_the_schemas(batch_schema: Draft7
     assert len(definitions["IdentityType"]["enum"]) == len(IDENTITIES)
     for item in schema["properties"]["events"]["items"]["oneOf"]:
         (name,) = definitions[item["$ref"].rpartition("/")[2]]["properties"]["event_type"]["enum"]
-        assert name in EVENT_TYPES
-    assert len(EVENT_TYPES) == len(schema["properties"]["events"]["items"]["oneOf"])
+        assert name in EVENTS
+    assert len(EVENTS) == len(schema["properties"]["events"]["items"]["oneOf"])
     for name in schema["properties"]:
         assert reason({name: None}) != "unknown_field"
     for name in definitions["DeviceInformation"]["properties"]:

@@ -33,6 +33,8 @@ def test_a_mapping_of_each_type_comes_back_as_it_was(mapping: dict[str, Any]) ->
         ({**COLUMN, "source": ""}, "source"),
         ({**STATIC, "value": float("inf")}, "give a finite number"),
         ({**STATIC, "value": float("nan")}, "give a finite number"),
+        ({**STATIC, "value": 2**63}, "64 bits at most"),
+        ({**STATIC, "value": -(2**63) - 1}, "64 bits at most"),
         ({**STATIC, "value": ["a"]}, "value"),
         ({**STATIC, "value": "a\0"}, r"U\+0000"),
         ({**COLUMN, "colour": "red"}, "colour"),
@@ -43,7 +45,7 @@ def test_a_mapping_is_refused_by_what_is_wrong(mapping: dict[str, Any], said: st
         FieldMapping.model_validate(mapping)
 
 
-@pytest.mark.parametrize("value", [True, False, 0, 1, -1.5, "", "true", "1"])
+@pytest.mark.parametrize("value", [True, False, 0, 1, 2**63 - 1, -(2**63), -1.5, "", "true", "1"])
 def test_a_static_value_keeps_its_type(value: object) -> None:
     found = FieldMapping.model_validate({**STATIC, "value": value}).value
     assert (found, type(found)) == (value, type(value))

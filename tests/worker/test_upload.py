@@ -25,6 +25,7 @@ from worker.frontier import Step
 from worker.mparticle.client import FeedClient, open_session
 from worker.mparticle.governor import Denied, Governor, Grant
 from worker.mparticle.prepared import EncodedRows
+from worker.mparticle.quota import Quota
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
 
 BODY = 10
@@ -115,7 +116,7 @@ class Desk:
             rows=ledger.rows,
             position=ledger.position,
             feed=self.feed,
-            governor=self.governor.of(self.group, batches_per_s, lane=lane),
+            governor=Quota(self.governor, self.group, batches_per_s, lane=lane),
             limits=limits,
             record=ledger.record,
             stopping=stopping,
@@ -475,7 +476,7 @@ def test_a_backfill_attempt_yields_at_once_where_live_has_reserved_what_it_would
     async def scenario() -> None:
         server, ledger = feed_server(status(202)), Ledger(ROWS)
         async with server.running(), desk(valkey, server.base_url) as made:
-            live = made.governor.of(made.group, BODY, lane=Lane.LIVE)
+            live = Quota(made.governor, made.group, BODY, lane=Lane.LIVE)
             for _ in range(40):
                 await live.reserve(BODY, wanted=BODY, max_wait_s=60)
             ending = await made.attempt(ledger, lane=Lane.BACKFILL, batches_per_s=BODY)
@@ -625,7 +626,7 @@ def test_rows_that_the_encoder_lost_are_noticed(run: Any, valkey: Valkey, feed_s
                 rows=21,
                 position=0,
                 feed=made.feed,
-                governor=made.governor.of(made.group, HIGH_QUOTA, lane=Lane.LIVE),
+                governor=Quota(made.governor, made.group, HIGH_QUOTA, lane=Lane.LIVE),
                 limits=LIMITS,
                 record=Ledger(21).record,
                 stopping=lambda: False,
@@ -682,7 +683,7 @@ def test_a_429_that_cannot_be_told_to_the_others_is_obeyed_by_this_attempt(
         def take(self, _: int) -> bool:
             return True
 
-        async def observe(self, _: object) -> None:
+        async def observe(self, _: object, **__: object) -> None:
             raise BrokerUnavailable("Redis does not answer")
 
     async def scenario() -> Ending:
@@ -712,11 +713,11 @@ def test_next_to_nothing_is_throttled_at_the_quota_of_the_account(run: Any, valk
             began_at = time.monotonic()
             limits = replace(LIMITS, body_max_batches=100)
             assert await made.attempt(ledger, batches_per_s=270, limits=limits) == Finished()
-            # Eight bodies of 90: the eighth is due after seven thirds of a second.
+            # Ten bodies a second, and the last is due after all of the 26 before it.
             assert time.monotonic() - began_at > 2.3
             assert ledger.accepted == 720
             answers = stand_in.intake.counters.answers_by_status
-            assert answers[HTTPStatus.ACCEPTED] == 8
+            assert answers[HTTPStatus.ACCEPTED] == 27
             # None, unless this machine held the process up for longer than slots allow for.
             assert answers[HTTPStatus.TOO_MANY_REQUESTS] <= 1
             assert times_taken(stand_in) == dict.fromkeys(range(720), 1)

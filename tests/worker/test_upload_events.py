@@ -31,6 +31,7 @@ from worker.frontier import Step
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder, Merging
 from worker.mparticle.prepared import Prepared
+from worker.mparticle.quota import Quota
 from worker.upload import Ending, Finished, UploadLimits, upload
 
 EVENTS = MappingPlan(
@@ -107,7 +108,7 @@ async def event_attempt(
         rows=ledger.rows,
         position=ledger.position,
         feed=made.feed,
-        governor=made.governor.of(made.group, HIGH_QUOTA, lane=Lane.LIVE),
+        governor=Quota(made.governor, made.group, HIGH_QUOTA, lane=Lane.LIVE),
         limits=limits,
         record=ledger.record,
         stopping=ledger.is_enough,

@@ -8,6 +8,7 @@ from base64 import b64encode
 from typing import Final
 
 import aiohttp
+from isal import igzip
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -19,6 +20,7 @@ HISTORICAL_PATH: Final = "/bulkevents/historical"
 _CONNECT_TIMEOUT_S: Final = 10
 _IDLE_CONNECTION_S: Final = 30
 _ANSWER_BYTES: Final = 8_192
+_GZIP_LEVEL: Final = 1
 _CAUSE_CHARS: Final = 200
 
 
@@ -49,17 +51,28 @@ class FeedClient:
         base_url: Up to and including ``/v2``.
         api_key: The input's key.
         api_secret: Its secret, resolved; kept nowhere but in the header it becomes.
+        is_gzip: Whether bodies are compressed. mParticle's limits are on what they hold.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, api_key: str, api_secret: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: str,
+        api_key: str,
+        api_secret: str,
+        is_gzip: bool = False,
+    ) -> None:
         self.host: Final = URL(base_url).host or base_url
+        self.is_gzip: Final = is_gzip
         self._session = session
         self._base_url = base_url.rstrip("/")
         self._urls: dict[str, URL] = {}
         signed = b64encode(f"{api_key}:{api_secret}".encode()).decode()
-        self._headers: Final = CIMultiDictProxy(
-            CIMultiDict({"Authorization": f"Basic {signed}", "Content-Type": "application/json"})
-        )
+        headers = CIMultiDict({"Authorization": f"Basic {signed}", "Content-Type": "application/json"})
+        if is_gzip:
+            headers["Content-Encoding"] = "gzip"
+        self._headers: Final = CIMultiDictProxy(headers)
 
     async def send(self, body: bytes, path: str = BULK_PATH) -> Answer:
         """Send one body once and give the answer; only cancellation is raised.
@@ -71,8 +84,10 @@ class FeedClient:
         Source: mParticle HTTP API, "Authentication" and "Bulk events".
         """
         url = self._urls.get(path) or self._urls.setdefault(path, URL(self._base_url + path))
+        # A body of 256 kB takes a fifth of a millisecond at this level, and the same body always gives the same bytes.
+        sent = igzip.compress(body, _GZIP_LEVEL, mtime=0) if self.is_gzip else body
         try:
-            async with self._session.post(url, data=body, headers=self._headers, allow_redirects=False) as response:
+            async with self._session.post(url, data=sent, headers=self._headers, allow_redirects=False) as response:
                 return read_answer(response.status, response.headers, await _beginning(response.content))
         except TimeoutError:
             return Unavailable("mParticle did not answer in time")

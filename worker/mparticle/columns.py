@@ -161,10 +161,20 @@ def unlisted(array: Any) -> tuple[Index, Any]:
     if types.is_list_view(arrow_type) or types.is_large_list_view(arrow_type):
         # Views may overlap and lie in any order; flattening copies them one behind the other, without NULL ones.
         sizes = pc.fill_null(array.value_lengths(), 0).to_numpy()
-        return np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)]), array.flatten()
+        return np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)]), _flat(array)
     wide = np.int64 if types.is_large_list(arrow_type) else np.int32
     bounds = offsets(array, wide)
     return (bounds - bounds[0]).astype(np.int32), array.values.slice(bounds[0], bounds[-1] - bounds[0])
+
+
+def _flat(views: Any) -> Any:
+    try:
+        return views.flatten()
+    except pa.ArrowNotImplementedError:
+        # Arrow 26 flattens no views of dictionaries of extension types.
+        starts, sizes = views.offsets.to_pylist(), pc.fill_null(views.value_lengths(), 0).to_pylist()
+        parts = [views.values.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
+        return pa.concat_arrays(parts) if parts else views.values.slice(0, 0)
 
 
 def _from_dictionary(array: Any) -> Column:

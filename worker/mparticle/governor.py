@@ -1,27 +1,27 @@
-"""The rate that all workers share: one schedule and one pause per mParticle account, kept in Redis.
+"""The rate that all workers share: one schedule, one pace and one pause per mParticle account, kept in Redis.
 
 Each account (``quota_group``) has a schedule that says when its next batches may go. To send, a worker reserves a slot
 on it: one call, in which Redis' own clock counts, so the workers' clocks do not matter. Slots are spread evenly, and no
-second holds more batches than the quota, wherever that second begins: mParticle does not say how it measures. A 429
-pauses the account for everybody. A slot that was waited for is worth nothing once a pause has begun, or once Redis
-forgot the schedule, so whoever waited asks again before sending.
+second holds more batches than are allowed, wherever that second begins: mParticle does not say how it measures. How
+many are allowed, and how fast that may grow, is learned (``worker.mparticle.pace``): what answers said travels with the
+next call, and only a 429 makes a call of its own. It pauses the account for everybody, unless it only asks not to speed
+up. A slot that was waited for is worth nothing once a pause has begun, or once Redis forgot the schedule, so whoever
+waited asks again before sending; the same call reserves for the body that follows.
 
-That is how the live lane sends. The backfill lane gets what live leaves: it holds no slot, only a place in a line, and
-whoever waited may have to wait again. So at most one backfill body that was granted already stands before a live one.
+That is how new live bodies are sent. What is sent again, and the backfill lane, get what those leave: they hold no
+slot, only a place in a line, and whoever waited may have to wait again. So at most one backfill body that was granted
+already stands before a live one.
 
 An account's state is one hash that expires by itself. Losing it costs a burst at most: slots reserved before the loss
-are recognised by their schedule's name and refused; the lost pause is set anew by the next 429.
-
-At a quota of tens of thousands of batches per second a call per body would cost more than the body. A worker then
-reserves up to 20 ms worth at once and spends that within 20 ms, which is also how late it may learn of another's pause.
-At mParticle's default of 270 per second this is less than one body, so each body asks for itself.
+are recognised by their schedule's name and refused, the lost pause is set anew by the next 429, and the account starts
+slowly.
 """
 
 import math
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final, Self
 
 import redis.asyncio as redis
@@ -30,18 +30,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.errors import BrokerUnavailable
-from shared.run import Lane
-from worker.mparticle.answers import Answer, Throttled
-from worker.mparticle.schedule import PAUSE, RESERVE
+from worker.mparticle.answers import Throttled
+from worker.mparticle.pace import REFUSED
+from worker.mparticle.schedule import RESERVE
 
 KEY_PREFIX: Final = "warehouse_sync:governor:"
 
 BURST_S: Final = 0.1
 """How far a slot may be earlier than evenly spread: what a late wake-up lost is caught up on, and no more."""
-WINDOW_S: Final = 1.05
+WINDOW_S: Final = 1.025
 """No stretch this long holds more than a second's quota: slots that are a second apart may arrive a little closer."""
-BLOCK_S: Final = 0.02
-"""How much time one call may reserve ahead, and how long that may be spent."""
 MAX_PAUSE_S: Final = 3600.0
 """The longest pause: a nonsensical ``Retry-After`` must not silence an account for ever."""
 FIRST_PAUSE_S: Final = 1.0
@@ -54,9 +52,17 @@ _TIMEOUT_S: Final = 3.0
 _MICRO: Final = 1_000_000
 
 
+class Rank(IntEnum):
+    """Who goes first: new live bodies, then what is sent again on either lane, then new bodies of the backfill."""
+
+    LIVE = 0
+    AGAIN = 1
+    BACKFILL = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A slot: these ``batches`` may go in ``wait_s`` seconds; on the backfill lane only if live leaves it by then.
+    """A slot: these ``batches`` may go in ``wait_s`` seconds; below the live rank only if live leaves it by then.
 
     Whoever waited for it asks again before sending, with this grant as ``held``.
     """
@@ -64,11 +70,17 @@ class Grant:
     wait_s: float
     batches: int
     ticket: bytes = field(repr=False)
+    rank: Rank = Rank.LIVE
+    ahead: "Grant | None" = None
+    """A slot for the body that follows, where one was asked for and is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Nothing was reserved: the next slot is ``wait_s`` seconds away, longer than the caller would wait."""
+    """Nothing was reserved: the next slot is ``wait_s`` seconds away, longer than the caller would wait.
+
+    Without a wait the body is too large for what the account may add in a second, and has to be cut anew.
+    """
 
     wait_s: float
 
@@ -84,8 +96,9 @@ class Governor:
     def __init__(self, client: redis.Redis, *, jitter: Callable[[], float] = random.random) -> None:
         self._client = client
         self._jitter = jitter
+        self._growth: dict[str, int] = {}
         self._reserve = client.register_script(RESERVE)
-        self._pause = client.register_script(PAUSE)
+        self._learn = client.register_script(REFUSED)
 
     @classmethod
     def connect(cls, url: str, *, timeout_s: float = _TIMEOUT_S) -> Self:
@@ -104,19 +117,17 @@ class Governor:
         )
         return cls(client)
 
-    def of(self, group: str, batches_per_s: float, *, lane: Lane) -> "Quota":
-        """Give the quota of one account, as a lane's run into a feed that declares ``batches_per_s`` may spend it."""
-        return Quota(self, group, batches_per_s, lane=lane)
-
-    async def reserve(
+    async def reserve(  # noqa: PLR0913 - all that one call can say; its caller names each
         self,
         group: str,
         batches: int,
         batches_per_s: float,
         max_wait_s: float,
         *,
-        lane: Lane = Lane.LIVE,
+        rank: Rank = Rank.LIVE,
         held: Grant | None = None,
+        following: int = 0,
+        percentage_used: float | None = None,
     ) -> Grant | Denied:
         """Reserve the next slot of an account's schedule, in one call.
 
@@ -125,20 +136,32 @@ class Governor:
             batches: How many batches the slot is for.
             batches_per_s: The account's quota.
             max_wait_s: Beyond this nothing is reserved.
-            lane: Backfill reserves nothing ahead: a wait is for its place in the line.
+            rank: Below live nothing is reserved ahead: a wait is for a place in the line.
             held: A slot that was waited for. If it is still good it is granted with no wait; if a pause has begun or
-                the schedule was lost meanwhile, another is reserved. On the backfill lane it keeps its place in the
-                line, unless the schedule was lost.
+                the schedule was lost meanwhile, another is reserved. In the line it keeps its place, unless the
+                schedule was lost.
+            following: If a slot is granted with no wait: how many batches to reserve one more slot for.
+            percentage_used: What an answer within the last second said about the account's limits.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
         ticket = held.ticket if held else b""
         longest, burst, window = (int(seconds * _MICRO) for seconds in (max_wait_s, BURST_S, WINDOW_S))
-        granted, wait, ticket = await self._call(
-            self._reserve, group, batches, batches_per_s, longest, ticket, burst, window, lane.value
+        used = -1.0 if percentage_used is None else percentage_used
+        told = await self._call(
+            self._reserve, group, batches, batches_per_s, longest, ticket, burst, window, int(rank), used, following
         )
-        return Grant(wait / _MICRO, batches, ticket) if granted else Denied(wait / _MICRO)
+        granted, wait, ticket, is_ahead, wait_ahead, ticket_ahead, growth = told
+        self._growth[group] = growth
+        if not granted:
+            return Denied(wait / _MICRO)
+        ahead = Grant(wait_ahead / _MICRO, following, ticket_ahead, rank) if is_ahead else None
+        return Grant(wait / _MICRO, batches, ticket, rank, ahead)
+
+    def growth_of(self, group: str) -> int | None:
+        """Give by how many batches a second may exceed the one before, where this process was told of such a limit."""
+        return self._growth.get(group) or None
 
     async def pause(self, group: str, seconds: float) -> float:
         """Let nobody send for this account for so long; a longer pause that is on stays as it is.
@@ -149,7 +172,7 @@ class Governor:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        return await self._set_pause(group, min(seconds, MAX_PAUSE_S))
+        return await self._refuse(group, seconds)
 
     async def back_off(self, group: str) -> float:
         """Pause an account for a time that doubles with each new refusal, whoever earned the last one.
@@ -160,17 +183,47 @@ class Governor:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        return await self._set_pause(group, None)
+        return await self._refuse(group, None)
+
+    async def refused(
+        self, group: str, answer: Throttled, batches_per_s: float, *, batches: int, sent_ago_s: float
+    ) -> float:
+        """Learn from a 429: allow less, or speed up less, and pause for everybody where that is asked for.
+
+        Args:
+            group: The account's ``quota_group``.
+            answer: The 429.
+            batches_per_s: The account's quota.
+            batches: What was refused.
+            sent_ago_s: How long ago that was sent: what was under way when the limit was met tells nothing new.
+
+        Returns:
+            Seconds until the pause ends; 0 where there is none.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        limit = answer.exceeded or "unknown"
+        ago = int(sent_ago_s * _MICRO)
+        return await self._refuse(group, answer.retry_after_s, limit, ago, batches_per_s, batches)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _set_pause(self, group: str, seconds: float | None) -> float:
-        asked = -1 if seconds is None else math.ceil(seconds * _MICRO)
+    async def _refuse(
+        self,
+        group: str,
+        pause_s: float | None,
+        limit: str = "",
+        ago: int = 0,
+        batches_per_s: float = 1,
+        batches: int = 0,
+    ) -> float:
+        asked = -1 if pause_s is None else math.ceil(min(pause_s, MAX_PAUSE_S) * _MICRO)
         jitter = 1 - self._jitter() / 2
-        limits = (int(limit * _MICRO) for limit in (FIRST_PAUSE_S, LAST_PAUSE_S, FORGET_S))
-        pause: int = await self._call(self._pause, group, asked, jitter, *limits)
+        limits = (int(seconds * _MICRO) for seconds in (FIRST_PAUSE_S, LAST_PAUSE_S, FORGET_S, WINDOW_S))
+        pause: int = await self._call(self._learn, group, asked, jitter, *limits, limit, ago, batches_per_s, batches)
         return pause / _MICRO
 
     async def _call(self, script: Any, group: str, *arguments: float | str | bytes) -> Any:
@@ -183,79 +236,3 @@ class Governor:
                 f"Redis at {place} did not answer the rate governor ({type(error).__name__}); nothing is sent without "
                 f"it. Check that Redis or Valkey runs and WAREHOUSE_SYNC_BROKER_URL is right"
             ) from error
-
-
-class Quota:
-    """What one feed may send of its account's quota; made by :meth:`Governor.of` for one attempt.
-
-    Args:
-        governor: Where the account's state is.
-        group: The account's ``quota_group``.
-        batches_per_s: The account's quota.
-        lane: Whose share of it.
-        clock: Monotonic seconds, for what was reserved ahead.
-    """
-
-    def __init__(
-        self,
-        governor: Governor,
-        group: str,
-        batches_per_s: float,
-        *,
-        lane: Lane,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._governor = governor
-        self._group = group
-        self._batches_per_s = batches_per_s
-        self._lane = lane
-        self._clock = clock
-        self._left = 0
-        self._spend_by = 0.0
-
-    def body_batches(self, limit: int) -> int:
-        """Give how many batches, up to ``limit``, a body should have so that bodies fill a second of the quota.
-
-        A body counts whole: of a quota of 270 only two bodies of 100 fit into a second, but three of 90.
-        """
-        return max(1, min(limit, int(self._batches_per_s / math.ceil(self._batches_per_s / limit))))
-
-    def take(self, batches: int) -> bool:
-        """Take from what is reserved already; False where that does not suffice or is too old."""
-        if batches > self._left or self._clock() >= self._spend_by:
-            return False
-        self._left -= batches
-        return True
-
-    async def reserve(
-        self, batches: int, *, wanted: int, max_wait_s: float, held: Grant | None = None
-    ) -> Grant | Denied:
-        """Reserve a slot for ``batches``, and at high quotas for up to ``wanted``; see :meth:`Governor.reserve`.
-
-        A grant without a wait is to be used at once. What it holds beyond ``batches`` can be taken afterwards.
-
-        Raises:
-            BrokerUnavailable: Redis does not answer.
-        """
-        block = held.batches if held else max(batches, min(wanted, int(self._batches_per_s * BLOCK_S)))
-        grant = await self._governor.reserve(
-            self._group, block, self._batches_per_s, max_wait_s, lane=self._lane, held=held
-        )
-        if isinstance(grant, Grant) and not grant.wait_s:
-            self._left = block - batches
-            self._spend_by = self._clock() + BLOCK_S
-        return grant
-
-    async def observe(self, answer: Answer) -> None:
-        """Learn from an answer; a 429 pauses the account for everybody.
-
-        Raises:
-            BrokerUnavailable: Redis does not answer, so the others could not be told.
-        """
-        if not isinstance(answer, Throttled):
-            return
-        self._left = 0
-        if answer.retry_after_s is None:
-            await self._governor.back_off(self._group)
-        else:
-            await self._governor.pause(self._group, answer.retry_after_s)

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 from celery import shared_task
@@ -37,9 +36,6 @@ from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 _log = log(__name__)
-
-HISTORICAL_AGE: Final = timedelta(days=30)
-"""Older events belong to the historical endpoint, which takes none under 72 hours. Source: mParticle HTTP API."""
 
 
 @shared_task(name=TaskName.PLAN_RUN.value, acks_late=False)
@@ -170,6 +166,7 @@ def _freeze(
             quota_group=feed.quota_group,
             batches_per_s=feed.batches_per_s,
             workspace=feed.workspace,
+            gzip=feed.gzip,
         ),
         chunk_max_rows=limits.chunk_max_rows,
         chunk_max_bytes=limits.chunk_max_bytes,
@@ -188,13 +185,11 @@ def _freeze(
 def _merging(run: Run, pipeline: Pipeline, mapping: MappingPlan, limits: Settings) -> dict[str, Any]:
     """Give who may share a batch, and which events are historical."""
     whose = [leaf.column for leaf in identities(mapping)]
-    old = run.logical_at - HISTORICAL_AGE
-    is_split = mapping.has_events and pipeline.historical == "auto"
     return {
         "batch_max_events": limits.batch_max_events if pipeline.merge else 1,
         "merges_users": pipeline.merge and not mapping.has_events,
         "order_by": tuple(whose) if pipeline.order_by_identity else (),
-        "historical_before_ms": int(old.timestamp() * 1000) if is_split else None,
+        "historical_before_ms": draft.historical_before_ms(pipeline, mapping, run.logical_at),
     }
 
 

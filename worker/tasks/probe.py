@@ -4,6 +4,7 @@ Never repeated: whoever waits no longer than the question's limit asks again, wh
 so only the store sees them.
 """
 
+from datetime import UTC, datetime
 from typing import assert_never
 
 from celery import shared_task
@@ -65,7 +66,7 @@ def _answer(process: Process, probe_id: ProbeId, question: Question) -> Answer:
             case ProbeKind.COLUMNS:
                 return stage.columns(subject, warehouse)
             case ProbeKind.PREVIEW:
-                return stage.preview(subject, warehouse, rows=question.rows, go_on=go_on)
+                return stage.preview(subject, warehouse, rows=question.rows, now=datetime.now(UTC), go_on=go_on)
             case ProbeKind.COUNT:
                 return stage.count(subject, warehouse, question, go_on=go_on)
             case ProbeKind.COST:

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from shared.errors import NotFound, SyncError
+from shared.errors import NotFound, SyncError, TooManyRejected
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, RunId
 from shared.store import breaker, moves, settling
@@ -51,7 +51,10 @@ def _settle(process: Process, run_id: RunId) -> tuple[Run, list[Message]] | None
         except NotFound:
             return None
         settlement = decide(held.run, held.pipeline.standing, settling.other_parts(connection, held.run))
-        if settlement is None or breaker.judge(connection, run_id):
+        if settlement is None:
+            return None
+        if breaker.judge(connection, run_id):
+            _log.error("run_stopped", error_kind=TooManyRejected.__name__)
             return None
         messages = settling.settle(
             connection,

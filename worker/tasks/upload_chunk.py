@@ -35,6 +35,7 @@ from worker.mparticle.encode import Encoder, Merging
 from worker.mparticle.judge import judge_of
 from worker.mparticle.keys import UserKey
 from worker.mparticle.prepared import Prepared
+from worker.mparticle.quota import Quota
 from worker.mparticle.shares import NO_ROWS
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
@@ -113,7 +114,9 @@ class _Attempt:
                     beyond=partial(self._beyond, frozen.snapshot.feed.workspace),
                 )
             with turn_of(self._process, claimed, self._token, frozen, table, prepared) as turn:
-                ending = self._send(frozen.snapshot, secret, turn)
+                # Switching it off helps a run that was planned with it: the batches are the same either way.
+                is_gzip = frozen.snapshot.feed.gzip and feed.gzip
+                ending = self._send(frozen.snapshot, secret, turn, is_gzip=is_gzip)
             return self._end(ending)
 
     def _beyond(self, workspace: str, names: Collection[EventName]) -> set[EventName]:
@@ -132,7 +135,7 @@ class _Attempt:
             chunks.give_up(connection, self._claimed, self._token, str(error))
             moves.fail(connection, self._claimed.run_id, error)
 
-    def _send(self, snapshot: Snapshot, secret: str, turn: Turn) -> Ending:
+    def _send(self, snapshot: Snapshot, secret: str, turn: Turn, *, is_gzip: bool) -> Ending:
         """Send until everything is settled, or the turn or the attempt is over; no request is under way afterwards."""
         self._turn = turn
         work = upload(
@@ -144,9 +147,13 @@ class _Attempt:
                 base_url=snapshot.feed.base_url,
                 api_key=snapshot.feed.api_key,
                 api_secret=secret,
+                is_gzip=is_gzip,
             ),
-            governor=self._process.governor.of(
-                snapshot.feed.quota_group, snapshot.feed.batches_per_s, lane=self._claimed.lane
+            governor=Quota(
+                self._process.governor,
+                snapshot.feed.quota_group,
+                snapshot.feed.batches_per_s,
+                lane=self._claimed.lane,
             ),
             limits=UploadLimits.of(self._limits),
             record=self._record,

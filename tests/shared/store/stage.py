@@ -38,7 +38,7 @@ from shared.run import (
 )
 from shared.schedule import OnDemand, Schedule
 from shared.spool import SpooledFile
-from shared.store import chunks, declared, dispatching, lives, plans, requests, runs, settling, slices
+from shared.store import breaker, chunks, declared, dispatching, lives, plans, requests, runs, settling, slices
 from shared.store.asked import Asked
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
@@ -274,7 +274,7 @@ class Stage:
         with self.database.transaction() as connection:
             held = settling.lock(connection, run_id)
             settlement = decide(held.run, held.pipeline.standing, settling.other_parts(connection, held.run))
-            if settlement is None:
+            if settlement is None or breaker.judge(connection, run_id):
                 return None
             return settling.settle(
                 connection,

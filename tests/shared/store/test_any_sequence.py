@@ -21,8 +21,8 @@ from sqlalchemy import Connection
 
 from shared.errors import ChunkAbandoned, FeedRefused, SyncError
 from shared.messages import Message, TaskName
-from shared.run import STOPPED, ChunkId, Lane, PipelineState, Run, RunId, SliceId, Token, Window
-from shared.store import backfills, chunks, declared, lives, lost, moves, plans, requests, runs, slices
+from shared.run import STOPPED, ChunkId, Lane, PipelineState, RejectCode, Run, RunId, RunKind, SliceId, Token, Window
+from shared.store import backfills, chunks, declared, lives, lost, moves, plans, replays, requests, runs, slices
 from shared.store.claims import ClaimLost
 from shared.store.waiting import Occurrence
 from tests.shared.store.promises import Promises
@@ -226,7 +226,23 @@ class Store(RuleBasedStateMachine):
         worker = self.at_work.pop(pick % len(self.at_work))
         self._or_nothing_changes(lambda: self._transact(give_back))
 
-    @rule(pick=PICK, move=st.sampled_from(["cancel", "abandon", "fail", "retry", "retry"]))
+    @rule(pick=PICK, code=st.sampled_from([None, RejectCode.NO_IDENTITY]))
+    def replay(self, pick: int, code: RejectCode | None) -> None:
+        rejecting = self.stage.rows("SELECT id FROM runs WHERE rejected > 0 ORDER BY created_at, lane, part")
+        if rejecting:
+            run_id = RunId(rejecting[pick % len(rejecting)].id)
+            with contextlib.suppress(SyncError):
+                self._transact(lambda connection: list(replays.begin(connection, run_id, code=code).messages))
+
+    @rule(most=st.integers(0, 3))
+    def allow_so_many_rejected_rows(self, most: int) -> None:
+        self.stage.write(
+            "UPDATE runs SET snapshot = jsonb_build_object('max_rejected_rows', cast(:most AS int))"
+            " WHERE snapshot IS NOT NULL AND kind <> 'replay' AND state IN ('extracting', 'uploading')",
+            most=most,
+        )
+
+    @rule(pick=PICK, move=st.sampled_from(["cancel", "abandon", "fail", "retry", "retry", "accept"]))
     def operate(self, pick: int, move: str) -> None:
         rows = self.stage.rows("SELECT id FROM runs ORDER BY created_at, lane, part")
         if not rows:
@@ -242,7 +258,9 @@ class Store(RuleBasedStateMachine):
                 case "fail":
                     moves.fail(connection, run_id, FeedRefused("no"))
                 case _:
-                    return list(moves.retry(connection, run_id, window_chunks=WINDOW_CHUNKS).messages)
+                    accepts = move == "accept"
+                    asked = moves.retry(connection, run_id, window_chunks=WINDOW_CHUNKS, accepts_rejects=accepts)
+                    return list(asked.messages)
             return []
 
         with contextlib.suppress(SyncError):
@@ -278,12 +296,15 @@ class Store(RuleBasedStateMachine):
         self.promises.check()
         (covered,) = self.stage.rows("SELECT sum(1 + missed) AS all FROM runs WHERE scheduled_for IS NOT NULL")
         assert (covered.all or 0) == self.occurred, "an occurrence is covered by exactly one run"
+        too_many = "rejected > cast(snapshot ->> 'max_rejected_rows' AS int) AND NOT accepts_rejects"
+        assert self.stage.rows(f"SELECT id FROM runs WHERE state = 'settled' AND {too_many}") == []
 
     def teardown(self) -> None:
         """Kill everybody, lose every message, and let an operator and new workers end what is left."""
         for table in ("runs", "slices", "chunks"):
             self.stage.write(f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE token IS NOT NULL")
             self.stage.write(f"UPDATE {table} SET not_before = NULL")
+        self.stage.write("UPDATE runs SET accepts_rejects = true")
         self.pause_or_resume(is_pause=False)
         for _ in range(6):
             self.come_round(0)
@@ -292,7 +313,7 @@ class Store(RuleBasedStateMachine):
                 stop_what_is_in_doubt(connection)
                 for run in runs.open_of(connection, "people"):
                     if run.state in STOPPED:
-                        moves.retry(connection, run.id, window_chunks=WINDOW_CHUNKS)
+                        moves.retry(connection, run.id, window_chunks=WINDOW_CHUNKS, accepts_rejects=True)
             self.promises.check()
             while self._work_off():
                 self.promises.check()
@@ -339,7 +360,7 @@ class Store(RuleBasedStateMachine):
 
     def _window(self, run: Run, hours: int) -> Window:
         standing = self.stage.standing()
-        if run.window.high is not None:
+        if run.window.high is not None or run.kind is RunKind.REPLAY:
             return run.window
         if run.lane is Lane.BACKFILL:
             return Window(None, standing.history_to or T0, includes_null=True)

@@ -27,9 +27,11 @@ BODY = b'[{"user_identities":{"email":"someone@example.com"}}]'
 
 
 @asynccontextmanager
-async def client_of(base_url: str, *, timeout_s: float = 5, in_flight: int = 4) -> AsyncIterator[FeedClient]:
+async def client_of(
+    base_url: str, *, timeout_s: float = 5, in_flight: int = 4, is_gzip: bool = False
+) -> AsyncIterator[FeedClient]:
     async with open_session(requests_in_flight=in_flight, timeout_s=timeout_s) as session:
-        yield FeedClient(session, base_url=base_url, api_key="us1-key", api_secret=SECRET)
+        yield FeedClient(session, base_url=base_url, api_key="us1-key", api_secret=SECRET, is_gzip=is_gzip)
 
 
 def always(status: int, text: str = "", **headers: str) -> Callable[[Any], Any]:
@@ -56,6 +58,28 @@ def test_a_request_is_the_documented_one(run: Any, feed_server: Any) -> None:
         scheme, signed = first.headers["Authorization"].split()
         assert scheme == "Basic"
         assert base64.b64decode(signed).decode("utf-8") == f"us1-key:{SECRET}"
+
+    run(scenario())
+
+
+def test_a_compressed_body_holds_the_same_and_says_so(run: Any, feed_server: Any) -> None:
+    async def scenario() -> None:
+        async with feed_server(always(202)).running() as server, client_of(server.base_url, is_gzip=True) as client:
+            body = b"[" + b",".join([BODY[1:-1]] * 2_000) + b"]"
+            assert await client.send(body) == Accepted(None)
+        (request,) = server.requests
+        assert request.headers["Content-Encoding"] == "gzip"
+        assert int(request.headers["Content-Length"]) < len(body) / 10
+        assert request.body == body
+
+    run(scenario())
+
+
+def test_nothing_is_compressed_by_default(run: Any, feed_server: Any) -> None:
+    async def scenario() -> None:
+        async with feed_server(always(202)).running() as server:
+            await answer_of(server.base_url)
+        assert "Content-Encoding" not in server.requests[0].headers
 
     run(scenario())
 

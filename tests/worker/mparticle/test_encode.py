@@ -157,6 +157,19 @@ PIECES["structs of dictionaries that hold a NULL"] = [
 ]
 
 
+def _runs_in_lists() -> Any:
+    ids = pa.array([bytes(range(16)), bytes(range(1, 17))], pa.uuid())
+    return pa.ListArray.from_arrays(pa.array([0, 1, 3]), pa.RunEndEncodedArray.from_arrays([2, 3], ids))
+
+
+def _views_of_dictionaries() -> Any:
+    words = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array(["1", '"b"'], pa.json_()))
+    return pa.ListViewArray.from_arrays(pa.array([0, 1]), pa.array([1, 2]), words)
+
+
+PIECES |= {"lists of runs": [_runs_in_lists()] * 2, "views of dictionaries": [_views_of_dictionaries()] * 2}
+
+
 @pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
 def test_a_column_in_pieces_is_written_like_its_pieces(pieces: list[Any]) -> None:
     column = pa.chunked_array(pieces)

@@ -19,7 +19,6 @@ from shared.errors import BrokerUnavailable
 from shared.run import Lane
 from worker.mparticle.answers import Accepted, Throttled
 from worker.mparticle.governor import (
-    BLOCK_S,
     BURST_S,
     FIRST_PAUSE_S,
     FORGET_S,
@@ -29,8 +28,9 @@ from worker.mparticle.governor import (
     Denied,
     Governor,
     Grant,
-    Quota,
+    Rank,
 )
+from worker.mparticle.quota import BLOCK_S, Quota
 
 LONG_S = 10_000.0
 
@@ -196,10 +196,10 @@ def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str)
 
 @pytest.mark.parametrize(
     ("batches_per_s", "body"),
-    [(270, 90), (150, 75), (100, 100), (99.5, 99), (50, 50), (1_000, 100), (1_001, 91), (5e6, 100), (2, 2), (0.2, 1)],
+    [(270, 27), (150, 25), (100, 25), (99.5, 24), (50, 25), (1_000, 100), (1_001, 91), (5e6, 100), (2, 2), (0.2, 1)],
 )
 def test_bodies_are_sized_so_that_they_fill_a_second(valkey: Valkey, batches_per_s: float, body: int) -> None:
-    quota = Governor.connect(valkey.url).of("any", batches_per_s, lane=Lane.LIVE)
+    quota = Quota(Governor.connect(valkey.url), "any", batches_per_s, lane=Lane.LIVE)
     assert quota.body_batches(100) == body
 
 
@@ -256,8 +256,8 @@ def test_a_429_in_one_worker_pauses_the_other(
 ) -> None:
     async def scenario() -> None:
         async with governors(valkey, 2) as (one, other):
-            await one.of(group, 270, lane=Lane.LIVE).observe(answer)
-            slot = await other.of(group, 270, lane=Lane.LIVE).reserve(1, wanted=1, max_wait_s=30)
+            await Quota(one, group, 270, lane=Lane.LIVE).observe(answer)
+            slot = await Quota(other, group, 270, lane=Lane.LIVE).reserve(1, wanted=1, max_wait_s=30)
             assert isinstance(slot, Grant)
             assert at_least_s < slot.wait_s <= at_most_s
 
@@ -267,7 +267,7 @@ def test_a_429_in_one_worker_pauses_the_other(
 def test_other_answers_pause_nobody(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            await governor.of(group, 270, lane=Lane.LIVE).observe(Accepted(100))
+            await Quota(governor, group, 270, lane=Lane.LIVE).observe(Accepted(100))
             assert await wait_of(governor.reserve(group, 1, 1, 0)) == 0
 
     run(scenario())
@@ -278,7 +278,7 @@ def test_backfill_waits_for_what_live_leaves_and_asks_again_without_losing_its_p
 ) -> None:
     async def scenario() -> None:
         async with governors(valkey, 2) as (one, other):
-            live, backfill = one.of(group, 10, lane=Lane.LIVE), other.of(group, 10, lane=Lane.BACKFILL)
+            live, backfill = Quota(one, group, 10, lane=Lane.LIVE), Quota(other, group, 10, lane=Lane.BACKFILL)
             assert await wait_of(live.reserve(10, wanted=10, max_wait_s=30)) == 0
             held = await backfill.reserve(10, wanted=10, max_wait_s=30)
             assert isinstance(held, Grant)
@@ -300,9 +300,9 @@ def test_backfill_waits_for_what_live_leaves_and_asks_again_without_losing_its_p
 def test_a_pause_holds_both_lanes(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            await governor.of(group, 270, lane=Lane.BACKFILL).observe(Throttled(20, "account"))
+            await Quota(governor, group, 270, lane=Lane.BACKFILL).observe(Throttled(20, "account"))
             for lane in Lane:
-                quota = governor.of(group, 270, lane=lane)
+                quota = Quota(governor, group, 270, lane=lane)
                 assert isinstance(await quota.reserve(1, wanted=1, max_wait_s=10), Denied)
                 # The other lane's body has the slot before it.
                 assert 15 < await wait_of(quota.reserve(1, wanted=1, max_wait_s=30)) < 21
@@ -314,12 +314,12 @@ def test_a_place_in_a_forgotten_line_is_worth_nothing(run: Any, valkey: Valkey, 
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
             await governor.reserve(group, 100, 1, LONG_S)
-            held = await governor.reserve(group, 100, 1, LONG_S, lane=Lane.BACKFILL)
+            held = await governor.reserve(group, 100, 1, LONG_S, rank=Rank.BACKFILL)
             assert isinstance(held, Grant)
             redis.Redis.from_url(valkey.url).delete(KEY_PREFIX + group)
             await governor.reserve(group, 100, 1, LONG_S)
             (first, second) = [
-                await wait_of(governor.reserve(group, 100, 1, LONG_S, lane=Lane.BACKFILL, held=ticket))
+                await wait_of(governor.reserve(group, 100, 1, LONG_S, rank=Rank.BACKFILL, held=ticket))
                 for ticket in (None, held)
             ]
             assert first == pytest.approx(100, abs=1)
@@ -334,7 +334,7 @@ def test_live_and_backfill_processes_share_a_second_that_holds_no_more_than_the_
     granted: dict[Lane, list[float]] = {lane: [] for lane in Lane}
 
     async def sender(governor: Governor, lane: Lane, bodies: int) -> None:
-        quota = governor.of(group, 1_000, lane=lane)
+        quota = Quota(governor, group, 1_000, lane=lane)
         while len(granted[Lane.LIVE]) < bodies:
             held: Grant | None = None
             while not isinstance(held, Grant) or held.wait_s:
@@ -359,7 +359,7 @@ def test_live_and_backfill_processes_share_a_second_that_holds_no_more_than_the_
 def test_at_the_default_quota_each_body_is_reserved_by_itself(run: Any, valkey: Valkey, group: str) -> None:
     async def scenario() -> None:
         async with governors(valkey) as [governor]:
-            quota = governor.of(group, 270, lane=Lane.LIVE)
+            quota = Quota(governor, group, 270, lane=Lane.LIVE)
             assert await wait_of(quota.reserve(100, wanted=1_600, max_wait_s=30)) == 0
             assert not quota.take(1)
 
@@ -383,12 +383,13 @@ def test_at_a_high_quota_one_call_reserves_for_several_bodies(run: Any, valkey: 
             # 20 ms of 20,000 a second are 400 batches, four bodies.
             assert [quota.take(100) for _ in range(4)] == [True] * 3 + [False]
             # No more is reserved than what is wanted.
+            held: Grant | None = None
             while not quota.take(100):
-                slot = await quota.reserve(100, wanted=200, max_wait_s=30)
+                slot = await quota.reserve(100, wanted=200, max_wait_s=30, held=held)
                 assert isinstance(slot, Grant)
                 assert slot.batches == 200
-                if slot.wait_s:
-                    await asyncio.sleep(slot.wait_s)
+                held = slot
+                await asyncio.sleep(slot.wait_s)
             assert not quota.take(100)
 
     run(scenario())

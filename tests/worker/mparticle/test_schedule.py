@@ -1,5 +1,6 @@
 """The schedule's arithmetic, in a real Valkey on a clock that the test sets."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -67,4 +68,36 @@ def test_few_figures_are_kept_however_many_calls_there_are(client: redis.Redis) 
         slot = schedule.slot(slot, 1, 1_000)
     kept = client.hget(schedule.key, "sent")
     assert isinstance(kept, bytes)
-    assert len(kept.split()) <= WINDOW_S / 0.02 + 2
+    assert len(kept.split()) <= 2 * WINDOW_S / 0.02 + 2
+
+
+@with_fixtures
+@given(st.data(), st.sampled_from([100, 270, 5_000]), st.floats(0.05, 0.5))
+def test_no_second_exceeds_the_one_before_by_more_than_the_growth(
+    client: redis.Redis, data: st.DataObject, quota: int, share: float
+) -> None:
+    growth = int(quota * share)
+    sizes = st.integers(1, max(1, growth // 2))
+    gaps = st.sampled_from([0, 0, 0, 1, 19_999, 50_000, 400_000, 3 * MICRO])
+    schedule = Schedule(client, growth=growth)
+    # It was found a moment ago, so that it does not grow.
+    client.hset(schedule.key, "limited_at", START)
+    now, arrivals = START, []
+    for gap, batches in data.draw(st.lists(st.tuples(gaps, sizes), max_size=60)):
+        now += gap
+        arrivals.append((schedule.slot(now, batches, quota), batches))
+    # What is kept merges bodies of 20 ms: one at either end of a second.
+    limit = RateLimit(quota, growth + 2 * max((batches for _, batches in arrivals), default=0))
+    assert [limit.admit(batches, at / MICRO) for at, batches in sorted(arrivals)] == [None] * len(arrivals)
+
+
+def test_a_steep_start_is_made_gentle_and_the_growth_doubles_while_nobody_objects(client: redis.Redis) -> None:
+    schedule, now = Schedule(client, growth=None), START
+    counts = [0] * 7
+    while now < START + 7 * MICRO:
+        now = schedule.slot(now, 27, 270)
+        if now < START + 7 * MICRO:
+            counts[(now - START) // MICRO] += 27
+    assert counts[0] == 27
+    assert all(27 <= after - before <= 135 for before, after in pairwise(counts[:4]))
+    assert counts[6] >= 243

@@ -9,12 +9,19 @@ from itertools import count
 import redis
 
 from shared.run import Lane
-from worker.mparticle.governor import BURST_S, WINDOW_S
+from worker.mparticle.governor import BURST_S, WINDOW_S, Rank
 from worker.mparticle.schedule import RESERVE
 
 MICRO = 1_000_000
 START = 1_764_000_000 * MICRO + 123_456
 LONGEST_S = 10_000.0
+
+
+def told(script: str) -> str:
+    """Give a script that is told the time by its last two arguments, seconds and microseconds."""
+    changed = script.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
+    assert changed != script
+    return changed
 
 
 class Schedule:
@@ -24,16 +31,20 @@ class Schedule:
         client: where it is kept.
         key: the schedule of another worker, to share it.
         script: what that worker reserves with.
+        growth: what one second may bring beyond the second before; by default far more than any quota. None where
+            nothing was learned yet.
     """
 
-    def __init__(self, client: redis.Redis, *, key: str | None = None, script: str = RESERVE) -> None:
+    def __init__(
+        self, client: redis.Redis, *, key: str | None = None, script: str = RESERVE, growth: int | None = 10**9
+    ) -> None:
         self.client = client
         self.key = key or f"test:{uuid.uuid4()}"
-        told = script.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
-        assert told != script
-        self._script = client.register_script(told)
+        if growth is not None and key is None:
+            client.hset(self.key, "growth", growth)
+        self._script = client.register_script(told(script))
 
-    def ask(
+    def ask(  # noqa: PLR0913 - all that a call can say; each is named
         self,
         now: int,
         batches: int,
@@ -42,11 +53,24 @@ class Schedule:
         *,
         ticket: bytes = b"",
         longest_s: float = LONGEST_S,
+        is_again: bool = False,
+        following: int = 0,
     ) -> tuple[bool, int, bytes]:
         """Give whether a slot is granted, after how many microseconds, and what to show when asking again."""
         limits = (int(BURST_S * MICRO), int(WINDOW_S * MICRO))
-        arguments = (batches, rate, int(longest_s * MICRO), ticket, *limits, lane.value, *divmod(now, MICRO))
-        granted, wait, ticket = self._script(keys=[self.key], args=arguments)
+        rank = Rank.AGAIN if is_again else Rank.LIVE if lane is Lane.LIVE else Rank.BACKFILL
+        arguments = (
+            batches,
+            rate,
+            int(longest_s * MICRO),
+            ticket,
+            *limits,
+            int(rank),
+            -1,
+            following,
+            *divmod(now, MICRO),
+        )
+        granted, wait, ticket, *_ = self._script(keys=[self.key], args=arguments)
         return bool(granted), int(wait), ticket
 
     def slot(self, now: int, batches: int, rate: float) -> int:

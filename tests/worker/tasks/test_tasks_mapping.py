@@ -131,3 +131,18 @@ def test_a_preview_shows_each_row_as_an_event_of_its_user(desk: Desk) -> None:
 def test_a_preview_says_what_may_not_be_expected(desk: Desk) -> None:
     answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=event_pipeline(desk, WHO, WHAT, NAME), rows=1)
     assert "timestamp_unixtime_ms is not mapped" in answer.cautions[0]
+
+
+@pytest.mark.parametrize(("historical", "said"), [("auto", 1), ("never", 0)])
+def test_a_preview_says_that_historical_events_are_not_forwarded(desk: Desk, historical: str, said: int) -> None:
+    when = {"mapping_type": "column", "source": "at", "destination": "events.data.timestamp_unixtime_ms"}
+    query = "SELECT customer_id, now() - INTERVAL 31 DAY AS at, changed_at FROM people"
+    name = desk.pipeline(INCREMENTAL, query=query)
+    with desk.database.transaction() as store:
+        declared.put(store, transformation(name, WHO, WHAT, when))
+        pipeline = declared.get_pipeline(store, name).pipeline
+        changed = {"field_transformation_id": name, "historical": historical}
+        declared.put_pipeline(store, pipeline.model_copy(update=changed))
+    answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=2)
+    assert len(answer.batches) == 2
+    assert len([one for one in answer.cautions if one.startswith("2 of these events are older")]) == said

@@ -3,6 +3,7 @@
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -10,7 +11,7 @@ from shared.catalog import DataModel, Incremental, IteratorType, Pipeline
 from shared.errors import AlreadyInProgress, ColumnMissing, MoveNotAllowed, StoreUnavailable
 from shared.messages import TaskName
 from shared.run import Lane, Ledger, RejectCode, RunId, RunKind, RunState, Window
-from shared.store import declared, history, moves, replays, requests
+from shared.store import declared, history, moves, purging, rejects, replays, requests
 from shared.store.reject_tables import reject_files, rejected_users
 from shared.store.tables import runs
 from tests.worker.tasks.conftest import LIMITS
@@ -192,6 +193,40 @@ def test_rows_without_a_column_that_is_needed_today_stop_the_replay_and_say_so(d
     assert run.error is not None
     assert f"rejected rows of run {rejected}" in run.error
     assert "'loyalty_no'" in run.error
+
+
+@pytest.mark.parametrize("before", [TaskName.PLAN_RUN, TaskName.EXTRACT_SLICE])
+def test_what_is_purged_before_a_replay_reads_it_is_not_sent(desk: Desk, before: TaskName) -> None:
+    rejected = rejecting(desk)
+    mend(desk, rejected)
+    replay_id = replay(desk, rejected)
+    arguments = desk.take_until(before)
+    name = desk.run(rejected).pipeline_id
+    purge(desk, rejected, {f"{name}-1", f"{name}-4"})
+    desk.do(before, arguments)
+    assert desk.finish(replay_id).ledger == Ledger(extracted=2, accepted=2)
+    assert profiles(desk, rejected, NOBODY) == [0, 1, 1]
+
+
+def test_a_replay_of_which_everything_is_purged_settles_with_nothing(desk: Desk) -> None:
+    rejected = rejecting(desk)
+    mend(desk, rejected)
+    replay_id = replay(desk, rejected)
+    purge(desk, rejected, {f"{desk.run(rejected).pipeline_id}-{number}" for number in range(ROWS)})
+    run = desk.finish(replay_id)
+    assert (run.state, run.ledger) == (RunState.SETTLED, Ledger())
+
+
+def purge(desk: Desk, run_id: RunId, members: set[str]) -> None:
+    with desk.database.transaction() as store:
+        files = rejects.files_of(store, run_id)
+    for file in files:
+        purging.purge(
+            desk.database,
+            desk.process.spool,
+            file,
+            lambda table: pa.array([member in members for member in table["member"].to_pylist()], pa.bool_()),
+        )
 
 
 @EACH_TASK

@@ -1,0 +1,57 @@
+"""A feed that refuses to be used stops the run; once it is corrected the run goes on, with the same chunks and ids."""
+
+import pytest
+
+from shared import catalog
+from shared.errors import CredentialsRefused
+from shared.messages import TaskName
+from shared.run import RunState
+from shared.store import declared, moves
+from tests.worker.tasks.desk import Desk, assert_settled_whole
+
+
+def set_compression(desk: Desk, *, to: bool) -> None:
+    with desk.database.transaction() as store:
+        declared.put(store, declared.get(store, catalog.Feed, "sandbox").model_copy(update={"gzip": to}))
+
+
+def test_chunks_go_on_after_a_refused_secret_was_corrected(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline_id = desk.pipeline()
+    with monkeypatch.context() as wrong:
+        wrong.setenv("WAREHOUSE_SYNC_SECRET_FEED", "not the secret")
+        run = desk.finish(desk.trigger(pipeline_id))
+    assert run.state is RunState.FAILED
+    assert run.error_kind == CredentialsRefused.__name__
+    assert desk.taken_ids() == {}
+    chunks = [chunk["id"] for chunk in desk.chunks(run.id)]
+    # What the console does when a feed is declared anew.
+    with desk.database.transaction() as store:
+        asked = moves.reopen_corrected(
+            store, [pipeline_id], [CredentialsRefused.__name__], window_chunks=desk.window_chunks
+        )
+    desk.send(*asked.messages)
+    desk.finish(run.id)
+    assert_settled_whole(desk, run.id)
+    assert [chunk["id"] for chunk in desk.chunks(run.id)] == chunks
+
+
+def test_switching_compression_off_helps_a_run_that_was_planned_with_it(desk: Desk) -> None:
+    pipeline_id = desk.pipeline()
+    set_compression(desk, to=True)
+    run = desk.finish(desk.trigger(pipeline_id))
+    assert run.state is RunState.FAILED
+    assert "gzip: false" in (run.error or "")
+    set_compression(desk, to=False)
+    desk.retry(run.id)
+    desk.finish(run.id)
+    assert_settled_whole(desk, run.id)
+
+
+def test_switching_compression_on_is_for_later_runs(desk: Desk) -> None:
+    pipeline_id = desk.pipeline()
+    run_id = desk.trigger(pipeline_id)
+    arguments = desk.take_until(TaskName.UPLOAD_CHUNK)
+    set_compression(desk, to=True)
+    desk.do(TaskName.UPLOAD_CHUNK, arguments)
+    desk.finish(run_id)
+    assert_settled_whole(desk, run_id)
