@@ -139,9 +139,10 @@ class _Sieve:
         if self._has_good or not self._may_be_proof:
             self.end()
         elif len(self._unproven) >= PROOFS:
+            told = self._unproven[-1][1].reason.rstrip(".")
             raise FeedRefused(
-                f"mParticle accepted none of {PROOFS} batches that were sent one by one, out of a body of "
-                f"{self._size}; {self._unproven[-1][1].reason}. The mapping or the mParticle input is at fault rather "
+                f"mParticle accepted none of {PROOFS} that were sent one by one, each a batch or one of its events, "
+                f"out of a body of {self._size} batches; {told}. The mapping or the mParticle input is at fault rather "
                 "than single rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the "
                 "input was corrected"
             )
