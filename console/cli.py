@@ -23,7 +23,7 @@ from console.progress import run_table, show_found
 from console.terminal import AsJson, RunText, follow_all, opened, screen
 from sandbox.feed import run_feed
 from shared.errors import SyncError
-from shared.run import WORKING, RunKind
+from shared.run import STOPPED, WORKING, RunKind
 from shared.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
@@ -131,7 +131,7 @@ def abandon(run: RunText, *, yes: Annotated[bool, typer.Option("--yes", help="Do
         found = operations.run(run_id)
         by_whom = "replay of the rows that it took" if found.kind is RunKind.REPLAY else "run that reads its window"
         accepted = f"{found.ledger.accepted:,} accepted rows"
-        if not yes:
+        if not yes and found.state in STOPPED:  # Any other is refused, and nothing needs to be asked.
             typer.confirm(
                 f"{accepted} of run {run} will be sent again, under new ids, by the next {by_whom}. Abandon it?",
                 abort=True,

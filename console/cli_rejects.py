@@ -98,7 +98,11 @@ def purge_rejects(
 
 
 def _show_counts(rejected: Rejected) -> None:
-    screen.print(f"Rejected rows of run {rejected.run.id}")  # As a title it would be wrapped to the table's width.
+    if not rejected.run.ledger.rejected:
+        screen.print(f"run {rejected.run.id} has rejected no rows", soft_wrap=True)
+        return
+    # No title of the table: that would be wrapped to its width, the id with it.
+    screen.print(f"Rejected rows of run {rejected.run.id}", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("code")
     table.add_column("rows", justify="right")

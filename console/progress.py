@@ -166,10 +166,11 @@ def run_table(runs: Iterable[Run]) -> Table:
     """Give a list of runs, one a line; commands take the beginning of an id that is shown here."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
+    # A number is folded where the screen is narrow, and never cut: "5,1…" could be any.
     for heading in ("pipeline", "kind", "state"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("extracted", "accepted", "rejected", "unsent", "batches", "seconds"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for run in runs:
         ledger = run.ledger
         counts = (ledger.extracted, ledger.accepted, ledger.rejected, ledger.unsent, run.batches)

@@ -1,8 +1,9 @@
 """What all commands share: the screen, the verbs, how runs are followed, and options that mean the same everywhere."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -14,7 +15,19 @@ from shared.probe import Answer, Question
 from shared.run import RunId, RunState
 from shared.settings import settings
 
-screen = Console()
+_UNSEEN_COLUMNS: Final = 160
+"""Where no terminal says how wide it is: in a pipe, a file, a job's log."""
+
+
+def _screen() -> Console:
+    """Give the terminal, or in its place lines that are long enough for every table."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNSEEN_COLUMNS
+    return console
+
+
+screen = _screen()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
@@ -44,7 +57,7 @@ def follow_all(operations: Operations, run_ids: Sequence[RunId], *, wait: bool) 
     """Say that runs are on their way, or follow them to their end and exit with 1 unless all settled."""
     if not wait:
         for run_id in run_ids:
-            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it")
+            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it", soft_wrap=True)
         return
     ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
     screen.print(ledger_table(ended))

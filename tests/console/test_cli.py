@@ -106,6 +106,7 @@ def test_a_run_is_cancelled_then_abandoned(premises: Premises, tmp_path: Path) -
     run(premises, "apply", str(_declared(premises, tmp_path)))
     run(premises, "activate", "users", "--unchecked")
     run_id = run(premises, "trigger", "users").stdout.split()[1]
+    assert "only a failed or cancelled run can be abandoned" in run(premises, "abandon", run_id).stderr
     assert run(premises, "cancel", run_id).returncode == 0
     assert "is held by cancelled run" in run(premises, "trigger", "users").stderr
     abandoned = run(premises, "abandon", run_id, "--yes")

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from console.progress import show_found
+from console.progress import run_table, show_found
 from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Window
 
 RUN = Run(
@@ -52,3 +52,12 @@ def test_findings_are_shown_in_rows_the_most_first_and_are_no_markup() -> None:
 
 def test_nothing_is_shown_where_nothing_was_found() -> None:
     assert shown(RUN) == ""
+
+
+def test_no_number_is_cut_on_a_narrow_screen() -> None:
+    screen = Console(file=StringIO(), width=70)
+    screen.print(run_table([replace(RUN, ledger=Ledger(extracted=1_234_567, accepted=1_234_567))]))
+    assert isinstance(screen.file, StringIO)
+    written = screen.file.getvalue()
+    assert str(RUN.id)[:8] in written
+    assert "\u2026" not in written
