@@ -145,27 +145,17 @@ class _Sieve:
         self._reason = self._unproven[-1][1].reason
         if self._has_good or not self._may_be_proof:
             self.end()
-<<<<<<< HEAD
         elif len({self._frontier.share(one.first) for one, _ in self._unproven}) >= PROOFS:
             raise self._wrong_mapping()
 
     def _wrong_mapping(self) -> FeedRefused:
+        told = self._reason.rstrip(".")
         return FeedRefused(
-            f"mParticle accepted none of {PROOFS} batches that were sent one by one, the last out of a body of "
-            f"{self._size}; {self._reason}. The mapping or the mParticle input is at fault rather "
-            "than single rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the "
-            "input was corrected"
+            f"mParticle accepted none of {PROOFS} batches that were sent one by one, or event by event, the last out "
+            f"of a body of {self._size}; {told}. The mapping or the mParticle input is at fault rather than single "
+            "rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the input was "
+            "corrected"
         )
-=======
-        elif len(self._unproven) >= PROOFS:
-            told = self._unproven[-1][1].reason.rstrip(".")
-            raise FeedRefused(
-                f"mParticle accepted none of {PROOFS} that were sent one by one, each a batch or one of its events, "
-                f"out of a body of {self._size} batches; {told}. The mapping or the mParticle input is at fault rather "
-                "than single rows: correct it, then abandon the run (its mapping is frozen), or retry it if only the "
-                "input was corrected"
-            )
->>>>>>> operator
 
     def _reject(self, body: Body, verdict: BatchesRefused | TooLarge) -> Reject:
         row = self._frontier.row(body.first, body.event or 0)
