@@ -30,14 +30,14 @@ def apply(
         bool, typer.Option("--reset-watermark", help="Where an edit asks: read everything anew, history first.")
     ] = False,
 ) -> None:
-    """Declare what a file describes; repeating it changes nothing. A new pipeline is a draft."""
+    """Declare all that a file describes, or nothing; repeating it changes nothing. A new pipeline is a draft."""
     if keep and reset:
         raise typer.BadParameter("say --keep-watermark or --reset-watermark, not both")
     watermark = Watermark.KEEP if keep else Watermark.RESET if reset else None
     declarations = read_declarations(file)
     with opened() as operations:
-        for resource in declarations.in_order():
-            is_changed = operations.declare(resource, watermark)
+        resources = declarations.in_order()
+        for resource, is_changed in zip(resources, operations.declarations.all(resources, watermark), strict=True):
             screen.print(f"{type(resource).__name__} {resource.id}: {'declared' if is_changed else 'unchanged'}")
 
 

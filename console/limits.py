@@ -4,7 +4,14 @@ from pathlib import Path
 
 from shared.settings import PREFIX, Settings
 
-_UNITS = {"_s": "seconds", "_bytes": "bytes", "_rows": "rows", "_batches": "batches", "_chunks": "chunks"}
+_UNITS = {
+    "_s": "seconds",
+    "_bytes": "bytes",
+    "_rows": "rows",
+    "_batches": "batches",
+    "_events": "events",
+    "_chunks": "chunks",
+}
 
 
 def limits_table() -> str:

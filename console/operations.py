@@ -3,45 +3,30 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Final
 
 from console.asking import ask
 from console.backfilling import Backfilling
+from console.declaring import Declaring
 from console.rejecting import Rejecting
 from shared import broker
-from shared.catalog import Connection, Feed, Pipeline
-from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
+from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.errors import (
     BrokerUnavailable,
-    CredentialsRefused,
     MoveNotAllowed,
     Refused,
-    RightsMissing,
-    SecretUnavailable,
-    WarehouseUnreachable,
 )
 from shared.messages import Queue
 from shared.probe import Answer, Question
-from shared.providers.bigquery import BigQueryConfig, read_key
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, edits, lives, markers, moves, notices, requests, runs
+from shared.store import chunks, declared, lives, markers, moves, notices, requests, runs
 from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
-
-_CORRECTABLE: Final = (
-    CredentialsRefused.__name__,
-    RightsMissing.__name__,
-    SecretUnavailable.__name__,
-    WarehouseUnreachable.__name__,
-)
-"""Failures that a corrected feed or connection can cure."""
 
 
 class Operations:
@@ -52,6 +37,7 @@ class Operations:
         self._settings = settings
         self._database = Database(database_url(settings), pool_size=2)
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
+        self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
 
@@ -90,33 +76,9 @@ class Operations:
             markers.replace(connection, "spool", Spool.open(spool_url(self._settings)).marker())
 
     def declare(self, resource: DeclaredResource | Pipeline, watermark: Watermark | None = None) -> bool:
-        """Insert or replace a resource and say whether anything changed.
-
-        Where a feed or a connection changed, runs that failed for want of it are reopened. An open run keeps its
-        snapshot. ``watermark`` says what becomes of it where an edit makes that a question.
-
-        Raises:
-            NotFound: a pipeline names something that was never declared.
-            MoveNotAllowed: a stopped run would go on under what it was planned with; retry or abandon it first.
-            DeclarationInvalid: the edit asks what becomes of a watermark; a feed's or a connection's host is not
-                allowed; or a service account's key is another's.
-        """
-        if isinstance(resource, Feed):
-            require_allowed_host(resource, self._settings)
-        if isinstance(resource, Connection):
-            require_allowed_warehouse(resource, self._settings)
-            self._check_key(resource)
-        with self._database.transaction() as connection:
-            if isinstance(resource, Pipeline):
-                return edits.put_pipeline(connection, resource, watermark)
-            if not edits.put(connection, resource, watermark):
-                return False
-            users = declared.users_of(connection, resource)
-            asked = moves.reopen_corrected(
-                connection, users, _CORRECTABLE, window_chunks=self._settings.run_window_chunks
-            )
-        self._sent(asked)
-        return True
+        """Insert or replace a resource and say whether anything changed; see :meth:`Declaring.all`."""
+        (is_changed,) = self.declarations.all([resource], watermark)
+        return is_changed
 
     def trigger(self, pipeline_id: str) -> tuple[RunId, ...]:
         """Start a run of a pipeline, or reopen the one that failed; give the runs that are now at work.
@@ -272,13 +234,6 @@ class Operations:
         """Close the connections."""
         self._database.close()
         self._app.close()
-
-    def _check_key(self, connection: Connection) -> None:
-        """Compare a service account with its key where this process can see the key; workers always do."""
-        if isinstance(connection.config, BigQueryConfig):
-            with suppress(SecretUnavailable):
-                key = resolve(connection.config.service_account_key, self._settings)
-                read_key(connection.id, connection.config, key)
 
     def _sent(self, asked: Asked) -> tuple[RunId, ...]:
         try:

@@ -7,7 +7,8 @@ import pytest
 
 from console.operations import Operations
 from sandbox.services import Services
-from shared.errors import DeclarationInvalid
+from shared import catalog
+from shared.errors import DeclarationInvalid, NotFound
 from shared.settings import Settings
 from shared.store.database import Database
 from tests.shared.test_connections import CONFIGS, declared
@@ -49,3 +50,14 @@ def test_a_key_that_only_workers_see_is_left_to_them(operations: Operations) -> 
 def test_a_strangers_host_is_refused_when_it_is_declared(operations: Operations) -> None:
     with pytest.raises(DeclarationInvalid, match="WAREHOUSE_SYNC_WAREHOUSE_HOSTS"):
         operations.declare(declared("redshift", host="redshift.stranger.example"))
+
+
+def test_where_one_declaration_is_refused_none_is_kept(operations: Operations) -> None:
+    fine = catalog.DataModel(id="fine", name="Fine", sql_query="SELECT 1 AS email")
+    orphan = catalog.Pipeline(
+        id="orphan", name="Orphan", connection_id="no", data_model_id="fine", feed_id="no", sync_mode=catalog.Full()
+    )
+    with pytest.raises(NotFound, match="'no'"):
+        operations.declarations.all([fine, orphan])
+    assert operations.declarations.all([fine]) == [True]
+    assert operations.declarations.all([fine]) == [False]

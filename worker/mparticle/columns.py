@@ -169,12 +169,14 @@ def unlisted(array: Any) -> tuple[Index, Any]:
 
 def _flat(views: Any) -> Any:
     try:
-        return views.flatten()
+        # Arrow 26 flattens views of extension types to nonsense.
+        if not isinstance(views.type.value_type, pa.BaseExtensionType):
+            return views.flatten()
     except pa.ArrowNotImplementedError:
-        # Arrow 26 flattens no views of dictionaries of extension types.
-        starts, sizes = views.offsets.to_pylist(), pc.fill_null(views.value_lengths(), 0).to_pylist()
-        parts = [views.values.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
-        return pa.concat_arrays(parts) if parts else views.values.slice(0, 0)
+        pass  # Nor does it flatten views of dictionaries of extension types.
+    starts, sizes = views.offsets.to_pylist(), pc.fill_null(views.value_lengths(), 0).to_pylist()
+    parts = [views.values.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
+    return pa.concat_arrays(parts) if parts else views.values.slice(0, 0)
 
 
 def _from_dictionary(array: Any) -> Column:

@@ -387,8 +387,10 @@ def _written(content: Any) -> str:
             return format(content, "f")
         case float():
             # What a column of 32-bit floats holds has few digits, and nearly nothing else is such a float.
-            short = np.float32(content)
-            return orjson.dumps(short if short == content else content, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+            with np.errstate(over="ignore"):
+                short = np.float32(content)
+                written = short if short == content else content
+            return orjson.dumps(written, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         case _:
             return attributes.written(content)
 

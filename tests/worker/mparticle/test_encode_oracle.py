@@ -505,7 +505,7 @@ PLAIN_LISTS = [
     lists(*scalar, layout)
     for scalar in SCALARS
     for layout in ("plain", "large", "view")
-    if layout != "view" or scalar not in RUNS  # Arrow 26 cannot flatten a list view of runs of extension types.
+    if layout != "view" or scalar not in [*RUNS, *JSONS]  # Arrow 26 spoils list views of extension types, and runs.
 ]
 FIXED = (typed(pa.list_(pa.string(), 2)), st.lists(st.one_of(st.none(), TEXT), min_size=2, max_size=2))
 NUMBER = st.one_of(st.none(), st.integers(-9, 9))
