@@ -32,7 +32,11 @@ def cut_lists(column: Column, long: Mask, max_entries: int) -> Column:
     """Cut values that are lists; ``long`` says which have too many entries."""
     if column.sizes is not None:
         values = _rewritten(column, long, lambda text: _listed(ENTRIES.findall(text)[:max_entries]))
-        return replace(column, values=values, sizes=_at_most(column.sizes, entries=max_entries))
+        # The longest text may have been among the entries that are gone.
+        entry_chars = column.sizes.entry_chars.copy()
+        entry_chars[long] = [_longest(text) for text in values.filter(pa.array(long)).to_pylist()]
+        sizes = replace(_at_most(column.sizes, entries=max_entries), entry_chars=entry_chars)
+        return replace(column, values=values, sizes=sizes)
     entries, bounds = column.entries, column.bounds
     assert entries is not None  # noqa: S101 - told apart by the caller
     assert bounds is not None  # noqa: S101 - the same
@@ -67,6 +71,11 @@ def _rewritten(column: Column, long: Mask, cut: Callable[[bytes], bytes]) -> Any
 
 def _at_most(sizes: Sizes, **most: int) -> Sizes:
     return replace(sizes, **{name: np.minimum(getattr(sizes, name), limit) for name, limit in most.items()})
+
+
+def _longest(text: bytes) -> int:
+    """Give how many characters the longest text in a list has."""
+    return max((len(entry) for entry in orjson.loads(text) if isinstance(entry, str)), default=0)
 
 
 def _listed(entries: list[bytes]) -> bytes:

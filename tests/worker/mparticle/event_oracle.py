@@ -389,7 +389,7 @@ def _written(content: Any) -> str:
             # What a column of 32-bit floats holds has few digits, and nearly nothing else is such a float.
             with np.errstate(over="ignore"):
                 short = np.float32(content)
-                written = short if short == content else content
+                written = short if float(short) == content else content
             return orjson.dumps(written, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         case _:
             return attributes.written(content)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.catalog import Environment, NullPolicy
@@ -131,7 +131,13 @@ def _cut(entry: Any) -> Any:
 ROWS = st.lists(st.fixed_dictionaries({name: st.none() | values for name, values in COLUMNS.items()}), max_size=8)
 
 
+LONG_ENTRY_BEYOND = [dict.fromkeys(COLUMNS) | {"json": ["", "", "beyond the limit"]}]
+CUT = dict.fromkeys(SETTINGS, Beyond.TRUNCATE)
+
+
 @given(rows=ROWS, limits=st.fixed_dictionaries(dict.fromkeys(SETTINGS, st.sampled_from(Beyond))))
+@example(rows=LONG_ENTRY_BEYOND, limits=CUT)
+@example(rows=LONG_ENTRY_BEYOND, limits=CUT | {"list_entry": Beyond.REJECT})
 def test_limits_are_kept_as_a_row_by_row_reading_would(rows: list[dict[str, Any]], limits: dict[str, Beyond]) -> None:
     table = table_of(rows)
     plan = compile_user_mapping(
