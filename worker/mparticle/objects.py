@@ -18,7 +18,7 @@ from shared.mapping.destinations import ValueType
 from shared.mapping.meanings import is_json, is_list, unwrapped
 from shared.mapping.plan import Leaf
 from worker.mparticle.assemble import Put, Say, Texts, lay_out, place
-from worker.mparticle.buffers import Index, Mask, texts
+from worker.mparticle.buffers import Index, Mask, both, texts, validity
 from worker.mparticle.columns import Column, plain, spread
 from worker.mparticle.needs import Fields, unmet
 from worker.mparticle.outline import Shape, entry_layout, masks_of
@@ -88,7 +88,10 @@ def _objects(leaf: Leaf, structs: Any, codes: Index | None, read: ReadMember) ->
     """Write the struct at each of ``codes`` as an object behind a comma, and tell which break a rule."""
     members = list(leaf.members)
     count = len(structs) if codes is None else len(codes)
-    columns = [read(member, _member(structs, member.column)) for member in members]
+    columns: list[Column] = []
+    for member in members:
+        array, present = _member(structs, member.column)
+        columns.append(read(member, array).where(present))
     if codes is not None:
         columns = [spread(column, codes) for column in columns]
     bad: Mask | None = None
@@ -104,19 +107,14 @@ def _objects(leaf: Leaf, structs: Any, codes: Index | None, read: ReadMember) ->
     return placed.gather(), bad
 
 
-def _member(structs: Any, name: str) -> Any:
-    """Give a field of the structs; ``outer.inner`` is a field of a struct in them."""
+def _member(structs: Any, name: str) -> tuple[Any, Mask | None]:
+    """Give a field of the structs, ``outer.inner`` being one of a struct in them, and where that struct is not NULL."""
     if structs.type.get_field_index(name) < 0 and "." in name:
         outer, _, inner = name.partition(".")
-        return _member(_with_parents_nulls(structs.field(outer)), inner)
-    return structs.field(name)
-
-
-def _with_parents_nulls(structs: Any) -> Any:
-    """Make what is in a NULL struct NULL itself."""
-    if not structs.null_count:
-        return structs
-    return pa.StructArray.from_arrays(structs.flatten(), fields=list(structs.type))
+        nested = structs.field(outer)
+        array, present = _member(nested, inner)
+        return array, both(validity(nested), present)
+    return structs.field(name), None
 
 
 class _Number(str):

@@ -37,7 +37,10 @@ DESTINATIONS = st.one_of(
     st.text(max_size=20).filter(lambda text: text != "" and "\0" not in text),
 )
 VALUES = st.one_of(
-    st.sampled_from([*EVENT_TYPES, "purchase", "other", "production"]), st.booleans(), st.integers(), st.floats(-9, 9)
+    st.sampled_from([*EVENT_TYPES, "purchase", "other", "production"]),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(-9, 9),
 )
 SOURCES = st.sampled_from([*NAMES, "absent", "EMAIL"])
 MAPPINGS = st.one_of(
