@@ -217,7 +217,6 @@ def test_events_without_type_or_owner_are_refused() -> None:
         ("events.event_type", "purchase", "'purchase' is none of the words custom_event, "),
         ("events.data.timestamp_unixtime_ms", "now", "a string was given, a whole number, of milliseconds"),
         ("events.data.event_num", True, "a boolean was given, a whole number"),
-        ("events.data.event_num", 2**63, "a whole number of 64 bits is expected"),
         ("events.data.lifetime_value_change", "1.5", "a string was given, a number is expected"),
         ("events.data.is_goal_defined", 1, "a number was given, true or false is expected"),
         ("events.data.canonical_name", 7, "a number was given, a string"),
