@@ -21,6 +21,7 @@ from shared.findings import PLAN
 from shared.limits import MOST_EVENT_NAMES, Beyond
 from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.meanings import why_not
+from shared.mapping.paths import dotted
 from shared.mapping.plan import EVENT_TIME, Constant, MappingPlan, Path
 from shared.run import RejectCode
 from worker.mparticle.assemble import Texts, place
@@ -32,7 +33,7 @@ from worker.mparticle.finding import Finding
 from worker.mparticle.judge import Judge
 from worker.mparticle.limits import note, within_limits
 from worker.mparticle.named import within_names
-from worker.mparticle.needs import Fields, dotted
+from worker.mparticle.needs import Fields
 from worker.mparticle.objects import why_no_objects
 from worker.mparticle.outline import Outline, Shape, opening, outline
 from worker.mparticle.prepared import EncodedRows, Prepared, Written

@@ -17,9 +17,9 @@ from pyarrow import types
 
 from shared.errors import ColumnMissing, MappingRefused
 from shared.mapping.destinations import MPID, USER_IDENTITIES
+from shared.mapping.paths import dotted
 from shared.mapping.plan import Leaf, MappingPlan, Path
 from worker.mparticle.columns import Column, plain
-from worker.mparticle.needs import dotted
 from worker.mparticle.read import read
 
 UserKey = NewType("UserKey", UUID)

@@ -7,10 +7,10 @@ from typing import Final
 from shared.errors import MappingRefused
 from shared.limits import Beyond
 from shared.mapping.destinations import USER_ATTRIBUTES
+from shared.mapping.paths import dotted
 from shared.mapping.plan import Constant, Leaf, MappingPlan, Path
 from worker.mparticle.check import Checks
 from worker.mparticle.limits import EVENT_NAMES
-from worker.mparticle.needs import dotted
 
 Value = str | bool | int | float
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from shared.mapping.paths import dotted
 from shared.mapping.plan import EVENT, EVENT_DATA, EVENT_TYPE, Constant, Leaf, Need, Needed, Path
 from shared.run import RejectCode
-from worker.mparticle.buffers import Mask, truth, without_nulls
+from worker.mparticle.buffers import Mask, both, truth, without_nulls
 from worker.mparticle.columns import Column
 from worker.mparticle.finding import Finding
 
@@ -72,7 +73,7 @@ def unmet(fields: Fields, needs: Sequence[Need]) -> Iterator[Finding]:
     for need in needs:
         of_types = fields.of_types(need.event_types)
         sent = None if not need.path or need.path in _ALWAYS_SENT else fields.said(need.path)
-        where = _and(of_types, sent, fields.rows)
+        where = both(of_types, sent)
         if where is not None and not where.any():
             continue
         said = {name: fields.said((*need.path, name)) for name in need.fields}
@@ -90,18 +91,6 @@ def _lacking(need: Need, name: str, rows: Mask) -> Finding:
     place = dotted((*need.path, name))
     who = f"events of type {' or '.join(need.event_types)}" if need.event_types else dotted(need.path)
     return Finding(RejectCode.MISSING_FIELD, f"{place} has no value, and {who or 'the object'} must have one", rows)
-
-
-def dotted(path: Path) -> str:
-    """Write a path as it is declared: with dots, and without the places of lists."""
-    return ".".join(str(name) for name in path if not isinstance(name, int))
-
-
-def _and(first: Mask | None, second: Mask | None, rows: int) -> Mask | None:
-    found = [mask for mask in (first, second) if mask is not None]
-    if not found:
-        return None
-    return np.logical_and.reduce(found) if rows else np.zeros(0, dtype=np.bool_)
 
 
 def _is_one_of(column: Column, words: tuple[str, ...]) -> Mask:
