@@ -5,7 +5,7 @@ from typing import Final
 
 from shared import broker
 from shared.broker import App
-from shared.errors import ServiceUnavailable, WarehouseBusy
+from shared.errors import NoWorker, WarehouseBusy
 from shared.probe import Answer, Question
 from shared.store import probes
 from shared.store.database import Database
@@ -18,7 +18,7 @@ def ask(database: Database, app: App, question: Question, *, within_s: float) ->
     """Record a question, send it, and give the answer; whatever comes later, nobody reads.
 
     Raises:
-        ServiceUnavailable: no worker took it in time.
+        NoWorker: no worker took it in time.
         WarehouseBusy: a worker asked the warehouse, which did not answer in time.
         SyncError: what the worker found instead of an answer.
     """
@@ -39,7 +39,7 @@ def ask(database: Database, app: App, question: Question, *, within_s: float) ->
             f"the warehouse did not answer within {within_s:g} s; is it asleep, or the query slow? Ask again, or "
             "raise WAREHOUSE_SYNC_PROBE_TIMEOUT_S, here and for the workers"
         )
-    raise ServiceUnavailable(
+    raise NoWorker(
         f"no worker took the question within {within_s:g} s: none serves the queue `probe`, or all are busy "
         "extracting. `celery -A worker.app worker -Q probe -P threads` starts one for probes alone"
     )

@@ -9,7 +9,7 @@ from rich.markup import escape
 from console.declarations import read_declarations
 from console.progress import notice_table, pipeline_table
 from console.terminal import opened, screen
-from shared.errors import DeclarationInvalid, ServiceUnavailable
+from shared.errors import DeclarationInvalid, NoWorker
 from shared.probe import ProbeKind, Question
 from shared.run import RunKind
 from shared.store.edits import Watermark
@@ -54,8 +54,8 @@ def activate(
         if not unchecked:
             try:
                 answer = operations.ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=pipeline))
-            except ServiceUnavailable as error:
-                raise ServiceUnavailable(f"{error}; or activate it with --unchecked") from error
+            except NoWorker as error:
+                raise NoWorker(f"{error}; or activate it with --unchecked") from error
             if answer.refused:
                 raise DeclarationInvalid(f"pipeline {pipeline!r} cannot run as it is declared: {answer.refused}")
         row = operations.activate(pipeline)

@@ -200,7 +200,7 @@ class Operations:
     def connections(self) -> list[Connection]:
         """Give every connection by id."""
         with self._database.transaction() as connection:
-            return declared.list_connections(connection)
+            return declared.list_all(connection, Connection)
 
     def pipelines(self) -> list[PipelineRow]:
         """Give every pipeline and where it stands."""
@@ -211,7 +211,7 @@ class Operations:
         """Have a worker answer a question about a connection or a pipeline, and wait for it.
 
         Raises:
-            ServiceUnavailable: no worker took it in time.
+            NoWorker: no worker took it in time.
             WarehouseBusy: a worker asked the warehouse, which did not answer in time.
             SyncError: what the worker found instead of an answer.
         """

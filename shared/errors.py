@@ -7,10 +7,17 @@
                │   ├─ FeedUnavailable      mParticle answers 5xx, 429 or not at all
                │   ├─ StoreUnavailable     the state database does not answer
                │   ├─ BrokerUnavailable    Redis or Valkey does not answer
-               │   └─ SpoolUnavailable     the spool's disk or bucket does not answer
+               │   ├─ SpoolUnavailable     the spool's disk or bucket does not answer
+               │   ├─ NoWorker             no worker took a question in time
+               │   ├─ ServerUnavailable    the server that a command talks to does not answer
+               │   └─ TooManySignIns       so many sign-ins failed that the next ones wait
                ├─ Refused     an operator must act; the run stops and keeps its window
                │   ├─ NotFound             no such pipeline, run, feed ...
                │   ├─ DeclarationInvalid   what was declared contradicts itself
+               │   ├─ AlreadyDeclared      something else has that id
+               │   ├─ ChangedMeanwhile     somebody changed it since it was read
+               │   ├─ SignInRefused        no token, or none that is valid
+               │   ├─ RoleTooLow           who signed in may not do this
                │   ├─ AlreadyInProgress    the pipeline has an open run
                │   ├─ CredentialsRefused   a warehouse or a feed refused the sign-in
                │   ├─ RightsMissing        a warehouse signs us in and shows us too little
@@ -79,12 +86,40 @@ class SpoolUnavailable(Transient):
     """The spool's disk or bucket does not answer."""
 
 
+class NoWorker(Transient):
+    """No worker took a question in time: none serves its queue, or all are busy."""
+
+
+class ServerUnavailable(Transient):
+    """The server that a command talks to does not answer, or answers what this version cannot read."""
+
+
+class TooManySignIns(Transient):
+    """So many sign-ins failed that the next ones have to wait."""
+
+
 class NotFound(Refused):
     """Nothing of that kind has that id."""
 
 
 class DeclarationInvalid(Refused):
     """What was declared contradicts itself or lacks something."""
+
+
+class AlreadyDeclared(Refused):
+    """Something else has that id."""
+
+
+class ChangedMeanwhile(Refused):
+    """Somebody changed it since it was read."""
+
+
+class SignInRefused(Refused):
+    """No token, or none that is valid."""
+
+
+class RoleTooLow(Refused):
+    """Who signed in may not do this."""
 
 
 class AlreadyInProgress(Refused):

@@ -192,7 +192,8 @@ class Run:
 
     ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. A replay sends the rejected rows of
     the run that it ``replays``. No number of rejected rows stops a run that ``accepts_rejects``. The accepted rows were
-    sent in ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`).
+    sent in ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`). Its ``number``
+    is what people call it.
     """
 
     id: RunId
@@ -225,6 +226,7 @@ class Run:
     batches: int = 0
     replays: RunId | None = None
     accepts_rejects: bool = False
+    number: int = 0
 
     @property
     def is_complete(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Final
 
 import sqlalchemy as sa
@@ -32,6 +33,7 @@ _OPTIONS: Final = (
     # A generic plan knows no parameters, and without them no partial index of ours can be used.
     " -c plan_cache_mode=force_custom_plan"
 )
+_ACT_AS: Final = sa.text("SELECT set_config('warehouse_sync.actor', :actor, true)")
 _MIGRATION_LOCK: Final = 7_346_125_881
 """Any number, as long as it stays the same: two migrations at once wait for each other."""
 
@@ -46,6 +48,7 @@ class Database:
             ServiceUnavailable: that is no such URL; it is not repeated, because it may hold a password.
         """
         self.url = _read(url)
+        self._actor: str | None = None
         self._engine = sa.create_engine(
             self.url,
             # Every conditional write here relies on seeing what was committed while it waited for its row.
@@ -62,6 +65,12 @@ class Database:
             },
         )
 
+    def acting_as(self, actor: str) -> "Database":
+        """Give the same database for somebody: what changes in its transactions is noted as theirs."""
+        theirs = copy(self)
+        theirs._actor = actor  # noqa: SLF001 - of this class
+        return theirs
+
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """Open a transaction that commits when the block ends and rolls back when it raises.
@@ -72,6 +81,8 @@ class Database:
         """
         try:
             with self._engine.begin() as connection:
+                if self._actor is not None:  # Gone with the transaction, so it also works behind a pooler.
+                    connection.execute(_ACT_AS, {"actor": self._actor})
                 yield connection
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(self._unavailable(str(error.orig))) from error

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.catalog import (
@@ -20,19 +19,13 @@ from shared.catalog import (
 )
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import PipelineState, Standing
-from shared.store.tables import connections, data_models, feeds, field_transformations, pipelines
+from shared.store.records import table_of
+from shared.store.tables import ACTOR, pipelines
 from shared.transformation import FieldTransformation
 
 DeclaredResource = Feed | Connection | DataModel | FieldTransformation
 """What pipelines are made of."""
 Resource = TypeVar("Resource", Feed, Connection, DataModel, FieldTransformation)
-
-_TABLES: Final[dict[type[BaseModel], tuple[sa.Table, str]]] = {
-    Feed: (feeds, "feed"),
-    Connection: (connections, "connection"),
-    DataModel: (data_models, "data model"),
-    FieldTransformation: (field_transformations, "field transformation"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +58,7 @@ class PipelineRow:
 
 def put(connection: sa.Connection, resource: DeclaredResource) -> bool:
     """Insert or replace a resource; say whether anything changed."""
-    table, _ = _TABLES[type(resource)]
-    return _upsert(connection, table, {"id": resource.id, "document": resource.model_dump(mode="json")})
+    return _upsert(connection, resource, {"id": resource.id, "document": resource.model_dump(mode="json")})
 
 
 def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
@@ -106,12 +98,12 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
         "feed_id": pipeline.feed_id,
         "field_transformation_id": pipeline.field_transformation_id,
     }
-    return _upsert(connection, pipelines, row)
+    return _upsert(connection, pipeline, row)
 
 
 def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Resource:
     """Give one resource, or raise ``NotFound``."""
-    table, noun = _TABLES[kind]
+    table, noun = table_of(kind)
     document = connection.scalar(sa.select(table.c.document).where(table.c.id == resource_id))
     if document is None:
         raise NotFound(f"there is no {noun} {resource_id!r}; declare it first")
@@ -173,7 +165,7 @@ def delete(connection: sa.Connection, kind: type[Resource], resource_id: str) ->
         NotFound: there is none.
         MoveNotAllowed: pipelines use it, or did and are kept for their runs; the message names them.
     """
-    table, noun = _TABLES[kind]
+    table, noun = table_of(kind)
     resource = get(connection, kind, resource_id)
     if users := users_of(connection, resource, even_deleted=True):
         raise MoveNotAllowed(
@@ -183,10 +175,11 @@ def delete(connection: sa.Connection, kind: type[Resource], resource_id: str) ->
     connection.execute(sa.delete(table).where(table.c.id == resource_id))
 
 
-def list_connections(connection: sa.Connection) -> list[Connection]:
-    """Give all connections by id."""
-    documents = connection.scalars(sa.select(connections.c.document).order_by(connections.c.id))
-    return [Connection.model_validate(document) for document in documents]
+def list_all(connection: sa.Connection, kind: type[Resource]) -> list[Resource]:
+    """Give all resources of a kind by id."""
+    table, _ = table_of(kind)
+    documents = connection.scalars(sa.select(table.c.document).order_by(table.c.id))
+    return [kind.model_validate(document) for document in documents]
 
 
 def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
@@ -211,9 +204,15 @@ def to_pipeline_row(row: sa.RowMapping) -> PipelineRow:
     )
 
 
-def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+def _upsert(connection: sa.Connection, resource: DeclaredResource | Pipeline, row: dict[str, Any]) -> bool:
+    table, noun = table_of(type(resource))
+    _require_free_name(connection, resource, table, noun)
     statement = insert(table).values(row)
-    replaced = {name: statement.excluded[name] for name in row if name != "id"} | {"modified_at": sa.func.now()}
+    replaced = {name: statement.excluded[name] for name in row if name != "id"} | {
+        "modified_at": sa.func.now(),
+        "modified_by": ACTOR,
+        "version": table.c.version + 1,
+    }
     # A row comes back where one was written. SQLAlchemy does not count the rows of an INSERT.
     written = connection.execute(
         statement.on_conflict_do_update(
@@ -223,3 +222,17 @@ def _upsert(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> 
         ).returning(table.c.id)
     )
     return written.one_or_none() is not None
+
+
+def _require_free_name(
+    connection: sa.Connection, resource: DeclaredResource | Pipeline, table: sa.Table, noun: str
+) -> None:
+    """Refuse a name that another of its kind has; of two that claim one at once, a unique index stops the second."""
+    named = sa.select(table.c.id).where(table.c.document["name"].astext == resource.name, table.c.id != resource.id)
+    if table is pipelines:
+        named = named.where(pipelines.c.state != PipelineState.DELETED)
+    if (other := connection.scalar(named)) is not None:
+        raise DeclarationInvalid(
+            f"{noun} {resource.id!r}: its name {resource.name!r} is that of {noun} {other!r}; names are unique, "
+            "because people choose by them"
+        )

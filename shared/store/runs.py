@@ -235,4 +235,5 @@ def to_run(row: sa.RowMapping) -> Run:
         batches=row["batches"],
         replays=None if row["replays"] is None else RunId(row["replays"]),
         accepts_rejects=row["accepts_rejects"],
+        number=row["number"],
     )

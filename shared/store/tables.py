@@ -4,7 +4,7 @@ What is written as a constraint here holds whatever a process does: a settled ru
 open run on its live lane, a chunk's rows below its position are accounted for.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     Table,
@@ -23,13 +24,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.store import name_tables  # noqa: F401 - whoever knows these tables knows the whole schema
+from shared.store import access_tables, name_tables  # noqa: F401 - whoever knows these tables knows the whole schema
 from shared.store.ground import INSTANT, claim, metadata
 from shared.store.history_tables import backfills
 
+ACTOR: Final = text("NULLIF(current_setting('warehouse_sync.actor'::text, true), ''::text)")
+"""Who a transaction acts for, by name; see :meth:`shared.store.database.Database.acting_as`."""
+_NAME: Final = text("(document ->> 'name'::text)")
+
 
 def _declared(name: str) -> Table:
-    """Build the table of one kind of declared resource: its id, its document and when it changed."""
+    """Build the table of one kind of declared resource: its id, its document, and who changed it when."""
     return Table(
         name,
         metadata,
@@ -37,6 +42,17 @@ def _declared(name: str) -> Table:
         Column("document", JSONB, nullable=False),
         Column("created_at", INSTANT, nullable=False, server_default=func.now()),
         Column("modified_at", INSTANT),
+        *_authors(),
+        Index(f"{name}_name", _NAME, unique=True),
+    )
+
+
+def _authors() -> tuple[Column[Any], ...]:
+    """Build the columns that say who changed a declaration, and how often."""
+    return (
+        Column("version", Integer, nullable=False, server_default="1", comment="counts the changes"),
+        Column("created_by", Text, server_default=ACTOR),
+        Column("modified_by", Text),
     )
 
 
@@ -67,9 +83,11 @@ pipelines: Final = Table(
     Column("state", Text, nullable=False, server_default="draft"),
     Column("next_due_at", INSTANT, comment="the occurrence that beat waits for; null: only triggers start a run"),
     Column("field_transformation_id", ForeignKey("field_transformations.id"), comment="null: its rows are users"),
+    *_authors(),
     CheckConstraint("state IN ('draft','active','paused','deleted')", name="state_known"),
     CheckConstraint("next_due_at IS NULL OR state = 'active'", name="only_active_is_due"),
     Index("pipelines_due", "next_due_at", postgresql_where=text("next_due_at IS NOT NULL")),
+    Index("pipelines_name", _NAME, unique=True, postgresql_where=text("state <> 'deleted'")),
 )
 
 runs: Final = Table(
@@ -130,6 +148,7 @@ runs: Final = Table(
         server_default=text("false"),
         comment="an operator takes its rejected rows as they are, however many",
     ),
+    Column("number", BigInteger, Identity(), nullable=False, unique=True, comment="what people call it"),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",

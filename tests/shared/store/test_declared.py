@@ -8,7 +8,7 @@ import pytest
 from shared.catalog import Connection, DataModel, Feed, ProtectionLevel
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import Standing
-from shared.store import declared
+from shared.store import declared, lives
 from shared.transformation import FieldTransformation
 from tests.shared.store.stage import FEED, FULL, INCREMENTAL, LAKE, T0, USERS, VISITS, Stage
 
@@ -99,7 +99,7 @@ def test_what_a_pipeline_uses_is_not_deleted_and_its_users_are_named(stage: Stag
         for kind, resource in ((Feed, FEED), (Connection, LAKE), (DataModel, USERS)):
             with pytest.raises(MoveNotAllowed, match=f"{resource.id!r} is used by pipeline people"):
                 declared.delete(connection, kind, resource.id)
-        spare = USERS.model_copy(update={"id": "spare"})
+        spare = USERS.model_copy(update={"id": "spare", "name": "Spare"})
         declared.put(connection, spare)
         declared.delete(connection, DataModel, "spare")
         with pytest.raises(NotFound, match="'spare'"):
@@ -150,3 +150,21 @@ def test_pipelines_are_listed_by_id_and_found_by_what_they_use(stage: Stage) -> 
         for resource in (FEED, LAKE, USERS):
             assert sorted(declared.users_of(connection, resource)) == ["a", "b"]
         assert declared.users_of(connection, FEED.model_copy(update={"id": "other"})) == []
+
+
+def test_a_name_belongs_to_one_of_its_kind(stage: Stage) -> None:
+    stage.declare("people")
+    with stage.database.transaction() as connection, pytest.raises(DeclarationInvalid, match="is that of feed 'us1'"):
+        declared.put(connection, FEED.model_copy(update={"id": "eu1"}))
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        with pytest.raises(DeclarationInvalid, match="is that of pipeline 'people'"):
+            declared.put_pipeline(connection, pipeline.model_copy(update={"id": "others"}))
+
+
+def test_a_name_is_free_again_once_its_pipeline_is_deleted(stage: Stage) -> None:
+    stage.declare("people")
+    with stage.database.transaction() as connection:
+        pipeline = declared.get_pipeline(connection, "people").pipeline
+        lives.delete(connection, "people")
+        assert declared.put_pipeline(connection, pipeline.model_copy(update={"id": "others"}))

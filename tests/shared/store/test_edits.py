@@ -54,7 +54,7 @@ def test_an_edit_that_changes_what_the_watermark_means_asks_what_becomes_of_it(
 def test_other_sql_or_another_feed_asks_too(stage: Stage) -> None:
     stage.past_history()
     with stage.database.transaction() as connection:
-        declared.put(connection, FEED.model_copy(update={"id": "eu1"}))
+        declared.put(connection, FEED.model_copy(update={"id": "eu1", "name": "EU 1"}))
     with pytest.raises(DeclarationInvalid, match="feed_id changes"):
         edit(stage, {"feed_id": "eu1"})
     with pytest.raises(DeclarationInvalid, match="the SQL of data model 'users' changes"):
@@ -81,7 +81,7 @@ def test_making_users_events_asks_and_another_mapping_of_events_does_not(stage: 
     with pytest.raises(DeclarationInvalid, match=r"whether its rows are events changes.*--keep-watermark"):
         to_events(stage)
     assert to_events(stage, Watermark.KEEP)
-    other = VISITS.model_copy(update={"id": "other"})
+    other = VISITS.model_copy(update={"id": "other", "name": "Other"})
     with stage.database.transaction() as connection:
         assert edits.put(connection, other, None)
     assert edit(stage, {"field_transformation_id": "other"})
@@ -168,7 +168,7 @@ def test_a_new_pipeline_is_declared_as_a_draft(stage: Stage) -> None:
     stage.declare()
     with stage.database.transaction() as connection:
         pipeline: Pipeline = declared.get_pipeline(connection, "people").pipeline
-        assert edits.put_pipeline(connection, pipeline.model_copy(update={"id": "others"}), None)
+        assert edits.put_pipeline(connection, pipeline.model_copy(update={"id": "others", "name": "Others"}), None)
         assert declared.get_pipeline(connection, "others").state == "draft"
 
 
