@@ -20,7 +20,7 @@ from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
 from console.progress import run_table, show_found
-from console.terminal import AsJson, RunText, follow_all, opened, screen
+from console.terminal import AsJson, Place, RunText, follow_all, opened, screen
 from sandbox.feed import run_feed
 from shared.errors import SyncError
 from shared.run import STOPPED, WORKING, RunKind
@@ -31,6 +31,24 @@ spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between wareho
 app.add_typer(spool, name="spool")
 for commands in (cli_pipelines.app, cli_probes.app, cli_backfills.app, cli_rejects.app):
     app.add_typer(commands)
+
+
+@app.callback()
+def choose_api(
+    context: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", envvar="WAREHOUSE_SYNC_API_URL", help="An API server's address; this machine without."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="WAREHOUSE_SYNC_API_TOKEN", help="What it knows you by.")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", envvar="WAREHOUSE_SYNC_WORKSPACE_ID", help="mParticle's workspace id.")
+    ] = None,
+) -> None:
+    """Take the options that say which API the commands talk to."""
+    context.obj = Place(url, token, workspace)
 
 
 @app.command()

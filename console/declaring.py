@@ -35,11 +35,18 @@ class Declaring:
         self._settings = settings
         self._send = send
 
-    def all(self, resources: Sequence[DeclaredResource | Pipeline], watermark: Watermark | None = None) -> list[bool]:
+    def all(
+        self,
+        resources: Sequence[DeclaredResource | Pipeline],
+        watermark: Watermark | None = None,
+        *,
+        guard: Callable[[sa.Connection], object] | None = None,
+    ) -> list[bool]:
         """Insert or replace resources, all or none, and say of each whether anything changed.
 
         Where a feed or a connection changed, runs that failed for want of it are reopened. An open run keeps its
-        snapshot. ``watermark`` says what becomes of it where an edit makes that a question.
+        snapshot. ``watermark`` says what becomes of it where an edit makes that a question. What ``guard``
+        raises, first in the same transaction, keeps everything as it is.
 
         Raises:
             NotFound: a pipeline names something that was never declared.
@@ -51,6 +58,8 @@ class Declaring:
             self._require_allowed(resource)
         asked: list[Asked] = []
         with self._database.transaction() as connection:
+            if guard is not None:
+                guard(connection)
             changed = [self._put(connection, resource, watermark, asked) for resource in resources]
         self._send(together(asked))
         return changed

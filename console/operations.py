@@ -3,11 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from typing import Final, Self
 
 from console.asking import ask
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.rejecting import Rejecting
+from console.resources import Resources
 from shared import broker
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
@@ -28,18 +31,32 @@ from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
 
+_POOL_SIZE: Final = 10
+"""Connections to the state database at once, and as many more for a moment; a server has many requests under way."""
+
 
 class Operations:
     """The verbs, bound to one state database and one broker."""
 
     def __init__(self, settings: Settings) -> None:
         """Connect lazily to what ``settings`` name."""
-        self._settings = settings
-        self._database = Database(database_url(settings), pool_size=2)
+        self.settings = settings
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
+        self._bind(Database(database_url(settings), pool_size=_POOL_SIZE))
+
+    def acting_as(self, name: str) -> Self:
+        """Give the same verbs for somebody: what they change is noted as theirs. Closing one closes both."""
+        theirs = copy(self)
+        theirs._bind(self._database.acting_as(name))  # noqa: SLF001 - of this class
+        return theirs
+
+    def _bind(self, database: Database) -> None:
+        settings = self.settings
+        self._database = database
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
+        self.resources = Resources(self._database, self.declarations)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.
@@ -73,7 +90,7 @@ class Operations:
     def adopt_spool(self) -> None:
         """Record the configured spool as the one that all workers must see, after it was moved on purpose."""
         with self._database.transaction() as connection:
-            markers.replace(connection, "spool", Spool.open(spool_url(self._settings)).marker())
+            markers.replace(connection, "spool", Spool.open(spool_url(self.settings)).marker())
 
     def declare(self, resource: DeclaredResource | Pipeline, watermark: Watermark | None = None) -> bool:
         """Insert or replace a resource and say whether anything changed; see :meth:`Declaring.all`."""
@@ -96,8 +113,8 @@ class Operations:
                 asked = requests.trigger(
                     connection,
                     pipeline_id,
-                    window_chunks=self._settings.run_window_chunks,
-                    max_reopenings=self._settings.max_reopenings,
+                    window_chunks=self.settings.run_window_chunks,
+                    max_reopenings=self.settings.max_reopenings,
                 )
         except Refused as error:
             with self._database.transaction() as connection:
@@ -115,7 +132,7 @@ class Operations:
             asked = moves.retry(
                 connection,
                 run_id,
-                window_chunks=self._settings.run_window_chunks,
+                window_chunks=self.settings.run_window_chunks,
                 accepts_rejects=accepts_rejects,
             )
         return self._sent(asked)
@@ -152,7 +169,7 @@ class Operations:
     def resume(self, pipeline_id: str) -> PipelineRow:
         """Let a paused pipeline go on, with its next occurrence."""
         with self._database.transaction() as connection:
-            asked = lives.resume(connection, pipeline_id, window_chunks=self._settings.run_window_chunks)
+            asked = lives.resume(connection, pipeline_id, window_chunks=self.settings.run_window_chunks)
             row = declared.get_pipeline(connection, pipeline_id)
         self._sent(asked)
         return row
@@ -215,7 +232,7 @@ class Operations:
             WarehouseBusy: a worker asked the warehouse, which did not answer in time.
             SyncError: what the worker found instead of an answer.
         """
-        return ask(self._database, self._app, question, within_s=self._settings.probe_timeout_s)
+        return ask(self._database, self._app, question, within_s=self.settings.probe_timeout_s)
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""

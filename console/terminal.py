@@ -3,18 +3,24 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Final
 
+import click
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from console.client import Client
 from console.operations import Operations
 from console.progress import follow, ledger_table, show_found
+from shared.errors import SignInRefused
 from shared.probe import Answer, Question
 from shared.run import RunId, RunState
 from shared.settings import settings
 
+_ANY_WORKSPACE: Final = "default"
+"""What stands in paths where neither the command nor the server names a workspace."""
 _UNSEEN_COLUMNS: Final = 160
 """Where no terminal says how wide it is: in a pipe, a file, a job's log."""
 
@@ -31,6 +37,30 @@ screen = _screen()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which API the commands talk to: a server's, or the one in this process where ``url`` is ``None``."""
+
+    url: str | None
+    token: str | None
+    workspace: str | None
+
+
+@contextmanager
+def api() -> Iterator[Client]:
+    """Give the API for the length of a command: of the server that is named, or in this process."""
+    own = settings()
+    place: Place = click.get_current_context().find_root().obj
+    if place.url is None:
+        client = Client.here(own)
+    else:
+        if not place.token:
+            raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
+        client = Client.elsewhere(place.url, place.token, place.workspace or own.workspace_id or _ANY_WORKSPACE)
+    with client:
+        yield client
 
 
 @contextmanager

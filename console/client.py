@@ -1,0 +1,134 @@
+"""A client of the HTTP API: of a server elsewhere, or of the same API in this very process.
+
+Commands talk to nothing else, so that each does the same here and from afar. Here, the API runs in this process over
+the state database and the broker of the environment, for whoever runs the command; no port is opened.
+"""
+
+import asyncio
+import getpass
+from collections.abc import Mapping
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from console.api.app import build_api
+from console.operations import Operations
+from console.shapes.ground import ErrorBody
+from shared import errors
+from shared.access import Identity, Role
+from shared.errors import ServerUnavailable, SyncError
+from shared.settings import Settings
+
+Answer = TypeVar("Answer")
+
+_HERE: Final = "http://this-process"
+_WORKSPACE_HERE: Final = "local"
+_CONNECT_TIMEOUT_S: Final = 10
+_ANSWER_TIMEOUT_S: Final = 120
+"""Longer than any question to a worker takes."""
+
+
+class Client:
+    """One command's conversation with the API; paths are those below the workspace, such as ``/pipelines``."""
+
+    def __init__(self, http: httpx.AsyncClient, workspace: str, operations: Operations | None = None) -> None:
+        """Take what ``here`` and ``elsewhere`` prepare."""
+        self._http = http
+        self._base = f"/platform/v2/workspaces/{workspace}"
+        self._operations = operations
+        self._runner = asyncio.Runner()
+
+    @classmethod
+    def here(cls, settings: Settings) -> Self:
+        """Give a client of the API in this process, as an admin: whoever may read the database's address is one."""
+        operations = Operations(settings)
+        app = build_api(operations, local=Identity(f"local {getpass.getuser()}", Role.ADMIN))
+        http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url=_HERE
+        )  # Such a transport knows no timeout.
+        return cls(http, settings.workspace_id or _WORKSPACE_HERE, operations)
+
+    @classmethod
+    def elsewhere(cls, url: str, token: str, workspace: str) -> Self:
+        """Give a client of a server's API, signed in by a token."""
+        timeout = httpx.Timeout(_ANSWER_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {token}"}
+        return cls(httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=timeout), workspace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get(self, path: str, answer: type[Answer], **query: object) -> Answer:
+        """Ask for something; what of the query is ``None`` is left out. Errors as of ``call``."""
+        return self.call("GET", path, answer, query=query)
+
+    def post(self, path: str, answer: type[Answer], body: object = None, **query: object) -> Answer:
+        """Have something done or made. Errors as of ``call``."""
+        return self.call("POST", path, answer, body=body, query=query)
+
+    def delete(self, path: str) -> None:
+        """Have something removed. Errors as of ``call``."""
+        self.call("DELETE", path, type(None))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[Answer],
+        *,
+        body: object = None,
+        query: Mapping[str, object] | None = None,
+    ) -> Answer:
+        """Send one request and read its answer as ``answer``.
+
+        Raises:
+            ServerUnavailable: the server does not answer, or not as this version's does.
+            SyncError: what the API refused, as the kind that it names.
+        """
+        response = self._sent(method, path, body, query or {})
+        if response.is_error:
+            raise _failure(response)
+        try:
+            return TypeAdapter(answer).validate_json(response.content or b"null")
+        except ValidationError as error:
+            raise ServerUnavailable(
+                f"{response.request.url.host} answered {method} {path} in a shape that this version does not know "
+                f"({error.error_count()} fields differ); use the command of the server's own release"
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._runner.run(self._http.aclose())
+        self._runner.close()
+        if self._operations is not None:
+            self._operations.close()
+
+    def _sent(self, method: str, path: str, body: object, query: Mapping[str, object]) -> httpx.Response:
+        told: Any = {name: value for name, value in query.items() if value is not None}
+        request = self._http.build_request(method, f"{self._base}{path}", json=body, params=told)
+        if body is None:
+            request = self._http.build_request(method, f"{self._base}{path}", params=told)
+        try:
+            return self._runner.run(self._http.send(request))
+        except httpx.TransportError as error:
+            raise ServerUnavailable(
+                f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
+                "`warehouse-sync serve` runs there"
+            ) from error
+
+
+def _failure(response: httpx.Response) -> SyncError:
+    """Give a refusal as the error that the API had."""
+    try:
+        told = ErrorBody.model_validate_json(response.content)
+    except ValidationError:
+        return ServerUnavailable(
+            f"{response.request.url.host} answered {response.status_code} and is no Warehouse Sync; check --url"
+        )
+    kind = next((getattr(errors, one.code, None) for one in told.errors if one.code), None)
+    sentence = "\n".join(one.message for one in told.errors)
+    return kind(sentence) if isinstance(kind, type) and issubclass(kind, SyncError) else SyncError(sentence)
