@@ -11,6 +11,7 @@ from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.rejecting import Rejecting
 from console.resources import Resources
+from console.reviewing import Reviewing
 from shared import broker
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
@@ -57,6 +58,7 @@ class Operations:
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
+        self.review = Reviewing()
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.

@@ -33,7 +33,7 @@ class Standing:
 def ask(connection: sa.Connection, question: Question) -> tuple[ProbeId, Message]:
     """Record a question; give its id, and the message to send once that is committed."""
     probe_id = uuid4()
-    connection.execute(sa.insert(probes).values(id=probe_id, question=question.model_dump(mode="json")))
+    connection.execute(sa.insert(probes).values(id=probe_id, question=question.to_json()))
     return ProbeId(probe_id), Message(TaskName.PROBE, probe_id)
 
 
@@ -56,7 +56,7 @@ def answer(connection: sa.Connection, probe_id: ProbeId, found: Answer | SyncErr
     """Record what came of a question; where nobody waits any more, nothing."""
     values: dict[str, Any] = {"answered_at": sa.func.now()}
     if isinstance(found, Answer):
-        values["answer"] = found.model_dump(mode="json")
+        values["answer"] = found.to_json()
     else:
         values |= {"error_kind": type(found).__name__, "error": str(found)}
     connection.execute(sa.update(probes).where(probes.c.id == probe_id).values(values))

@@ -1,0 +1,1 @@
+"""What runs would read and send, from counts and a sample (pure)."""
