@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -48,11 +48,20 @@ class Place:
     workspace: str | None
 
 
+_HERE: Final = Place(None, None, None)
+_place: Final[ContextVar[Place]] = ContextVar("place")
+
+
+def talk_to(place: Place) -> None:
+    """Have the command talk to this API."""
+    _place.set(place)
+
+
 @contextmanager
 def api() -> Iterator[Client]:
     """Give the API for the length of a command: of the server that is named, or in this process."""
     own = settings()
-    place: Place = click.get_current_context().find_root().obj
+    place = _place.get(_HERE)
     if place.url is None:
         client = Client.here(own)
     else:
