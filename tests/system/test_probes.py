@@ -71,7 +71,7 @@ def test_nobody_to_answer_is_said_with_the_cure(
 ) -> None:
     people.declare()
     operations = deployment.operations
-    monkeypatch.setattr(operations, "_settings", operations._settings.model_copy(update={"probe_timeout_s": 1.0}))
+    monkeypatch.setattr(operations, "settings", operations.settings.model_copy(update={"probe_timeout_s": 1.0}))
     monkeypatch.setattr(broker, "send", lambda *_: None)  # The message is lost on its way to the workers.
     with pytest.raises(ServiceUnavailable, match="-Q probe"):
         operations.ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
