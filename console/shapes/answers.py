@@ -74,7 +74,7 @@ class FeedAnswerShape(_Told):
 class AnswerShape(_Told):
     """What a worker found out; only what the kind of the question asks for is there."""
 
-    session: dict[str, str] = {}
+    session: dict[str, str] = Field({}, description="as whom the warehouse signed in")
     warehouse_now: Instant | None = None
     columns: tuple[ColumnShape, ...] = ()
     refused: str | None = Field(None, description="why the pipeline cannot run as it is declared")

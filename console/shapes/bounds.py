@@ -25,7 +25,5 @@ def _in_utc(given: object) -> object:
     return given
 
 
-Bound = Annotated[
-    AwareDatetime, BeforeValidator(_in_utc), PlainSerializer(exactly, return_type=str, when_used="json")
-]
+Bound = Annotated[AwareDatetime, BeforeValidator(_in_utc), PlainSerializer(exactly, return_type=str, when_used="json")]
 """Such as ``2026-01-31T06:00:00.000Z``; one without a zone is taken as UTC."""
