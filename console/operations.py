@@ -3,8 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
-from console.asking import ask
+from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.rejecting import Rejecting
@@ -29,6 +30,8 @@ from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
 
+Key = TypeVar("Key")
+
 
 class Operations:
     """The verbs, bound to one state database and one broker."""
@@ -41,7 +44,7 @@ class Operations:
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
-        self.review = Reviewing()
+        self.review = Reviewing(self._database, self.ask_all)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.
@@ -218,6 +221,10 @@ class Operations:
             SyncError: what the worker found instead of an answer.
         """
         return ask(self._database, self._app, question, within_s=self._settings.probe_timeout_s)
+
+    def ask_all(self, questions: Mapping[Key, Question]) -> Mapping[Key, Outcome]:
+        """Have workers answer several questions at once, within one wait; a question's own error is its outcome."""
+        return ask_all(self._database, self._app, questions, within_s=self._settings.probe_timeout_s)
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""
