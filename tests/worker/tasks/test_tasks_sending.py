@@ -1,9 +1,6 @@
 """Rows that are sent to see how they arrive: a few, in development, once, and nothing else moves."""
 
-from typing import Any
-
 import pytest
-import sqlalchemy as sa
 
 from sandbox.faults import Faults
 from shared import catalog
@@ -11,22 +8,11 @@ from shared.errors import CredentialsRefused, DeclarationInvalid, FeedRefused, F
 from shared.messages import TaskName
 from shared.probe import ProbeKind
 from shared.store import declared
-from shared.store.ground import metadata
-from shared.store.tables import probes as rows_of_probes
-from tests.worker.tasks.asking import answer_of, ask, look
+from tests.worker.tasks.asking import answer_of, ask, everything, look
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import Desk, Killed, Strike, When, fails_with
 
 INCREMENTAL = catalog.Incremental(iterator_field="changed_at", iterator_data_type=catalog.IteratorType.TIMESTAMP)
-
-
-def everything(desk: Desk) -> dict[str, list[dict[str, Any]]]:
-    """Give all rows of all tables but the probes'."""
-    return {
-        table.name: [dict(row) for row in desk.rows(sa.select(table))]
-        for table in metadata.sorted_tables
-        if table is not rows_of_probes
-    }
 
 
 def change_feed(desk: Desk, **changed: object) -> None:
