@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from console.forecast import schedule_words
 from console.operations import Operations
 from shared.findings import told
 from shared.run import WORKING, Ledger, Run, RunId
-from shared.schedule import Cron, Interval, Schedule
 from shared.store.declared import PipelineRow
 from shared.store.notices import Notice
 
@@ -102,20 +102,10 @@ def pipeline_table(rows: Iterable[PipelineRow]) -> Table:
             row.pipeline.id,
             "[red]faulted[/]" if row.faulted_reason else row.state,
             row.pipeline.sync_mode.type,
-            _schedule(row.pipeline.schedule),
+            schedule_words(row.pipeline.schedule),
             *(f"{mark:%Y-%m-%d %H:%M:%S}" if mark else "-" for mark in marks),
         )
     return table
-
-
-def _schedule(schedule: Schedule) -> str:
-    match schedule:
-        case Interval():
-            return schedule.frequency
-        case Cron():
-            return schedule.expression
-        case _:
-            return schedule.type
 
 
 def notice_table(notices: Iterable[Notice]) -> Table:

@@ -6,9 +6,10 @@ from typing import Any, NewType
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from shared import errors
-from shared.errors import SyncError
+from shared.errors import PayloadUnknown, SyncError
 from shared.messages import Message, TaskName
 from shared.probe import Answer, Question
 from shared.store.tables import probes
@@ -37,8 +38,11 @@ def ask(connection: sa.Connection, question: Question) -> tuple[ProbeId, Message
     return ProbeId(probe_id), Message(TaskName.PROBE, probe_id)
 
 
-def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Question | None:
-    """Take a question that nobody took and somebody still waits for, or give ``None``."""
+def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Question | PayloadUnknown | None:
+    """Take a question that nobody took and somebody still waits for, or give ``None``.
+
+    One that this release cannot read is taken, too, so that whoever waits hears why: the error is given.
+    """
     question = connection.execute(
         sa.update(probes)
         .where(
@@ -49,7 +53,15 @@ def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Qu
         .values(taken_at=sa.func.now())
         .returning(probes.c.question)
     ).scalar_one_or_none()
-    return None if question is None else Question.model_validate(question)
+    if question is None:
+        return None
+    try:
+        return Question.model_validate(question)
+    except ValidationError:  # Its words may quote what was declared.
+        return PayloadUnknown(
+            f"the worker that took the question cannot read it (kind {question.get('kind')!r}): it is of another "
+            "release than whoever asks; update it, or ask again if another one may take it"
+        )
 
 
 def answer(connection: sa.Connection, probe_id: ProbeId, found: Answer | SyncError) -> None:
