@@ -93,7 +93,9 @@ async def send(
         stopping=stopping,
     )
     if isinstance(ending, Stopped) and not account.accepted_rows:
-        if isinstance(ending.error, CredentialsRefused):  # A warehouse may refuse one, too, and whoever asked must know which did.
+        if isinstance(
+            ending.error, CredentialsRefused
+        ):  # A warehouse may refuse one, too, and whoever asked must know which did.
             raise FeedSignInRefused(str(ending.error)) from ending.error
         raise ending.error
     return Answer(

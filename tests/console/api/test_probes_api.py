@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -40,7 +41,7 @@ class Worker:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -37,8 +37,7 @@ def rejected(stage: Stage, operations: Operations) -> Rejected:
     Path(operations.settings.home).mkdir(exist_ok=True)
     spool = Spool.open(spool_url(operations.settings))
     operations.adopt_spool()
-    made = Rejected(stage.database, spool)
-    return made
+    return Rejected(stage.database, spool)
 
 
 def rows_of(content: bytes, kind: str) -> list[dict[str, str | None]]:
@@ -114,7 +113,9 @@ def test_a_download_is_masked_unless_an_admin_asks_for_the_values(
 
 
 def test_what_cannot_be_downloaded_is_told_by_a_status(rejected: Rejected, operator: Api) -> None:
-    run_id = rejected.run((PEOPLE, CODES), (PEOPLE.append_column("more", pa.array([1] * 4)), {0: RejectCode.NO_IDENTITY}))
+    run_id = rejected.run(
+        (PEOPLE, CODES), (PEOPLE.append_column("more", pa.array([1] * 4)), {0: RejectCode.NO_IDENTITY})
+    )
     path = f"/runs/{run_id}/rejects/download"
     assert operator.get(path, format="xlsx").status_code == 400
     assert operator.get(path, format="csv").status_code == 400
