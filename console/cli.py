@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console.commands import backfills, doctor, pipelines, probes, rejects, runs
+from console.commands import backfills, doctor, pipelines, probes, rejects, reviews, runs
 from console.demo import Options, run_demo
 from console.destinations import destinations_table
 from console.limits import limits_table
@@ -32,7 +32,7 @@ from shared.settings import settings
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
-for commands in (pipelines.app, runs.app, probes.app, backfills.app, rejects.app, doctor.app):
+for commands in (pipelines.app, runs.app, probes.app, backfills.app, rejects.app, reviews.app, doctor.app):
     app.add_typer(commands)
 
 _NOT_NOW: Final = 3

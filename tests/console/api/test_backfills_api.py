@@ -1,6 +1,6 @@
 """``/backfills``: begun once, listed in pages, paused, resumed and cancelled, by those who may."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from shared.run import Window
@@ -101,7 +101,7 @@ def test_one_is_given_with_its_parts_by_the_beginning_of_its_id(stage: Stage, vi
         (1, "waiting", "2024-04-30T00:00:00.000Z", "2024-05-01T00:00:00.000Z"),
     ]
     assert found["runs"][0]["run_number"] == run.number
-    assert datetime.fromisoformat(found["created_on"])
+    assert found["created_on"].endswith("Z")
 
 
 def test_one_is_paused_resumed_and_cancelled_and_a_repeat_changes_nothing(stage: Stage, operator: Api) -> None:

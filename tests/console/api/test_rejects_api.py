@@ -6,6 +6,7 @@ import json
 import logging
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -40,7 +41,7 @@ def rejected(stage: Stage, operations: Operations) -> Rejected:
     return Rejected(stage.database, spool)
 
 
-def rows_of(content: bytes, kind: str) -> list[dict[str, str | None]]:
+def rows_of(content: bytes, kind: str) -> list[dict[str, Any]]:
     if kind == "parquet":
         return [{**row, "score": str(row["score"])} for row in parquet.read_table(io.BytesIO(content)).to_pylist()]
     if kind == "csv":
@@ -48,8 +49,8 @@ def rows_of(content: bytes, kind: str) -> list[dict[str, str | None]]:
     return [{**row, "score": str(row["score"])} for row in map(_exactly, content.splitlines())]
 
 
-def _exactly(line: bytes) -> dict[str, object]:
-    found: dict[str, object] = json.loads(line, parse_float=Decimal)
+def _exactly(line: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(line, parse_float=Decimal)
     return found
 
 
