@@ -7,12 +7,14 @@ the state database and the broker of the environment, for whoever runs the comma
 import asyncio
 import getpass
 from collections.abc import Mapping
-from typing import Any, Final, Self, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from console.api.app import build_api
+from console.api.paging import MOST
+from console.in_process import InProcess
 from console.operations import Operations
 from console.shapes.ground import ErrorBody
 from shared import errors
@@ -44,9 +46,7 @@ class Client:
         """Give a client of the API in this process, as an admin: whoever may read the database's address is one."""
         operations = Operations(settings)
         app = build_api(operations, local=Identity(f"local {getpass.getuser()}", Role.ADMIN))
-        http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url=_HERE
-        )  # Such a transport knows no timeout.
+        http = httpx.AsyncClient(transport=InProcess(app), base_url=_HERE)  # Such a transport knows no timeout.
         return cls(http, settings.workspace_id or _WORKSPACE_HERE, operations)
 
     @classmethod
@@ -70,9 +70,32 @@ class Client:
         """Have something done or made. Errors as of ``call``."""
         return self.call("POST", path, answer, body=body, query=query)
 
+    def put(self, path: str, answer: type[Answer], body: object, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Replace something, whole. Errors as of ``call``."""
+        return self.call("PUT", path, answer, body=body, headers=headers)
+
     def delete(self, path: str) -> None:
         """Have something removed. Errors as of ``call``."""
         self.call("DELETE", path, type(None))
+
+    def text(self, method: str, path: str, *, body: object = None, **query: object) -> str:
+        """Send one request and give the answer as the API wrote it, to the last digit. Errors as of ``call``."""
+        return self._answered(method, path, body=body, query=query).text
+
+    def download(self, path: str, file: BinaryIO, **query: object) -> Mapping[str, str]:
+        """Have an answer written into a file while it comes, and give its headers. Errors as of ``call``."""
+        return self._runner.run(self._downloaded(path, file, _given(query)))
+
+    def newest(self, path: str, item: type[Answer], limit: int, **query: object) -> list[Answer]:
+        """Give up to ``limit`` of a long list, however many pages that takes. Errors as of ``call``."""
+        found: list[Answer] = []
+        asked: Mapping[str, object] | None = {**query, "limit": min(limit, MOST)}
+        while asked is not None and len(found) < limit:
+            response = self._answered("GET", path, query=asked)
+            found += _read(response, list[item])  # type: ignore[valid-type]
+            following = response.links.get("next", {}).get("url")
+            asked = None if following is None else dict(httpx.URL(following).params)
+        return found[:limit]
 
     def call(
         self,
@@ -82,6 +105,7 @@ class Client:
         *,
         body: object = None,
         query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request and read its answer as ``answer``.
 
@@ -89,16 +113,7 @@ class Client:
             ServerUnavailable: the server does not answer, or not as this version's does.
             SyncError: what the API refused, as the kind that it names.
         """
-        response = self._sent(method, path, body, query or {})
-        if response.is_error:
-            raise _failure(response)
-        try:
-            return TypeAdapter(answer).validate_json(response.content or b"null")
-        except ValidationError as error:
-            raise ServerUnavailable(
-                f"{response.request.url.host} answered {method} {path} in a shape that this version does not know "
-                f"({error.error_count()} fields differ); use the command of the server's own release"
-            ) from error
+        return _read(self._answered(method, path, body=body, query=query, headers=headers), answer)
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,18 +122,57 @@ class Client:
         if self._operations is not None:
             self._operations.close()
 
-    def _sent(self, method: str, path: str, body: object, query: Mapping[str, object]) -> httpx.Response:
-        told: Any = {name: value for name, value in query.items() if value is not None}
-        request = self._http.build_request(method, f"{self._base}{path}", json=body, params=told)
-        if body is None:
-            request = self._http.build_request(method, f"{self._base}{path}", params=told)
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        told: Any = {name: value for name, value in (query or {}).items() if value is not None}
+        request = self._http.build_request(method, f"{self._base}{path}", json=body, params=told, headers=headers)
         try:
-            return self._runner.run(self._http.send(request))
+            response = self._runner.run(self._http.send(request))
         except httpx.TransportError as error:
-            raise ServerUnavailable(
-                f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
-                "`warehouse-sync serve` runs there"
-            ) from error
+            raise self._silence(error) from error
+        if response.is_error:
+            raise _failure(response)
+        return response
+
+    async def _downloaded(self, path: str, file: BinaryIO, query: Any) -> Mapping[str, str]:
+        try:
+            async with self._http.stream("GET", f"{self._base}{path}", params=query) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _failure(response)
+                async for part in response.aiter_bytes():
+                    file.write(part)
+                return response.headers
+        except httpx.TransportError as error:
+            raise self._silence(error) from error
+
+    def _silence(self, error: httpx.TransportError) -> ServerUnavailable:
+        return ServerUnavailable(
+            f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
+            "`warehouse-sync serve` runs there"
+        )
+
+
+def _given(query: Mapping[str, object]) -> Any:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _read(response: httpx.Response, answer: type[Answer]) -> Answer:
+    try:
+        return TypeAdapter(answer).validate_json(response.content or b"null")
+    except ValidationError as error:
+        asked = response.request
+        raise ServerUnavailable(
+            f"{asked.url.host} answered {asked.method} {asked.url.path} in a shape that this version does not know "
+            f"({error.error_count()} fields differ); use the command of the server's own release"
+        ) from error
 
 
 def _failure(response: httpx.Response) -> SyncError:

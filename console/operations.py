@@ -4,13 +4,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
-from console.asking import ask
+from console.accessing import Access
+from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.rejecting import Rejecting
 from console.resources import Resources
+from console.reviewing import Reviewing
 from shared import broker
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
@@ -24,15 +26,19 @@ from shared.probe import Answer, Question
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, lives, markers, moves, notices, requests, runs
+from shared.store import chunk_list, chunks, declared, lives, markers, moves, notices, requests, run_events, runs
 from shared.store.asked import Asked
+from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
+from shared.store.run_events import RunEvent
 
 _POOL_SIZE: Final = 10
 """Connections to the state database at once, and as many more for a moment; a server has many requests under way."""
+
+Key = TypeVar("Key")
 
 
 class Operations:
@@ -53,10 +59,12 @@ class Operations:
     def _bind(self, database: Database) -> None:
         settings = self.settings
         self._database = database
+        self.access = Access(database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
+        self.review = Reviewing(self._database, self.ask_all)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.
@@ -179,10 +187,10 @@ class Operations:
         with self._database.transaction() as connection:
             lives.delete(connection, pipeline_id)
 
-    def find_run(self, beginning: str) -> RunId:
-        """Give the run whose id begins so."""
+    def find_run(self, named: str) -> RunId:
+        """Give the run of that number, or whose id begins so; errors as of ``shared.store.runs.find``."""
         with self._database.transaction() as connection:
-            return runs.find(connection, beginning)
+            return runs.find(connection, named)
 
     def run(self, run_id: RunId) -> Run:
         """Give one run as it stands."""
@@ -198,6 +206,16 @@ class Operations:
         """Give the newest runs, of one pipeline or of all."""
         with self._database.transaction() as connection:
             return runs.newest(connection, pipeline_id, limit=limit)
+
+    def run_events(self, run_id: RunId, *, after_id: int = 0, limit: int = 200) -> list[RunEvent]:
+        """Give what happened to a run, oldest first; later than ``after_id`` to read on."""
+        with self._database.transaction() as connection:
+            return run_events.of_run(connection, run_id, after_id=after_id, limit=limit)
+
+    def chunks(self, run_id: RunId, *, after: ChunkPlace | None = None, limit: int = 200) -> list[ListedChunk]:
+        """Give a run's chunks in order; those behind the place ``after`` to read on."""
+        with self._database.transaction() as connection:
+            return chunk_list.of_run(connection, run_id, after=after, limit=limit)
 
     def claimants(self, run_ids: Sequence[RunId]) -> Mapping[str, int]:
         """Count the chunks of some runs by the worker process that finished them."""
@@ -233,6 +251,10 @@ class Operations:
             SyncError: what the worker found instead of an answer.
         """
         return ask(self._database, self._app, question, within_s=self.settings.probe_timeout_s)
+
+    def ask_all(self, questions: Mapping[Key, Question]) -> Mapping[Key, Outcome]:
+        """Have workers answer several questions at once, within one wait; a question's own error is its outcome."""
+        return ask_all(self._database, self._app, questions, within_s=self.settings.probe_timeout_s)
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""

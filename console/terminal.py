@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +15,6 @@ from console.client import Client
 from console.operations import Operations
 from console.progress import follow, ledger_table, show_found
 from shared.errors import SignInRefused
-from shared.probe import Answer, Question
 from shared.run import RunId, RunState
 from shared.settings import settings
 
@@ -48,11 +47,25 @@ class Place:
     workspace: str | None
 
 
+_HERE: Final = Place(None, None, None)
+_place: Final[ContextVar[Place]] = ContextVar("place")
+
+
+def talk_to(place: Place) -> None:
+    """Have the command talk to this API."""
+    _place.set(place)
+
+
+def is_here() -> bool:
+    """Say whether the API is in this process, and no server's."""
+    return _place.get(_HERE).url is None
+
+
 @contextmanager
 def api() -> Iterator[Client]:
     """Give the API for the length of a command: of the server that is named, or in this process."""
     own = settings()
-    place: Place = click.get_current_context().find_root().obj
+    place = _place.get(_HERE)
     if place.url is None:
         client = Client.here(own)
     else:
@@ -71,16 +84,6 @@ def opened() -> Iterator[Operations]:
         yield operations
     finally:
         operations.close()
-
-
-def asked(question: Question, *, as_json: bool) -> Answer | None:
-    """Ask a worker; print the answer as JSON, or give it to be shown."""
-    with opened() as operations:
-        answer = operations.ask(question)
-    if not as_json:
-        return answer
-    typer.echo(answer.model_dump_json(exclude_defaults=True))
-    return None
 
 
 def follow_all(operations: Operations, run_ids: Sequence[RunId], *, wait: bool) -> None:

@@ -24,6 +24,7 @@ STATUSES: Final[dict[type[SyncError], int]] = {
     # Surprising but literal: whoever moves over from mParticle looks for this one. Source: mParticle, status codes.
     errors.WarehouseUnreachable: 505,
     errors.CredentialsRefused: 505,
+    errors.FeedSignInRefused: 400,
     errors.QueryTimedOut: 504,
     errors.WarehouseBusy: 504,
     errors.ServiceUnavailable: 503,

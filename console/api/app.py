@@ -6,7 +6,21 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 
-from console.api import answering, connections, data_models, feeds, field_transformations, health, signing_in
+from console.api import (
+    answering,
+    backfills,
+    connections,
+    data_models,
+    doctor,
+    feeds,
+    field_transformations,
+    health,
+    probes,
+    questions,
+    rejects,
+    reviews,
+    signing_in,
+)
 from console.operations import Operations
 from shared.access import Identity
 
@@ -18,6 +32,11 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     data_models.router,
     field_transformations.router,
     feeds.router,
+    backfills.router,
+    rejects.router,
+    probes.router,
+    reviews.router,
+    doctor.router,
 )
 
 
@@ -43,6 +62,7 @@ def build_api(operations: Operations, *, local: Identity | None = None) -> FastA
     app.state.operations = operations
     app.state.local = local
     answering.install(app)
+    questions.install(app)
     app.include_router(health.router)
     app.include_router(signing_in.router)
     for router in _ROUTERS:
