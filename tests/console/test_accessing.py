@@ -1,8 +1,10 @@
 """Access as verbs, and every verb's doer in the audit log and with the run."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+import redis
 
 from console.operations import Operations
 from sandbox.services import Services
@@ -12,7 +14,7 @@ from shared.errors import DeclarationInvalid, SignInRefused
 from shared.run import RunId
 from shared.settings import Settings
 from shared.store.database import Database
-from tests.shared.store.stage import FEED, LAKE, USERS
+from tests.shared.store.stage import FEED, LAKE, T0, USERS, Stage
 
 PEOPLE = Pipeline(
     id="people",
@@ -31,6 +33,8 @@ def operations(services: Services, database: Database) -> Iterator[Operations]:
     opened = Operations(Settings.model_validate({"database_url": url, "broker_url": services.broker_url}))
     yield opened
     opened.close()
+    with redis.Redis.from_url(services.broker_url) as client:
+        client.flushdb()  # Nobody works on what these tests have asked for.
 
 
 def test_who_is_given_access_is_known_until_it_is_taken_away(operations: Operations) -> None:
@@ -114,6 +118,22 @@ def test_who_moved_a_run_stands_with_it(operations: Operations) -> None:
     number = operations.run(run_id).number
     assert operations.find_run(str(number)) == run_id
     assert operations.chunks(run_id) == []
+
+
+def test_who_asked_for_history_once_more_stands_with_its_runs(operations: Operations, database: Database) -> None:
+    Stage(database).past_history()
+    anna, bert = operations.acting_as("anna"), operations.acting_as("bert")
+    backfill = anna.history.begin("people", low=T0 - timedelta(days=1), high=T0)
+    bert.history.pause(backfill.id)
+    anna.history.resume(backfill.id)
+    bert.history.cancel(backfill.id)
+    run_id = operations.runs("people", limit=1)[0].id
+    assert done_to(operations, run_id) == [
+        ("created", "anna"),
+        ("paused", "bert"),
+        ("resumed", "anna"),
+        ("cancelled", "bert"),
+    ]
 
 
 def done_to(operations: Operations, run_id: RunId) -> list[tuple[str, str | None]]:

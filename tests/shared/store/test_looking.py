@@ -43,13 +43,14 @@ def test_the_audit_log_is_read_by_what_and_who_newest_first(stage: Stage) -> Non
     assert [entry.action for entry in audited(stage, kind="pipeline")] == ["paused", "activated", "created"]
     with stage.database.transaction() as connection:
         (entry,) = auditing.newest(connection, kind="connection", subject="lake")
-        assert auditing.newest(connection, subject="nothing") == []
+        assert auditing.newest(connection, subject="nothing") == auditing.newest(connection, actor="\0\ud800") == []
     assert (entry.actor, entry.action, entry.fields) == (None, "created", ())
 
 
 def test_the_audit_log_is_read_on_without_gap_or_repeat(stage: Stage) -> None:
     stage.declare("people")
-    whole, pages = audited(stage), []
+    whole = audited(stage)
+    pages: list[AuditEntry] = []
     while page := audited(stage, limit=2, before_id=pages[-1].id if pages else None):
         pages += page
     assert pages == whole
@@ -74,7 +75,7 @@ def test_a_run_is_found_by_its_number_or_the_beginning_of_its_id(stage: Stage) -
     run = stage.run(stage.started())
     for named in (str(run.number), str(run.id), str(run.id).upper(), str(run.id).split("-", maxsplit=1)[0]):
         assert found(stage, named) == run.id
-    for named in (f"{run.number + 1}", f"0{run.number}", "", "9" * 30):
+    for named in (f"{run.number + 1}", f"0{run.number}", "", "9" * 30, "%", "\0", "\ud800", "٣"):
         with pytest.raises(NotFound):
             found(stage, named)
 
