@@ -31,6 +31,28 @@ from shared.store.tables import ACTOR
 _NAMING: Final = 7_348_000_000
 """Any number, as long as no other lock of ours has it: names are given one after the other."""
 
+_IS_VALID: Final = sa.and_(
+    tokens.c.revoked_at.is_(None), sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > sa.func.now())
+)
+_TOKEN_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
+    tokens.c.id,
+    tokens.c.name,
+    tokens.c.role,
+    tokens.c.created_at,
+    tokens.c.created_by,
+    tokens.c.expires_at,
+    tokens.c.revoked_at,
+    _IS_VALID.label("is_valid"),
+)
+_CLIENT_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
+    clients.c.id,
+    clients.c.name,
+    clients.c.role,
+    clients.c.created_at,
+    clients.c.created_by,
+    clients.c.revoked_at,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
@@ -166,29 +188,6 @@ def any_admin(connection: sa.Connection) -> bool:
     token = sa.select(tokens.c.id).where(tokens.c.name.is_not(None), tokens.c.role == Role.ADMIN, _IS_VALID)
     client = sa.select(clients.c.id).where(clients.c.role == Role.ADMIN, clients.c.revoked_at.is_(None))
     return bool(connection.scalar(sa.select(sa.or_(token.exists(), client.exists()))))
-
-
-_IS_VALID: Final = sa.and_(
-    tokens.c.revoked_at.is_(None), sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > sa.func.now())
-)
-_TOKEN_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
-    tokens.c.id,
-    tokens.c.name,
-    tokens.c.role,
-    tokens.c.created_at,
-    tokens.c.created_by,
-    tokens.c.expires_at,
-    tokens.c.revoked_at,
-    _IS_VALID.label("is_valid"),
-)
-_CLIENT_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
-    clients.c.id,
-    clients.c.name,
-    clients.c.role,
-    clients.c.created_at,
-    clients.c.created_by,
-    clients.c.revoked_at,
-)
 
 
 def _require_free(connection: sa.Connection, name: str) -> None:
