@@ -31,6 +31,28 @@ from shared.store.tables import ACTOR
 _NAMING: Final = 7_348_000_000
 """Any number, as long as no other lock of ours has it: names are given one after the other."""
 
+_IS_VALID: Final = sa.and_(
+    tokens.c.revoked_at.is_(None), sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > sa.func.now())
+)
+_TOKEN_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
+    tokens.c.id,
+    tokens.c.name,
+    tokens.c.role,
+    tokens.c.created_at,
+    tokens.c.created_by,
+    tokens.c.expires_at,
+    tokens.c.revoked_at,
+    _IS_VALID.label("is_valid"),
+)
+_CLIENT_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
+    clients.c.id,
+    clients.c.name,
+    clients.c.role,
+    clients.c.created_at,
+    clients.c.created_by,
+    clients.c.revoked_at,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
@@ -134,20 +156,18 @@ def identify(connection: sa.Connection, text: str) -> Identity | None:
 
 def revoke_token(connection: sa.Connection, name_or_id: str) -> TokenRow:
     """Make a static token worthless at once; one that is revoked already stays as it is. ``NotFound`` without it."""
-    same_id = sa.cast(tokens.c.id, sa.Text) == name_or_id.lower()
-    which = sa.and_(tokens.c.name.is_not(None), sa.or_(tokens.c.name == name_or_id, same_id))
-    row = connection.execute(_revoked(tokens, which).returning(*_TOKEN_COLUMNS)).one_or_none()
+    id_as_text = sa.cast(tokens.c.id, sa.Text)
+    row = connection.execute(_revoked(tokens, id_as_text, name_or_id).returning(*_TOKEN_COLUMNS)).one_or_none()
     if row is None:
-        raise NotFound(f"there is no token {name_or_id!r}; `warehouse-sync tokens` lists them")
+        raise _not_found("token", name_or_id)
     return _to_token_row(row)
 
 
 def revoke_client(connection: sa.Connection, name_or_id: str) -> ClientRow:
     """End a client, and at once every token that it was given by signing in; else as ``revoke_token``."""
-    which = sa.or_(clients.c.name == name_or_id, clients.c.id == name_or_id)
-    row = connection.execute(_revoked(clients, which).returning(*_CLIENT_COLUMNS)).one_or_none()
+    row = connection.execute(_revoked(clients, clients.c.id, name_or_id).returning(*_CLIENT_COLUMNS)).one_or_none()
     if row is None:
-        raise NotFound(f"there is no client {name_or_id!r}; `warehouse-sync clients` lists them")
+        raise _not_found("client", name_or_id)
     return _to_client_row(row)
 
 
@@ -170,29 +190,6 @@ def any_admin(connection: sa.Connection) -> bool:
     return bool(connection.scalar(sa.select(sa.or_(token.exists(), client.exists()))))
 
 
-_IS_VALID: Final = sa.and_(
-    tokens.c.revoked_at.is_(None), sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > sa.func.now())
-)
-_TOKEN_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
-    tokens.c.id,
-    tokens.c.name,
-    tokens.c.role,
-    tokens.c.created_at,
-    tokens.c.created_by,
-    tokens.c.expires_at,
-    tokens.c.revoked_at,
-    _IS_VALID.label("is_valid"),
-)
-_CLIENT_COLUMNS: Final[tuple[sa.ColumnElement[Any], ...]] = (
-    clients.c.id,
-    clients.c.name,
-    clients.c.role,
-    clients.c.created_at,
-    clients.c.created_by,
-    clients.c.revoked_at,
-)
-
-
 def _require_free(connection: sa.Connection, name: str) -> None:
     """Refuse a name that is taken; nobody else gives any until the transaction ends."""
     require_name(name)
@@ -208,8 +205,18 @@ def _require_free(connection: sa.Connection, name: str) -> None:
         raise AlreadyDeclared(f"{name!r} is the name of a {row.kind}{revoked}; choose another name")
 
 
-def _revoked(table: sa.Table, which: sa.ColumnElement[bool]) -> sa.Update:
+def _revoked(table: sa.Table, id_as_text: sa.ColumnElement[str], name_or_id: str) -> sa.Update:
+    """Revoke what has that name or that id; no name looks like an id."""
+    # Every name and id is ASCII, and PostgreSQL refuses some of what is not to be printed.
+    named = name_or_id if name_or_id.isascii() and name_or_id.isprintable() else ""
+    which = sa.and_(table.c.name.is_not(None), sa.or_(table.c.name == named, id_as_text == named.lower()))
     return sa.update(table).where(which).values(revoked_at=sa.func.coalesce(table.c.revoked_at, sa.func.now()))
+
+
+def _not_found(noun: str, name_or_id: str) -> NotFound:
+    # Who wants rid of a token may well paste the token itself.
+    told = "of that name (a token or a secret is no name)" if name_or_id.startswith("ws_") else repr(name_or_id)
+    return NotFound(f"there is no {noun} {told}; `warehouse-sync {noun}s` lists them")
 
 
 def _to_token_row(row: sa.Row[Any]) -> TokenRow:

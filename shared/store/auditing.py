@@ -40,7 +40,8 @@ def newest(
     query = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
     for column, wanted in ((audit.c.kind, kind), (audit.c.subject, subject), (audit.c.actor, actor)):
         if wanted is not None:
-            query = query.where(column == wanted)
+            # What cannot be printed stands nowhere in the log, and PostgreSQL refuses some of it.
+            query = query.where(column == wanted if wanted.isprintable() else sa.false())
     if before_id is not None:
         query = query.where(audit.c.id < before_id)
     return [

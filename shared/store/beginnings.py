@@ -39,6 +39,8 @@ def find(
                 f"there is no {noun} number {named}; `warehouse-sync {noun}s` lists them. Of an id, type at least "
                 "eight characters"
             )
+    elif not named.isascii() or not named.isprintable():  # No id has such a character, and PostgreSQL refuses some.
+        found = []
     else:
         which = sa.cast(id_column, sa.Text).startswith(named.lower(), autoescape=True)
         if number_column is not None and _MAYBE_A_NUMBER.fullmatch(named):

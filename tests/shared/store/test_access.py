@@ -55,7 +55,8 @@ def test_a_token_identifies_its_owner(stage: Stage) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(st.data())
 def test_no_text_but_the_right_one_identifies(stage: Stage, data: st.DataObject) -> None:
-    stage.clear()
+    stage.write("DELETE FROM tokens")
+    stage.write("DELETE FROM clients")
     text = new_token(stage).text
     client = new_client(stage)
     with stage.database.transaction() as connection:
@@ -93,11 +94,19 @@ def test_a_token_is_revoked_by_its_name_or_its_id_and_as_often_as_one_likes(stag
     assert identified(stage, anna.text) is identified(stage, bert.text) is None
     assert revoke_token(stage, str(anna.id)) == first
     assert not first.is_valid
-    for named in (str(uuid4()), "carl", ""):
+    for named in (str(uuid4()), "carl", "", "\0", "\ud800"):
         with pytest.raises(NotFound, match="there is no token"):
             revoke_token(stage, named)
         with pytest.raises(NotFound, match="there is no client"):
             revoke_client(stage, named)
+
+
+def test_a_token_that_is_taken_for_its_name_is_not_repeated(stage: Stage) -> None:
+    token, client = new_token(stage), new_client(stage)
+    for revoke, secret in ((revoke_token, token.text), (revoke_client, client.secret)):
+        with pytest.raises(NotFound, match="is no name") as refused:
+            revoke(stage, secret)
+        assert secret not in str(refused.value)
 
 
 def test_a_client_is_revoked_by_its_name_or_its_id(stage: Stage) -> None:
