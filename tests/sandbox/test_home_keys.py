@@ -31,9 +31,15 @@ def test_what_the_environment_names_comes_first(tmp_path: Path) -> None:
     own = tmp_path / "own"
     key = add_key(own)
     assert key_variables(tmp_path, {PRIVATE_KEYS: str(own)})[PUBLIC_KEY] == key.public.text
-    other = generate().public.text
-    assert key_variables(tmp_path, {PRIVATE_KEYS: str(own), PUBLIC_KEY: other})[PUBLIC_KEY] == other
+    add_key(own)
+    older = {PRIVATE_KEYS: str(own), PUBLIC_KEY: key.public.text}
+    assert key_variables(tmp_path, older) == older
     assert not (tmp_path / "private-keys").exists()
+
+
+def test_a_public_key_that_nobody_here_could_open_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SecretUnavailable, match="does not hold the private half"):
+        key_variables(tmp_path, {PUBLIC_KEY: generate().public.text})
 
 
 def test_a_named_file_is_never_made_and_must_hold_a_key(tmp_path: Path) -> None:
