@@ -18,7 +18,7 @@ _DOCUMENT_FILE: Final = "document_file"
 class Declarations(BaseModel):
     """What one file declares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     feeds: tuple[Feed, ...] = ()
     connections: tuple[Connection, ...] = ()

@@ -13,6 +13,7 @@ from console.declaring import Declaring
 from console.rejecting import Rejecting
 from console.resources import Resources
 from console.reviewing import Reviewing
+from console.sealing import Sealing
 from shared import broker
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
@@ -65,6 +66,7 @@ class Operations:
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
         self.review = Reviewing(self._database, self.ask_all)
+        self.secrets = Sealing(self._database, settings, self.ask)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.

@@ -1,7 +1,7 @@
 """Kinds of field that declarations share: names, ids, references to secrets."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,9 +10,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+LONGEST_REFERENCE: Final = 32_768
+"""Characters: room for a sealed secret of the longest kind, a private key of 16 KiB."""
 SecretReference = Annotated[
     str,
-    Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$", description="env:NAME or file:/absolute/path"),
+    Field(
+        pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|sealed:[0-9a-f]{16}:[A-Za-z0-9+/]{64,}={0,2})$",
+        max_length=LONGEST_REFERENCE,
+        description="env:NAME, file:/absolute/path or sealed:KEYID:TEXT",
+    ),
 ]
 WEB_ADDRESS: Final = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
 """Nothing that two readers of an address could take for different hosts."""
@@ -46,7 +52,23 @@ def _known_zone(name: str) -> str:
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
 
-class Declared(BaseModel):
-    """What an operator declares: frozen, and a misspelt field is an error."""
+def brief(reference: str) -> str:
+    """Give a secret reference as messages show it: a sealed one without its long text."""
+    scheme, _, rest = reference.partition(":")
+    return f"sealed:{rest.partition(':')[0]}:..." if scheme == "sealed" else reference
 
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True)
+
+class Declared(BaseModel):
+    """What an operator declares: frozen, and a misspelt field is an error, which does not repeat what was given."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        hide_input_in_errors=True,  # Somebody may have put a secret where a reference belongs.
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, brief(value) if isinstance(value, str) and value.startswith("sealed:") else value

@@ -39,6 +39,8 @@ class ProbeKind(StrEnum):
     """Reach a feed and find out whether it signs in, without sending it anything that counts."""
     SPOOL = "spool"
     """Write, read and remove a file in the spool, from whichever worker answers."""
+    RESEAL = "reseal"
+    """Seal every sealed secret anew, to the public key that is named; asks no warehouse."""
 
 
 MOST_SENT_ROWS: Final = 20
@@ -51,6 +53,7 @@ _ALLOWED: Final = {
     ProbeKind.QUERY: ("connection_id", "data_model_id", "data_model"),
     ProbeKind.FEED: ("feed_id",),
     ProbeKind.SPOOL: (),
+    ProbeKind.RESEAL: ("public_key",),
     **dict.fromkeys(_OF_A_PIPELINE, ("pipeline_id", "pipeline", "data_model", "field_transformation")),
 }
 _SUBJECTS: Final = (
@@ -61,6 +64,7 @@ _SUBJECTS: Final = (
     "pipeline",
     "data_model",
     "field_transformation",
+    "public_key",
 )
 
 
@@ -95,6 +99,7 @@ class Question(_Told):
     rows: Annotated[int, Field(ge=1, le=100)] = Field(5, description="of a query, a preview or a sending")
     low: AwareDatetime | None = Field(None, description="of a count or cost: instead of the next run's window")
     high: AwareDatetime | None = None
+    public_key: str | None = Field(None, description="of resealing: what secrets are sealed to from now on")
 
     @property
     def about(self) -> str | None:
@@ -115,6 +120,8 @@ class Question(_Told):
             self._require_one("data_model_id", "data_model")
         if self.kind is ProbeKind.FEED:
             self._require_one("feed_id")
+        if self.kind is ProbeKind.RESEAL:
+            self._require_one("public_key")
         if self.kind is ProbeKind.SEND and self.rows > MOST_SENT_ROWS:
             raise ValueError(f"rows: at most {MOST_SENT_ROWS} are sent, got {self.rows}")
         return self
@@ -185,6 +192,14 @@ class FeedAnswer(_Answered):
     unknown: str
 
 
+class ResealAnswer(_Answered):
+    """How many secrets were sealed anew, how many already were, and which could not be, with the reasons."""
+
+    resealed: int = 0
+    already: int = 0
+    failed: tuple[str, ...] = ()
+
+
 class Answer(_Answered):
     """What a worker found out; only what the question's kind asks for is filled."""
 
@@ -203,3 +218,4 @@ class Answer(_Answered):
     scanned_bytes: int | None = None
     sent: SentAnswer | None = None
     feed: FeedAnswer | None = None
+    resealing: ResealAnswer | None = None

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     secret_folder: Path = Field(
         Path("/run/secrets"), description="a file: secret reference may only lead into this folder"
     )
+    public_key: str | None = Field(
+        None, description="what secrets are sealed to; unset: only env: and file: references are taken"
+    )
+    private_keys: Path | None = Field(
+        None, description="file with the private keys, one a line, newest first; for workers only"
+    )
     feed_hosts: Hosts = Field((), description="hosts a feed may point to besides mParticle's own, e.g. a test server's")
     warehouse_hosts: Hosts = Field(
         (), description="hosts a connection may sign in at besides the vendors' own, e.g. a private link's"

@@ -2,6 +2,7 @@
 
 from shared.catalog import Feed
 from shared.credentials import require_allowed_host, resolve
+from shared.secret_fields import purpose
 from worker.mparticle.client import FeedClient
 from worker.process import Process
 
@@ -18,6 +19,6 @@ def open_feed(process: Process, feed: Feed) -> FeedClient:
         process.session,
         base_url=feed.base_url,
         api_key=feed.api_key,
-        api_secret=resolve(feed.api_secret, process.settings),
+        api_secret=resolve(feed.api_secret, process.settings, purpose=purpose(feed)),
         is_gzip=feed.gzip,
     )

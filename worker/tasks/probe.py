@@ -29,6 +29,7 @@ from worker.process import Process, is_shutting_down
 from worker.sample import read_sample
 from worker.tasks.boundary import recorded, this_process
 from worker.tasks.feeds import open_feed
+from worker.tasks.resealing import reseal_all
 from worker.tasks.subjects import connection_of, feed_of, model_of, pipeline_of
 from worker.upload import UploadLimits
 from worker.warehouses.base import Label, Warehouse
@@ -84,6 +85,8 @@ class _Asked:
                 return self._feed()
             case ProbeKind.SPOOL:
                 return self._spool()
+            case ProbeKind.RESEAL:
+                return Answer(resealing=reseal_all(self._process, str(self._question.public_key)))
             case _:
                 assert_never(self._question.kind)
 
