@@ -8,6 +8,7 @@ from typing import TypeVar
 from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
+from console.dependencies import Dependencies
 from console.rejecting import Rejecting
 from console.reviewing import Reviewing
 from shared import broker
@@ -44,6 +45,7 @@ class Operations:
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
+        self.dependencies = Dependencies(self._database, settings)
         self.review = Reviewing(self._database, self.ask_all)
 
     def check_store(self) -> None:
