@@ -10,6 +10,7 @@ from console.accessing import Access
 from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
+from console.dependencies import Dependencies
 from console.rejecting import Rejecting
 from console.resources import Resources
 from console.reviewing import Reviewing
@@ -65,6 +66,7 @@ class Operations:
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
+        self.dependencies = Dependencies(self._database, settings)
         self.review = Reviewing(self._database, self.ask_all)
         self.secrets = Sealing(self._database, settings, self.ask)
 

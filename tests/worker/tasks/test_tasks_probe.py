@@ -47,7 +47,7 @@ def test_columns_say_which_of_them_keep_the_pipeline_from_running(desk: Desk) ->
     answer = answer_of(desk, ProbeKind.COLUMNS, pipeline_id=desk.pipeline(query=query))
     (picture,) = [one for one in answer.columns if one.refused]
     assert picture.name == "picture"
-    assert "picture" in answer.refused
+    assert "picture" in (answer.refused or "")
 
 
 def test_a_preview_shows_the_batches_that_rows_become(desk: Desk) -> None:
