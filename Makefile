@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := beat bench console sandbox shared tests worker
 # The warehouses whose stand-ins need environments of their own, made at first use under .standins
 APART ?= snowflake,bigquery,databricks
+# How many processes share the tests. They wait more than they compute; tests/together.py says which stay together.
+TOGETHER ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TOGETHER) --dist loadscope
 # What follows is handed on: make demo ARGS="--users 5000 --quota 270", make test ARGS="-k watermark"
 ARGS ?=
 
@@ -31,10 +34,10 @@ demo: .venv/installed ## Sync 100,000 sample users into a stand-in mParticle, on
 	$(BIN)/warehouse-sync demo $(ARGS)
 
 test: .venv/complete ## Run all tests, against real servers that they start themselves
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-warehouses: .venv/complete ## Run those of Snowflake, BigQuery and Databricks, against their stand-ins (Java 17)
-	$(BIN)/python -m pytest --warehouses $(APART) tests/conformance tests/warehouses tests/system/test_warehouses.py $(ARGS)
+	$(PYTEST) --warehouses $(APART) tests/conformance tests/warehouses tests/system/test_warehouses.py $(ARGS)
 
 check: .venv/complete ## Lint, format, types and import rules
 	$(BIN)/ruff check $(SOURCES)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -16,6 +17,7 @@ from sandbox.services import Services, services_for
 from shared.store.database import Database
 from tests.shared.store.stage import Stage
 from tests.standins.starting import Standins, standins_in
+from tests.together import scheduling
 
 _SCHEMA_VARIABLE = "WAREHOUSE_SYNC_MPARTICLE_SCHEMA"
 _SCHEMA = Path(__file__).parents[2] / "shared" / "reference" / "mparticle.inbound.eventsapi.schema.json"
@@ -36,6 +38,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out the tests of stand-ins that were not asked for: each has a folder under ``tests/warehouses``."""
     is_of_one = collection_path.parent == Path(__file__).parent / "warehouses" and collection_path.is_dir()
     return True if is_of_one and collection_path.name not in config.getoption("--warehouses").split(",") else None
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand the tests out to several processes, where they are asked for by ``--dist loadscope``."""
+    return scheduling(config, log) if config.option.dist == "loadscope" else None
 
 
 @pytest.fixture(scope="session")

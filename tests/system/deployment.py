@@ -21,8 +21,10 @@ import sqlalchemy as sa
 from console.operations import Operations
 from sandbox import processes, stack
 from sandbox.child import Program
+from sandbox.guard import Guard
 from sandbox.postgres import Postgres
 from sandbox.premises import Premises, prepare_premises
+from sandbox.server import STOP_LIMIT_S, Server
 from sandbox.services import DATABASE_URL, services_for
 from sandbox.supervisor import Patience, Supervisor
 from sandbox.valkey import Valkey
@@ -92,6 +94,7 @@ class Deployment:
     supervisor: Supervisor
     operations: Operations
     database: Database = field(repr=False)
+    guard: Guard = field(repr=False)
     programs: tuple[str, ...] = ()
 
     @property
@@ -212,6 +215,12 @@ class Deployment:
 
         return self.until(one, f"a claimant of run {run_id} is stopped at work")
 
+    def start_again(self, server: Server) -> None:
+        """Start a server that a test has ended, and have it end with this process as the one before would have."""
+        server.start()
+        if (pid := server.pid) is not None:
+            self.guard.watch(pid, server.stop_signal, STOP_LIMIT_S)
+
     def kill_family(self, name: str) -> None:
         """Kill a program with all its processes at one moment."""
         family = self.supervisor.pids(name)
@@ -310,7 +319,7 @@ def deployed(
     ``programs`` may replace or add to the usual ones.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WAREHOUSE_SYNC_")}
-    with services_for(home, inherited) as services:
+    with Guard() as guard, services_for(home, inherited) as services:
         premises = prepare_premises(home.resolve(), services, limits={**_BESIDES, **limits})
         operations = Operations(premises.settings())
         database = Database(premises.environment[DATABASE_URL], pool_size=2)
@@ -324,7 +333,7 @@ def deployed(
             ]
             chosen = programs(premises, usual)
             with Supervisor(premises.home, chosen, patience=UNWEARYING) as supervisor:
-                yield Deployment(premises, supervisor, operations, database, tuple(one.name for one in chosen))
+                yield Deployment(premises, supervisor, operations, database, guard, tuple(one.name for one in chosen))
         finally:
             operations.close()
             database.close()

@@ -245,7 +245,7 @@ def test_a_trigger_while_the_broker_is_down_says_so_and_its_run_begins_once_it_i
     assert "check that Redis or Valkey runs and WAREHOUSE_SYNC_BROKER_URL is right" in ran.stdout
     assert "Traceback" not in ran.stdout
     (run,) = people.deployment.operations.runs(people.id)
-    people.deployment.valkey.start()
+    people.deployment.start_again(people.deployment.valkey)
     assert_arrived_once(people, run.id, rows=150, before=before)
 
 
@@ -257,7 +257,7 @@ def test_a_worker_that_starts_before_its_broker_works_once_that_is_there(people:
     since = log.stat().st_size
     assert wait_for(lambda: "Cannot connect to redis" in log.read_text()[since:], LIMIT_S)
     assert people.deployment.supervisor.pids("extract")[0] != old
-    people.deployment.valkey.start()
+    people.deployment.start_again(people.deployment.valkey)
     people.declare(FULL)
     people.add(50)
     assert people.settle().ledger == Ledger(extracted=50, accepted=50)

@@ -22,7 +22,7 @@ def test_people_arrive_once_though_valkey_is_killed(people: People, seed: int) -
     run = begin(people, seed, rows=ROWS)
     people.deployment.held_claim(run.id, chunks, moment, within_s=0.15)
     people.deployment.valkey.kill()
-    people.deployment.valkey.start()
+    people.deployment.start_again(people.deployment.valkey)
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
 
 
@@ -33,7 +33,7 @@ def test_people_arrive_once_though_valkey_is_killed_and_its_data_lost(people: Pe
     people.deployment.held_claim(run.id, chunks, moment, within_s=0.15)
     people.deployment.valkey.kill()
     shutil.rmtree(people.deployment.valkey.folder)
-    people.deployment.valkey.start()
+    people.deployment.start_again(people.deployment.valkey)
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
 
 
@@ -47,7 +47,7 @@ def test_people_arrive_once_though_postgresql_is_restarted(people: People, seed:
         people.deployment.postgres.stop()
     else:
         people.deployment.postgres.kill()
-    people.deployment.postgres.start()
+    people.deployment.start_again(people.deployment.postgres)
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
 
 

@@ -12,7 +12,7 @@ from sandbox.child import Program
 from sandbox.premises import Premises
 from shared.messages import Message, TaskName
 from shared.run import WORKING
-from tests.system.deployment import Deployment, deployed
+from tests.system.deployment import LIMITS, Deployment, deployed
 from tests.system.people import People, assert_arrived_once, begin
 
 EACH_SEED = pytest.mark.parametrize("seed", range(20))
@@ -27,7 +27,9 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         words = {"worker.app": "tests.system.twice", "beat.app": "tests.system.twice"}
         return [replace(one, argv=tuple(words.get(word, word) for word in one.argv)) for one in usual]
 
-    with deployed(tmp_path_factory.mktemp("twice"), programs=doubled) as running:
+    # Upkeep, too, is sent twice; at its usual pace a busy machine would fall ever further behind.
+    limits = {**LIMITS, "WAREHOUSE_SYNC_UPKEEP_EVERY_S": "0.6"}
+    with deployed(tmp_path_factory.mktemp("twice"), limits=limits, programs=doubled) as running:
         yield running
 
 
