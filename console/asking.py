@@ -77,8 +77,9 @@ def _outcome(question: Question, probe_id: ProbeId, standing: probes.Standing, w
         return standing.answer
     if not standing.is_taken:
         return NoWorker(
-            f"no worker took the question within {within_s:g} s: none serves the queue `probe`, or all are busy "
-            "extracting. `celery -A worker.app worker -Q probe -P threads` starts one for probes alone"
+            f"no worker took the question within {within_s:g} s: none serves the queue `probe`, all are busy "
+            "extracting, or they are of an earlier release than what is asked. "
+            "`celery -A worker.app worker -Q probe -P threads` starts one for probes alone"
         )
     longer = "raise WAREHOUSE_SYNC_PROBE_TIMEOUT_S, here and for the workers"
     match question.kind:

@@ -12,6 +12,7 @@ from console.declarations import Declarations
 from console.destinations import destinations_table
 from console.limits import limits_table
 from shared import errors
+from shared.broker_rights import SUFFICES
 from shared.catalog import Environment, NullPolicy
 from shared.mapping.compile_events import compile_event_mapping
 from shared.mapping.destinations import RESERVED
@@ -94,3 +95,7 @@ def test_what_a_document_links_to_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_rights_that_the_brokers_user_needs_are_those_that_the_doctor_names() -> None:
+    assert SUFFICES in (ROOT / "docs" / "reviewing.md").read_text()

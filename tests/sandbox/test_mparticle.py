@@ -109,6 +109,19 @@ def test_what_is_no_array_of_json_is_answered_400_in_mparticles_words(body: byte
     converse(conversation)
 
 
+def test_an_array_of_no_batches_is_taken_signs_in_like_any_and_counts_nothing() -> None:
+    async def conversation(session: ClientSession) -> None:
+        before = await counters(session)
+        assert await send(session, []) == (202, b"")
+        status, _ = await send(session, [], feed=SandboxFeed("us1-stranger", "s"))
+        assert status == 403
+        after = await counters(session)
+        assert after["requests"] - before["requests"] == 2
+        assert (after["batches"], after["without_id"], after["by_environment"]) == (0, 0, {})
+
+    converse(conversation)
+
+
 def test_one_batch_goes_to_events_and_an_array_does_not() -> None:
     async def conversation(session: ClientSession) -> None:
         assert (await send(session, [batch()], SINGLE))[0] == 400

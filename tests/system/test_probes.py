@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from console.cli import app
 from console.doctor import examine
+from console.operations import Operations
 from shared import broker
 from shared.catalog import Environment, Full
 from shared.errors import DeclarationInvalid, FeedUnavailable, ModelInvalid, NotFound, NoWorker
@@ -17,6 +18,21 @@ from shared.probe import ProbeKind, Question
 from shared.settings import settings
 from tests.system.deployment import Deployment
 from tests.system.people import INCREMENTAL, PLANTED, People
+
+
+@pytest.fixture
+def hurried(deployment: Deployment) -> Iterator[Callable[[float], Operations]]:
+    """Give the verbs of somebody who waits no longer than so many seconds for an answer."""
+    opened: list[Operations] = []
+
+    def hurry(probe_timeout_s: float) -> Operations:
+        limits = deployment.premises.settings().model_copy(update={"probe_timeout_s": probe_timeout_s})
+        opened.append(Operations(limits))
+        return opened[-1]
+
+    yield hurry
+    for operations in opened:
+        operations.close()
 
 
 @pytest.fixture
@@ -78,14 +94,12 @@ def test_the_doctor_finds_what_is_well_and_what_is_not(people: People, deploymen
 
 
 def test_nobody_to_answer_is_said_with_the_cure(
-    people: People, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    people: People, hurried: Callable[[float], Operations], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people.declare()
-    operations = deployment.operations
-    monkeypatch.setattr(operations, "settings", operations.settings.model_copy(update={"probe_timeout_s": 1.0}))
     monkeypatch.setattr(broker, "send", lambda *_: None)  # The message is lost on its way to the workers.
     with pytest.raises(NoWorker, match="-Q probe"):
-        operations.ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
+        hurried(1.0).ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
 
 
 @pytest.mark.usefixtures("as_command")
@@ -143,12 +157,10 @@ def test_a_review_of_a_draft_is_answered_by_workers_and_sends_nothing(people: Pe
 
 
 def test_a_worker_that_is_killed_while_it_sends_leaves_no_second_sending(
-    people: People, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    people: People, deployment: Deployment, hurried: Callable[[float], Operations]
 ) -> None:
     people.declare(environment=Environment.PRODUCTION)
     people.add(3)
-    operations = deployment.operations
-    monkeypatch.setattr(operations, "settings", operations._settings.model_copy(update={"probe_timeout_s": 5.0}))
     question = Question(kind=ProbeKind.SEND, pipeline_id=people.id, rows=3)
     deployment.turn_faults(delay_s=20)  # What is sent is taken at once, and the answer comes too late.
     before = deployment.counters()
@@ -157,14 +169,13 @@ def test_a_worker_that_is_killed_while_it_sends_leaves_no_second_sending(
         return int(deployment.counters()["batches"] - before["batches"])
 
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(operations.ask, question)
+        asked = pool.submit(hurried(5.0).ask, question)
         deployment.until(lambda: sent() == 3, "the stand-in has taken what was sent")
         deployment.kill_family("extract")
         with pytest.raises(FeedUnavailable, match="may have been sent"):
             asked.result()
     deployment.turn_faults()
-    monkeypatch.undo()  # The worker that comes back may be asked for as long as usual.
-    answer = operations.ask(question)
+    answer = deployment.operations.ask(question)
     assert answer.sent is not None
     assert answer.sent.accepted_batches == 3
     after = deployment.counters()

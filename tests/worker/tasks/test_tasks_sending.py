@@ -156,3 +156,17 @@ def test_a_worker_tries_the_spool_and_leaves_nothing_in_it(desk: Desk) -> None:
     assert answer.session["spool"].startswith("file://")
     trials = desk.warehouse / "spool" / "trials"
     assert list(trials.iterdir()) == []
+
+
+@pytest.mark.parametrize("limits", [LIMITS | {"PROBE_TIMEOUT_S": "1"}])
+def test_an_account_that_pauses_is_not_sent_to(desk: Desk) -> None:
+    name = desk.pipeline()
+    desk.stand_in.intake.faults.turn(Faults.model_validate({"status": 429, "retry_after_s": 60}))
+    first = answer_of(desk, ProbeKind.SEND, pipeline_id=name, rows=2)
+    desk.stand_in.intake.faults.turn(Faults())
+    second = answer_of(desk, ProbeKind.SEND, pipeline_id=name, rows=2)
+    for answer in (first, second):
+        assert answer.sent is not None
+        assert (answer.sent.accepted_rows, answer.sent.unsent_rows) == (0, 2)
+        assert "quota has no room" in (answer.sent.why_unsent or "")
+    assert desk.stand_in.intake.counters.requests == 1, "the account is everybody's, and so is its pause"
