@@ -75,15 +75,15 @@ def test_a_whole_file_is_read_and_what_is_referred_to_comes_first(tmp_path: Path
 
 def test_an_unknown_field_is_refused_by_its_path(tmp_path: Path) -> None:
     said = _refusal(tmp_path, WHOLE.replace("environment: development", "environment: development\n    colour: red"))
-    assert "pipelines.0.colour" in said
+    assert "pipelines.0 (users).colour: no such field" in said
 
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     said = _refusal(
         tmp_path, WHOLE.replace("env:WAREHOUSE_SYNC_SECRET_X", "hunter2").replace("id: lake,", "id: la ke,")
     )
-    assert "feeds.0.api_secret" in said
-    assert "connections.0.id" in said
+    assert "feeds.0 (main).api_secret: expected a reference" in said
+    assert "connections.0 (la ke).id: expected letters" in said
 
 
 def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_data_plan_may_stand_in_the_declarations_themselves(tmp_path: Path) ->
         (b"{", "users.json is no JSON"),
         (b"\xff", "users.json is no JSON"),
         (b"[" * 100_000, "users.json is nested too deeply"),
-        (b"[]", "pipelines.0.data_plan.document: expected a mapping"),
-        (b'{"data_points": [{}]}', "pipelines.0.data_plan.document: data_points.0.match: missing"),
+        (b"[]", "pipelines.0 (users).data_plan.document: expected a mapping"),
+        (b'{"data_points": [{}]}', "pipelines.0 (users).data_plan.document: data_points.0.match: missing"),
     ],
 )
 def test_a_file_that_is_no_data_plan_is_named(tmp_path: Path, content: bytes, said: str) -> None:
@@ -147,15 +147,15 @@ def test_a_file_that_is_no_data_plan_is_named(tmp_path: Path, content: bytes, sa
 
 
 def test_a_data_plan_that_is_absent_or_given_twice_is_named(tmp_path: Path) -> None:
-    assert "pipeline 'users': data_plan.document_file" in _refusal(tmp_path, PLANNED)
+    assert "pipelines.0 (users).data_plan.document_file" in _refusal(tmp_path, PLANNED)
     twice = PLANNED.replace("{document_file", "{document: {data_points: []}, document_file")
-    assert "expected one of them" in _refusal(tmp_path, twice)
+    assert "expected one of document and document_file" in _refusal(tmp_path, twice)
 
 
 def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
     one = "{id: a, name: A, sql_query: SELECT 1}"
     twice = f"data_models: [{one}, {one}]"
-    assert "data_models: 'a' stands there more than once" in _refusal(tmp_path, twice)
+    assert "data_models.1 (a).id: 'a' stands there more than once" in _refusal(tmp_path, twice)
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
     [
         ("", "declares nothing; expected some of feeds, connections"),
         ("pipelines: []", "declares nothing; expected some of feeds, connections"),
-        ("hello", "file: expected a mapping with the lists feeds, connections"),
-        ("pipeline: []", "pipeline: no such list; a file has feeds, connections"),
+        ("hello", "file: expected a mapping"),
+        ("pipeline: []", "pipeline: no such field; did you mean pipelines?"),
         ("feeds: {id: main}", "feeds: expected a list"),
         ("feeds: [main]", "feeds.0: expected a mapping"),
-        ("connections: [{id: a, nam: A}]", "connections.0.nam: no such field"),
+        ("connections: [{id: a, nam: A}]", "connections.0 (a).nam: no such field; did you mean name?"),
         ("field_transformations: [{id: t, name: T, mappings: []}]", "mappings: expected at least one entry"),
     ],
 )

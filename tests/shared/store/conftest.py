@@ -1,6 +1,7 @@
 """A stage for the store's tests: one database for all of them, emptied before each."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -10,10 +11,9 @@ from shared.store.database import Database
 from tests.shared.store.stage import Stage
 
 
-@pytest.fixture(scope="session")
-def common_database(services: Services, template: str) -> Iterator[Database]:
-    """A migrated database that tests share one after the other."""
-    name = "common_to_store_tests"
+@contextmanager
+def database_in_common(services: Services, template: str, name: str) -> Iterator[Database]:
+    """Give a migrated database that tests share one after the other."""
     engine = sa.create_engine(services.database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -24,6 +24,13 @@ def common_database(services: Services, template: str) -> Iterator[Database]:
     database = Database(url, pool_size=10)
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def common_database(services: Services, template: str) -> Iterator[Database]:
+    """The one of the store's tests."""
+    with database_in_common(services, template, "common_to_store_tests") as database:
+        yield database
 
 
 @pytest.fixture
