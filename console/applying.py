@@ -143,7 +143,7 @@ class _Carrying:
                     raise
                 except sa.exc.IntegrityError as error:
                     raise ChangedMeanwhile(
-                        f"somebody declared something of the name or the id of {_called(key)} at the same time; try again"
+                        f"somebody declared {_called(key)}, or something of its name, at the same time; try again"
                     ) from error
                 except Refused as error:
                     refused[key] = error

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -49,6 +48,7 @@ _PATTERNS: Final[Mapping[str, str]] = {
     "^(env:": "expected a reference, env:NAME or file:/absolute/path; a secret itself never stands in a file",
 }
 """By how a pattern begins."""
+_DAYS: Final = re.compile(r"datetime\.timedelta\((?:days=([0-9]+)|0)\)")
 _OF_A_FIELD: Final = re.compile(r"([a-z_]+)((?:\.[a-z_]+)*): (.*)", re.DOTALL)
 
 
@@ -130,13 +130,9 @@ def _reason(found: ErrorDetails, way: "_Way") -> str:
 
 
 def _bound(value: Any) -> str:
-    match value:
-        case timedelta():
-            return f"{value.days} days" if value.days else "0"
-        case float():
-            return f"{value:,g}"
-        case _:
-            return str(value)
+    if isinstance(value, str) and (days := _DAYS.fullmatch(value)):  # That is how pydantic writes a duration here.
+        return f"{days[1]} days" if days[1] else "0"
+    return f"{value:,g}" if isinstance(value, float) else str(value)
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
