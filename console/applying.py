@@ -108,6 +108,7 @@ class _Carrying:
         self._document = document
         self._asking = asking
         self._before = stored_resources(connection)
+        self._wanted: dict[Key, Resource] = {(type(one), one.id): one for one in document.in_order()}
         self._changes: dict[Key, Change] = {}
         self._asked: list[Asked] = []
 
@@ -117,18 +118,18 @@ class _Carrying:
         pruned = self._left_out() if self._asking.prune else []
         # Pipelines first: what only they use, and their names, are free then.
         steps |= {key: partial(self._delete_pipeline, key) for key in pruned if key[0] is Pipeline}
-        for resource in self._document.in_order():
-            key = (type(resource), resource.id)
+        for key, resource in self._wanted.items():
             if key in unknown:
                 self._changes[key] = self._refused(key, resource, DeclarationInvalid(unknown[key]))
+            elif (unchanged := self._unchanged(key, resource)) is not None:
+                self._changes[key] = unchanged
             else:
-                steps[key] = partial(self._put, resource)
+                steps[key] = partial(self._put, key, resource)
         steps |= {key: partial(self._delete, key) for key in pruned if key[0] is not Pipeline}
         self._take(steps)
         for pipeline_id, state in self._document.states.items():
             self._bring(pipeline_id, state)
-        order = [*((type(one), one.id) for one in self._document.in_order()), *pruned]
-        return Outcome(Plan(tuple(self._changes[key] for key in order)), together(self._asked))
+        return Outcome(Plan(tuple(self._changes[key] for key in (*self._wanted, *pruned))), together(self._asked))
 
     def _take(self, steps: Mapping[Key, Callable[[], Change]]) -> None:
         """Take all steps, and those that were refused once more while others got further: names may become free."""
@@ -149,20 +150,17 @@ class _Carrying:
                     refused[key] = error
             if len(refused) == len(pending):
                 for key, refusal in refused.items():
-                    self._changes[key] = self._refused(key, self._wanted(key), self._cause(key, refusal, refused))
+                    self._changes[key] = self._refused(key, self._wanted.get(key), self._cause(key, refusal, refused))
                 return
             pending = {key: pending[key] for key in refused}
 
     def _cause(self, key: Key, error: Refused, refused: Mapping[Key, Refused]) -> Refused:
         """Give why something was refused; where what it is made of was, that is the reason."""
-        if isinstance(error, NotFound) and isinstance(pipeline := self._wanted(key), Pipeline):
+        if isinstance(error, NotFound) and isinstance(pipeline := self._wanted.get(key), Pipeline):
             for name, kind in REFERENCES.items():
                 if (needed := (kind, getattr(pipeline, name))) in refused:
                     return NotFound(f"pipeline {pipeline.id!r} needs {_called(needed)}, which is refused")
         return error
-
-    def _wanted(self, key: Key) -> Resource | None:
-        return next((one for one in self._document.in_order() if (type(one), one.id) == key), None)
 
     def _unknown(self) -> dict[Key, str]:
         known: dict[type[BaseModel], set[str]] = {}
@@ -177,18 +175,27 @@ class _Carrying:
 
     def _left_out(self) -> list[Key]:
         """Give what is stored and not in the document, users before what they use."""
-        named = {(type(one), one.id) for one in self._document.in_order()}
         order = list(KINDS.values())[::-1]
-        return sorted((key for key in self._before if key not in named), key=lambda key: (order.index(key[0]), key[1]))
+        return sorted(
+            (key for key in self._before if key not in self._wanted), key=lambda key: (order.index(key[0]), key[1])
+        )
 
-    def _put(self, resource: Resource) -> Change:
-        key = (type(resource), resource.id)
+    def _unchanged(self, key: Key, resource: Resource) -> Change | None:
+        """Give the change that is none, where a declaration is as the document says."""
+        before = self._before.get(key)
+        kept = self._document.kept_secrets(resource)
+        if before is None:
+            return None
+        with suppress(Refused):  # Then it is no such thing.
+            change = _change(key, before, self._completed(resource, kept, before), kept)
+            return change if change.action is Action.UNCHANGED else None
+        return None
+
+    def _put(self, key: Key, resource: Resource) -> Change:
         before = self._before.get(key)
         kept = self._document.kept_secrets(resource)
         resource = self._completed(resource, kept, before)
         change = _change(key, before, resource, kept)
-        if change.action is Action.UNCHANGED:
-            return change
         self._asking.check(resource)
         if isinstance(resource, Feed | Connection):
             stored = before.resource if before is not None else None
