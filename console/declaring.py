@@ -23,6 +23,7 @@ from shared.errors import (
 )
 from shared.providers.bigquery import BigQueryConfig, read_key
 from shared.run import RunId
+from shared.secret_fields import purpose
 from shared.settings import Settings
 from shared.store import declared, edits, moves
 from shared.store.asked import Asked, together
@@ -165,5 +166,6 @@ class Declaring:
         """Compare a service account with its key where this process can see the key; workers always do."""
         if isinstance(connection.config, BigQueryConfig):
             with suppress(SecretUnavailable):
-                key = resolve(connection.config.service_account_key, self._settings)
+                reference = connection.config.service_account_key
+                key = resolve(reference, self._settings, purpose=purpose(connection))
                 read_key(connection.id, connection.config, key)

@@ -19,6 +19,7 @@ from console.progress import follow, ledger_table
 from sandbox import stack
 from sandbox.child import Program
 from sandbox.demo import build_warehouse, change_users
+from sandbox.home_keys import PUBLIC_KEY
 from sandbox.premises import UNLIMITED, Premises, prepare_premises
 from sandbox.services import running_services, services_for
 from sandbox.supervisor import Supervisor
@@ -52,8 +53,14 @@ def run_demo(home: Path, environment: Mapping[str, str], options: Options) -> bo
     place.mkdir(mode=0o700, parents=True)
     screen.print(f"[bold]1/5[/] PostgreSQL and Valkey start in {place}")
     with services_for(place, environment) as services:
-        endpoints.record(place, database_url=services.database_url, broker_url=services.broker_url)
-        demo = _Demo(prepare_premises(place, services), options, screen)
+        premises = prepare_premises(place, services)
+        endpoints.record(
+            place,
+            database_url=services.database_url,
+            broker_url=services.broker_url,
+            public_key=premises.environment[PUBLIC_KEY],
+        )
+        demo = _Demo(premises, options, screen)
         try:
             return demo.show()
         finally:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from console.operations import Operations
 from sandbox import stack
+from sandbox.home_keys import PUBLIC_KEY, key_variables
 from sandbox.ports import free_port
 from sandbox.services import Services, running_services, services_for
 from sandbox.supervisor import Supervisor
@@ -26,6 +27,7 @@ def run_machine(settings: Settings, environment: Mapping[str, str], screen: Cons
     Raises:
         MoveNotAllowed: everything of this home runs already.
         ServiceUnavailable: something did not start, or died too often.
+        SecretUnavailable: the file with private keys cannot be used.
     """
     home = settings.home.expanduser().resolve()
     if running_services(home) is not None:
@@ -34,12 +36,18 @@ def run_machine(settings: Settings, environment: Mapping[str, str], screen: Cons
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with services_for(home, environment) as services:
-        endpoints.record(home, database_url=services.database_url, broker_url=services.broker_url)
+        keys = key_variables(home, environment)
+        endpoints.record(
+            home,
+            database_url=services.database_url,
+            broker_url=services.broker_url,
+            public_key=keys[PUBLIC_KEY],
+        )
         try:
             operations = Operations(settings)
             operations.migrate()
             operations.close()
-            _supervise(home, environment, services, screen, stop)
+            _supervise(home, {**environment, **keys}, services, screen, stop)
         finally:
             endpoints.forget(home)
 

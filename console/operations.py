@@ -8,6 +8,7 @@ from console.asking import ask
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.rejecting import Rejecting
+from console.sealing import Sealing
 from shared import broker
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
@@ -40,6 +41,7 @@ class Operations:
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
+        self.secrets = Sealing(self._database, settings, self.ask)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from sandbox import stack
 from sandbox.child import Program
 from sandbox.demo import ITERATOR, QUERY
+from sandbox.home_keys import PUBLIC_KEY, key_variables
 from sandbox.ports import free_port
 from sandbox.services import BROKER_URL, DATABASE_URL, Services
 from shared import catalog
@@ -76,6 +77,7 @@ class Premises:
             spool_url=self.environment[f"{PREFIX}SPOOL_URL"],
             feed_hosts=("127.0.0.1",),
             duckdb_folders=(self.warehouse.parent,),
+            public_key=self.environment[PUBLIC_KEY],
         )
 
     def feed_program(self, *arguments: str) -> Program:
@@ -141,6 +143,7 @@ def prepare_premises(home: Path, services: Services, *, limits: Mapping[str, str
         "WAREHOUSE_SYNC_SECRET_FOLDER": str(home / "secrets"),
         "WAREHOUSE_SYNC_FEED_HOSTS": '["127.0.0.1"]',
         "WAREHOUSE_SYNC_DUCKDB_FOLDERS": json.dumps([str(home / "warehouse")]),
+        **key_variables(home, inherited),
         **(limits or {}),
     }
     return Premises(home, environment, free_port())

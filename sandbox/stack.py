@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.child import Program
+from sandbox.home_keys import PRIVATE_KEYS
 from shared.settings import PREFIX, Settings
 
 _QUEUES: Final[Mapping[str, str]] = {
@@ -55,17 +56,17 @@ def flower(home: Path, environment: Mapping[str, str], *, port: int, user: str, 
 def feed(home: Path, environment: Mapping[str, str], *, port: int, arguments: tuple[str, ...] = ()) -> Program:
     """Give the stand-in mParticle; what it is told beyond its port are its own options."""
     argv = (sys.executable, "-m", "sandbox.feed", "--port", str(port), *arguments)
-    return Program("mparticle", argv, environment, home, ready=_says(home, "mparticle", "listening"))
+    return Program("mparticle", argv, without_secrets(environment), home, ready=_says(home, "mparticle", "listening"))
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment for processes that have no use for feeds' and warehouses' secrets."""
+    """Give an environment for processes that have no use for feeds' and warehouses' secrets, nor for private keys."""
     prefix = environment.get(f"{PREFIX}SECRET_ENV_PREFIX") or str(Settings.model_fields["secret_env_prefix"].default)
     own = Settings.model_fields.keys()
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(prefix) or name.removeprefix(PREFIX).lower() in own
+        if name != PRIVATE_KEYS and (not name.startswith(prefix) or name.removeprefix(PREFIX).lower() in own)
     }
 
 

@@ -1,7 +1,8 @@
 """Secret references to secrets, in workers only.
 
 A reference may only name environment variables with the configured prefix and files in the configured folder, so that
-nobody who may declare a feed can have our own keys sent to a host of theirs.
+nobody who may declare a feed can have our own keys sent to a host of theirs. A sealed one only opens for what it was
+sealed for.
 """
 
 import os
@@ -9,22 +10,29 @@ from pathlib import Path
 
 from shared.catalog import Connection, Feed
 from shared.errors import DeclarationInvalid, SecretUnavailable
+from shared.key_file import read_keys
 from shared.providers.duckdb import DuckDbConfig
+from shared.sealing import open_sealed
 from shared.settings import Settings
 
 
-def resolve(reference: str, settings: Settings) -> str:
-    """Give the secret that ``env:NAME`` or ``file:/path`` refers to, without a trailing line end.
+def resolve(reference: str, settings: Settings, *, purpose: str) -> str:
+    """Give the secret that ``env:NAME`` or ``file:/path`` refers to, without a trailing line end, or that is sealed.
+
+    ``purpose`` is that of the resource as it is declared now (:func:`shared.secret_fields.purpose`).
 
     Raises:
-        SecretUnavailable: the reference leads nowhere, or nowhere it may; the message names the reference only.
+        SecretUnavailable: the reference leads nowhere, or nowhere it may, or its key is not here, or it was sealed for
+            something else; the message names the reference only.
     """
     scheme, _, place = reference.partition(":")
     if scheme == "env":
         return _from_environment(place, settings)
     if scheme == "file":
         return _from_file(Path(place), settings)
-    raise SecretUnavailable(f"a secret reference begins with env: or file:, not {scheme!r}:")
+    if scheme == "sealed":
+        return open_sealed(reference, purpose, read_keys(settings.private_keys))
+    raise SecretUnavailable(f"a secret reference begins with env:, file: or sealed:, not {scheme!r}:")
 
 
 def require_allowed_host(feed: Feed, settings: Settings) -> None:

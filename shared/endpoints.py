@@ -5,6 +5,7 @@ Whoever starts the embedded servers records them, so that any other command of t
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -33,12 +34,20 @@ def spool_url(settings: Settings) -> str:
     return settings.spool_url or (settings.home.expanduser().resolve() / "spool").as_uri()
 
 
-def record(home: Path, *, database_url: str, broker_url: str) -> None:
-    """Record the embedded servers of a home, readable by its owner only."""
+def public_key(settings: Settings) -> str | None:
+    """Give the public key that secrets are sealed to, or ``None`` where none is named or recorded."""
+    if settings.public_key is not None:
+        return settings.public_key
+    found = _record_of(settings).get("public_key")
+    return found if isinstance(found, str) else None
+
+
+def record(home: Path, *, database_url: str, broker_url: str, public_key: str | None = None) -> None:
+    """Record the embedded servers of a home and what its secrets are sealed to, readable by its owner only."""
     new = home / f"{_RECORD}.new"
     new.unlink(missing_ok=True)  # One that was left behind may be readable by others.
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"database_url": database_url, "broker_url": broker_url}, file)
+        json.dump({"database_url": database_url, "broker_url": broker_url, "public_key": public_key}, file)
     new.rename(home / _RECORD)
 
 
@@ -48,11 +57,19 @@ def forget(home: Path) -> None:
 
 
 def _recorded(settings: Settings, key: str, variable: str, what: str) -> str:
-    place = settings.home.expanduser() / _RECORD
     try:
-        return str(json.loads(place.read_text())[key])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(_record_of(settings)[key])
+    except KeyError:
         raise ServiceUnavailable(
             f"no {what} is known: set {variable}, or start the embedded servers of {settings.home} "
             "with `warehouse-sync up`"
         ) from None
+
+
+def _record_of(settings: Settings) -> Mapping[str, object]:
+    """Give what is recorded; a record that cannot be read is as none."""
+    try:
+        found = json.loads((settings.home.expanduser() / _RECORD).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

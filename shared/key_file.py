@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import SecretUnavailable
-from shared.sealing import PrivateKey, generate
+from shared.sealing import PRIVATE_PREFIX, PrivateKey, generate
 
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OF_OTHERS_WHERE_MOUNTED = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
@@ -24,6 +24,11 @@ def read_keys(path: Path | None) -> tuple[PrivateKey, ...]:
     """
     if path is None:
         return ()
+    if PRIVATE_PREFIX in str(path):
+        raise SecretUnavailable(
+            "WAREHOUSE_SYNC_PRIVATE_KEYS holds a private key itself; expected the path of a file that its owner alone "
+            "can read, with the key in it"
+        )
     try:
         with path.expanduser().open(encoding="utf-8") as file:
             _require_private(path, os.fstat(file.fileno()))

@@ -26,6 +26,8 @@ class ProbeKind(StrEnum):
     """The rows of the window that the pipeline's next run would read, or of another; the warehouse runs a query."""
     COST = "cost"
     """The bytes that a query for those rows would read, where the warehouse tells beforehand; runs nothing."""
+    RESEAL = "reseal"
+    """Seal every sealed secret anew, to the public key that is named; asks no warehouse."""
 
 
 class _Told(BaseModel):
@@ -41,9 +43,16 @@ class Question(_Told):
     rows: Annotated[int, Field(ge=1, le=100)] = Field(5, description="of a preview")
     low: AwareDatetime | None = Field(None, description="of a count or cost: instead of the next run's window")
     high: AwareDatetime | None = None
+    public_key: str | None = Field(None, description="of resealing: what secrets are sealed to from now on")
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
+        if (self.public_key is not None) != (self.kind is ProbeKind.RESEAL):
+            raise ValueError(f"public_key: a {ProbeKind.RESEAL} probe names one, and no other does")
+        if self.kind is ProbeKind.RESEAL:
+            if self.connection_id is not None or self.pipeline_id is not None:
+                raise ValueError("a reseal probe is about all feeds and connections, and names none")
+            return self
         of_connection = self.kind is ProbeKind.TEST
         if (self.connection_id is not None) != of_connection or (self.pipeline_id is not None) == of_connection:
             raise ValueError(f"a {self.kind} probe names one {'connection' if of_connection else 'pipeline'}")
@@ -67,6 +76,14 @@ class RejectAnswer(_Told):
     reason: str
 
 
+class ResealAnswer(_Told):
+    """How many secrets were sealed anew, how many already were, and which could not be, with the reasons."""
+
+    resealed: int = 0
+    already: int = 0
+    failed: tuple[str, ...] = ()
+
+
 class Answer(_Told):
     """What a worker found out; only what the question's kind asks for is filled."""
 
@@ -83,3 +100,4 @@ class Answer(_Told):
     row_count: int | None = None
     null_count: int | None = Field(None, description="rows without a time: history and full runs read them, no other")
     scanned_bytes: int | None = None
+    resealing: ResealAnswer | None = None

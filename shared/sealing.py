@@ -28,7 +28,7 @@ _MOST_CONTENT_BYTES: Final = 20 * 1024
 _BLOCK_BYTES: Final = 512
 _VERSION: Final = 1
 _PUBLIC: Final = "wsync-public-"
-_PRIVATE: Final = "wsync-private-"
+PRIVATE_PREFIX: Final = "wsync-private-"
 _KEY_BYTES: Final = 32
 _CHECK_BYTES: Final = 4
 
@@ -58,7 +58,11 @@ class PublicKey:
         """
         raw = _read(_PUBLIC, text)
         if raw is None:
-            what = "a private key; keep that to the workers" if text.startswith(_PRIVATE) else "none, or not all of it"
+            what = (
+                "a private key; keep that to the workers"
+                if text.startswith(PRIVATE_PREFIX)
+                else "none, or not all of it"
+            )
             raise DeclarationInvalid(
                 f"the public key (WAREHOUSE_SYNC_PUBLIC_KEY): expected a word that begins with {_PUBLIC}, as "
                 f"`warehouse-sync secrets keygen` prints it; this is {what}"
@@ -80,12 +84,12 @@ class PrivateKey:
     @property
     def text(self) -> str:
         """The key as a line of the file that workers read."""
-        return _word(_PRIVATE, self.raw)
+        return _word(PRIVATE_PREFIX, self.raw)
 
     @classmethod
     def read(cls, line: str) -> "PrivateKey | None":
         """Read what :attr:`text` gave; ``None`` where the line is no private key, or not all of one."""
-        raw = _read(_PRIVATE, line)
+        raw = _read(PRIVATE_PREFIX, line)
         return None if raw is None else cls(raw)
 
 

@@ -52,6 +52,12 @@ def _refusal(folder: Path, text: str) -> str:
     return str(refused.value)
 
 
+def test_a_secret_in_place_of_a_reference_is_named_by_its_path_and_never_repeated(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationInvalid, match=r"feeds\.0 \(main\)\.api_secret") as refused:
+        read_declarations(_written(tmp_path, WHOLE.replace("env:WAREHOUSE_SYNC_SECRET_X", "hunter2")))
+    assert "hunter2" not in f"{refused.value} {refused.value.__cause__}"
+
+
 def test_a_whole_file_is_read_and_what_is_referred_to_comes_first(tmp_path: Path) -> None:
     declared = read_declarations(_written(tmp_path, WHOLE))
     assert [type(resource).__name__ for resource in declared.in_order()] == [

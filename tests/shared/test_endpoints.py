@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from shared.endpoints import broker_url, database_url, forget, record, spool_url
+from shared.endpoints import broker_url, database_url, forget, public_key, record, spool_url
 from shared.errors import ServiceUnavailable
 from shared.settings import Settings
 
@@ -16,6 +16,15 @@ def test_the_environment_comes_before_the_record(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr("postgresql://named"))
     assert database_url(settings) == "postgresql://named"
     assert broker_url(settings) == "redis://recorded"
+
+
+def test_the_public_key_is_found_like_a_server_and_may_be_missing(tmp_path: Path) -> None:
+    assert public_key(Settings(home=tmp_path)) is None
+    record(tmp_path, database_url="a", broker_url="b")
+    assert public_key(Settings(home=tmp_path)) is None
+    record(tmp_path, database_url="a", broker_url="b", public_key="wsync-public-recorded")
+    assert public_key(Settings(home=tmp_path)) == "wsync-public-recorded"
+    assert public_key(Settings(home=tmp_path, public_key="wsync-public-named")) == "wsync-public-named"
 
 
 def test_the_record_is_its_owners_alone(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ def test_a_line_that_is_no_key_is_named_by_its_number(tmp_path: Path) -> None:
     assert "hunter2" not in said
 
 
+def test_a_key_in_place_of_the_files_path_is_not_repeated() -> None:
+    key = generate()
+    assert key.text not in _refusal(Path(key.text))
+
+
 def test_a_file_that_is_absent_no_text_or_no_file_is_named(tmp_path: Path) -> None:
     assert "No such file" in _refusal(tmp_path / "keys")
     (tmp_path / "binary").write_bytes(b"hunter2\xff")

@@ -222,6 +222,36 @@ def test_giving_one_way_to_sign_in_leaves_the_other_out(
     assert {path: secrets_of(new)[path] for path in kept} == {path: secrets_of(held)[path] for path in kept}
 
 
+SNOWFLAKE_SECRETS = ("password", "private_key", "private_key_passphrase")
+
+
+@given(
+    held=st.sampled_from([PASSWORD, KEY_PAIR, stored("snowflake", SNOWFLAKE, private_key="env:K"), None]),
+    given_=st.dictionaries(
+        st.sampled_from(SNOWFLAKE_SECRETS), st.sampled_from([None, "***", "stored", "env:NEW", "file:/run/secrets/new"])
+    ),
+)
+def test_what_is_given_stays_and_what_is_kept_was_stored(held: Connection | None, given_: dict[str, Any]) -> None:
+    known = {} if held is None else secrets_of(held)
+    document = connection("snowflake", SNOWFLAKE, **given_)
+    try:
+        kept = kept_paths(Connection, document, held)
+    except DeclarationInvalid:
+        assert any(given_.get(name) in {"***", "stored"} and f"config.{name}" not in known for name in given_)
+        return
+    config = with_stored(Connection, document, held)["config"]
+    for name in SNOWFLAKE_SECRETS:
+        path, was_given = f"config.{name}", given_.get(name)
+        if path in kept:
+            assert was_given in {None, "***", "stored"}
+            assert config[name] == known[path]
+        else:
+            assert config.get(name) == was_given
+            assert was_given not in {"***", "stored"}
+    if not any(given_.values()):
+        assert set(kept) == set(known), "a document without secrets keeps all"
+
+
 @given(document=st.recursive(st.none() | st.text(max_size=3), lambda inner: st.dictionaries(st.text(), inner)))
 def test_a_document_of_any_shape_is_left_to_be_refused_by_its_validation(document: Any) -> None:
     for config in (document, {"config": document}, {"service_provider": "snowflake", "config": document}):

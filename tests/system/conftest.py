@@ -6,12 +6,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.deployment import Deployment, deployed
+from tests.system.flower import Flower, flower_of
 from tests.system.people import People
 
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployed(tmp_path_factory.mktemp("deployment")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def flower(deployment: Deployment) -> Iterator[Flower]:
+    with flower_of(deployment) as running:
         yield running
 
 

@@ -63,6 +63,13 @@ LIMITS: Final[Mapping[str, str]] = {
 }
 """Everything that waits, waits briefly; everything that counts, counts small. Several chunks a run, bodies a chunk."""
 
+PLANTED_SECRET: Final = "planted-in-the-environment-8c1f"
+"""Of every worker, so that it is found wherever a secret gets to."""
+_BESIDES: Final[Mapping[str, str]] = {
+    "WAREHOUSE_SYNC_SECRET_PLANTED": PLANTED_SECRET,
+    "WAREHOUSE_SYNC_WAREHOUSE_HOSTS": "127.0.0.1",
+}
+
 UNWEARYING: Final = Patience(ready_s=120, max_restarts=1000, first_pause_s=0.01, stable_s=0)
 """Restarts what a test kills, as often and as soon as it does."""
 
@@ -304,7 +311,7 @@ def deployed(
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WAREHOUSE_SYNC_")}
     with services_for(home, inherited) as services:
-        premises = prepare_premises(home.resolve(), services, limits=limits)
+        premises = prepare_premises(home.resolve(), services, limits={**_BESIDES, **limits})
         operations = Operations(premises.settings())
         database = Database(premises.environment[DATABASE_URL], pool_size=2)
         try:

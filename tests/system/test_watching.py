@@ -1,61 +1,21 @@
 """What operators watch a deployment with, and that neither rows nor secrets are to be seen there."""
 
-import base64
-import http.client
 import json
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from sandbox import stack
-from sandbox.ports import free_port
-from sandbox.supervisor import Supervisor
 from shared import catalog
 from shared.run import Ledger, RunState
 from shared.store.ground import metadata
-from tests.system.deployment import LIMIT_S, UNWEARYING, Deployment, fetch
+from tests.system.deployment import LIMIT_S, Deployment
+from tests.system.flower import Flower
 from tests.system.people import PLANTED, People
 
 WORKERS = {"control", "extract", "extract-backfill", "upload", "upload-backfill"}
-
-
-@dataclass(frozen=True)
-class Flower:
-    port: int
-    password: str
-
-    def get(self, path: str, *, password: str | None = None) -> Any:
-        signed = base64.b64encode(f"operator:{password or self.password}".encode()).decode()
-        return json.loads(fetch(self.port, path, {"Authorization": f"Basic {signed}"}))
-
-    def send(self, task: str, *arguments: str) -> None:
-        """Have Flower send a task, as its API lets whoever has signed in."""
-        signed = base64.b64encode(f"operator:{self.password}".encode()).decode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
-        try:
-            body = json.dumps({"args": arguments})
-            headers = {"Authorization": f"Basic {signed}", "Content-Type": "application/json"}
-            connection.request("POST", f"/api/task/async-apply/{task}", body, headers)
-            answer = connection.getresponse()
-            assert answer.status == HTTPStatus.OK, answer.read()
-        finally:
-            connection.close()
-
-
-@pytest.fixture(scope="module")
-def flower(deployment: Deployment) -> Iterator[Flower]:
-    home, port, password = deployment.home, free_port(), secrets.token_urlsafe(12)
-    program = stack.flower(home, deployment.premises.environment, port=port, user="operator", password=password)
-    with Supervisor(home, [program], patience=UNWEARYING):
-        yield Flower(port, password)
 
 
 def test_every_worker_answers_a_ping(deployment: Deployment) -> None:

@@ -22,6 +22,7 @@ from worker import probe as stage
 from worker.mparticle.check import Checks
 from worker.process import Process
 from worker.tasks.boundary import recorded, this_process
+from worker.tasks.resealing import reseal_all
 from worker.warehouses.base import Label
 from worker.warehouses.registry import open_warehouse
 
@@ -51,6 +52,8 @@ def probe(payload: object) -> None:
 
 def _answer(process: Process, probe_id: ProbeId, question: Question) -> Answer:
     limits = process.settings
+    if question.public_key is not None:
+        return Answer(resealing=reseal_all(process, question.public_key))
     label = Label(f"probe {probe_id}", question.pipeline_id)
     connection, subject = _subject(process, question)
 
@@ -71,8 +74,8 @@ def _answer(process: Process, probe_id: ProbeId, question: Question) -> Answer:
                 return stage.count(subject, warehouse, question, go_on=go_on)
             case ProbeKind.COST:
                 return stage.cost(subject, warehouse, question)
-            case ProbeKind.TEST:
-                raise Unexpected("a probe that tests a connection names a pipeline; please report this")
+            case ProbeKind.TEST | ProbeKind.RESEAL:
+                raise Unexpected(f"a {question.kind} probe names a pipeline; please report this")
             case _:
                 assert_never(question.kind)
 

@@ -21,6 +21,7 @@ from shared.limits import EventName
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Reject, RunId, Token
+from shared.secret_fields import purpose
 from shared.snapshot import Snapshot
 from shared.spool import SpooledFile
 from shared.store import accepted, chunks, declared, dispatching, event_names, moves, rejected_users, runs
@@ -102,7 +103,7 @@ class _Attempt:
             feed = declared.get(connection, Feed, frozen.snapshot.feed.id)
         _require_same_feed(feed, frozen.snapshot)
         require_allowed_host(feed, self._limits)
-        secret = resolve(feed.api_secret, self._limits)
+        secret = resolve(feed.api_secret, self._limits, purpose=purpose(feed))
         self._table = table = self._process.spool.read_chunk(claimed.path, claimed.checksum)
         with heartbeat(self._renew, lease_s=self._limits.upload_lease_s, on_lost=self._let_go):
             # Judging by a data plan may take as long as a lease.

@@ -13,6 +13,7 @@ from shared.providers.databricks import DatabricksConfig
 from shared.providers.duckdb import DuckDbConfig
 from shared.providers.redshift import RedshiftConfig
 from shared.providers.snowflake import SnowflakeConfig
+from shared.secret_fields import purpose
 from shared.settings import Settings
 from worker.warehouses.base import Label, Warehouse
 
@@ -47,7 +48,7 @@ def open_warehouse(connection: Connection, settings: Settings, *, label: Label) 
 
 
 def _opened(connection: Connection, settings: Settings, label: Label) -> Warehouse:
-    resolve = partial(credentials.resolve, settings=settings)
+    resolve = partial(credentials.resolve, settings=settings, purpose=purpose(connection))
     timeout_s = settings.query_timeout_s
     match connection.config:
         case DuckDbConfig() as config:

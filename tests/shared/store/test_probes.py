@@ -65,6 +65,9 @@ def test_old_questions_are_neither_taken_nor_kept(database: Database) -> None:
         {"kind": "preview", "pipeline_id": "users", "rows": 0},
         {"kind": "preview", "pipeline_id": "users", "rows": 101},
         {"kind": "gossip", "connection_id": "lake"},
+        {"kind": "reseal"},
+        {"kind": "reseal", "public_key": "k", "connection_id": "lake"},
+        {"kind": "test", "connection_id": "lake", "public_key": "k"},
     ],
 )
 def test_a_question_that_makes_no_sense_is_not_asked(wrong: dict[str, object]) -> None:

@@ -1,16 +1,21 @@
 """Signing in, in every way that it can fail."""
 
+import os
 import socket
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redshift_connector
 
 from sandbox.ports import free_port
-from shared.errors import CredentialsRefused, SyncError, WarehouseBusy, WarehouseUnreachable
+from shared.errors import CredentialsRefused, SecretUnavailable, SyncError, WarehouseBusy, WarehouseUnreachable
+from shared.key_file import add_key
 from shared.providers.redshift import RedshiftConfig
+from shared.sealing import seal
+from shared.secret_fields import purpose
 from tests.standins.redshift import PASSWORD, RedshiftStandin
 from tests.standins.redshift_wire import Wire
 from worker.warehouses.base import Label
@@ -35,6 +40,19 @@ def test_a_wrong_password_is_told_without_showing_it(
         pass
     assert "a-wrong-secret" not in "".join(traceback.format_exception(refused.value))
     assert "run 7" in str(refused.value)
+
+
+def test_a_sealed_password_signs_in_where_it_was_sealed_for_and_nowhere_else(
+    opened: Callable[..., Any], redshift: RedshiftStandin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "private-keys"
+    monkeypatch.setenv("WAREHOUSE_SYNC_PRIVATE_KEYS", str(keys))
+    sealed = seal(os.environ[PASSWORD], purpose(redshift.connection()), add_key(keys).public)
+    with opened(password=sealed) as warehouse:
+        assert warehouse.session()["user"]
+    said = refusal(opened, SecretUnavailable, password=sealed, port=redshift.tls_port)
+    assert "to be shown at another address" in said
+    assert sealed not in said
 
 
 def test_an_unknown_user_is_refused_like_a_wrong_password(opened: Callable[..., Any]) -> None:
