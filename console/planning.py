@@ -94,7 +94,7 @@ def fields_changed(
 
 
 def _differences(before: Any, after: Any, path: str, secrets: Collection[str]) -> Iterator[FieldChange]:
-    if before == after and type(before) is type(after):
+    if _is_same(before, after):
         return
     if path in secrets or path in _OPAQUE:
         yield FieldChange(path, is_shown=False)
@@ -104,7 +104,7 @@ def _differences(before: Any, after: Any, path: str, secrets: Collection[str]) -
     elif _are_alike(before, after):
         for number, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from _differences(one, other, f"{path}.{number}", secrets)
-    elif any(secret.startswith(f"{path}.") for secret in secrets):  # Of another provider: a secret is inside.
+    elif any(hidden.startswith(f"{path}.") for hidden in (*secrets, *_OPAQUE)):  # It is inside.
         yield FieldChange(path, is_shown=False)
     else:
         yield FieldChange(path, before, after)
@@ -115,3 +115,12 @@ def _are_alike(before: Any, after: Any) -> bool:
     if not isinstance(before, list) or not isinstance(after, list) or len(before) != len(after):
         return False
     return all(isinstance(entry, Mapping) for entry in (*before, *after))
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    """Whether two JSON values are one to the store: 1 and 1.0 are, and to Python 1 and true, too."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return before.keys() == after.keys() and all(_is_same(before[name], after[name]) for name in before)
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_is_same, before, after))
+    return bool(before == after) and isinstance(before, bool) == isinstance(after, bool)

@@ -1,15 +1,19 @@
 """A plan says what apply does, apply does all or nothing, and doing it again changes nothing."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from console.declarations import read_document
 from console.declaring import Declaring
-from console.planning import Action, FieldChange, Plan
+from console.plan_lines import plan_lines
+from console.planning import Action, FieldChange, Plan, fields_changed
+from shared.catalog import Pipeline
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, FeedRefused, MoveNotAllowed, WatermarkUndecided
 from shared.run import RunState, Window
-from shared.store import lives, moves, records
+from shared.store import edits, lives, moves, records
 from shared.store.edits import Watermark
 from tests.shared.store.stage import FEED, INCREMENTAL, LAKE, T0, T1, USERS, Stage
 
@@ -212,3 +216,85 @@ def test_a_resumed_pipeline_sends_what_it_has_to(stage: Stage, declaring: Declar
     assert sent == [], "a plan sends nothing"
     declaring.apply(read_document(people(state="active")))
     assert [message.id for message in sent[-1].messages] == [run_id]
+
+
+def test_two_documents_at_once_are_applied_one_after_the_other(stage: Stage, declaring: Declaring) -> None:
+    names = ("users", "people", "customers", "readers")
+    declaring.apply(read_document(documented()))
+    documents = [
+        read_document(
+            documented(data_models=[{"id": "users", "name": name, "sql_query": "SELECT 1"}], pipelines=[some])
+        )
+        for name, some in zip(names, [PEOPLE, {**PEOPLE, "merge": False}] * 2, strict=True)
+    ]
+    with ThreadPoolExecutor(len(documents)) as pool:
+        plans = list(pool.map(declaring.apply, documents))
+    assert sum(plan.count(Action.CHANGE) for plan in plans) >= len(documents)
+    (row,) = stage.rows("SELECT document, version FROM data_models")
+    assert row.document["name"] in names
+    assert row.version == 1 + sum(plan.changes[2].action is Action.CHANGE for plan in plans)
+
+
+def test_a_declaration_that_changes_while_it_is_applied_stops_everything(stage: Stage, declaring: Declaring) -> None:
+    declaring.apply(read_document(documented()))
+    document = read_document(people(merge=False))
+    with stage.database.transaction() as connection, ThreadPoolExecutor(1) as pool:
+        before = records.of(connection, Pipeline, "people")
+        edits.put_pipeline(connection, document.pipelines[0].pipeline.model_copy(update={"name": "Others"}), None)
+        applying = pool.submit(declaring.apply, document)
+        _wait_for_somebody_who_waits(stage)
+        connection.commit()
+        with pytest.raises(ChangedMeanwhile, match="you read version 1"):
+            applying.result(timeout=30)
+    assert before.version == 1
+
+
+def _wait_for_somebody_who_waits(stage: Stage) -> None:
+    until = time.monotonic() + 30
+    while not stage.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+        assert time.monotonic() < until, "nobody waits"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"a": [{"b": {"c": 1}}]}, {"a": [{"b": {"c": True}}]}, [FieldChange("a.0.b.c", 1, after=True)]),
+        ({"a": 1}, {"a": 1.0}, []),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, [FieldChange("a.0.b", 1, 2)]),
+        ({"a": [{"b": 1}]}, {"a": []}, [FieldChange("a", [{"b": 1}], [])]),
+        ({"a": None}, {"a": {"b": 1}}, [FieldChange("a", None, {"b": 1})]),
+        (
+            {"config": {"password": "x"}},
+            {"config": {"password": "y"}},
+            [FieldChange("config.password", is_shown=False)],
+        ),
+        (
+            {"data_plan": {"document": {}}},
+            {"data_plan": {"document": {"a": 1}}},
+            [FieldChange("data_plan.document", is_shown=False)],
+        ),
+        ({"data_plan": None}, {"data_plan": {"document": {"a": 1}}}, [FieldChange("data_plan", is_shown=False)]),
+    ],
+)
+def test_a_difference_is_told_by_the_deepest_path(before: Any, after: Any, said: list[FieldChange]) -> None:
+    assert list(fields_changed(before, after, ["config.password"])) == said
+
+
+def test_a_plan_is_shown_in_lines(declaring: Declaring) -> None:
+    declaring.apply(read_document(documented()))
+    query = {"id": "users", "name": "Users", "sql_query": "SELECT 1\nFROM a"}
+    assert list(
+        plan_lines(declaring.plan(read_document(people(merge=False, connection_id="l") | {"data_models": [query]})))
+    ) == [
+        "~ data model users",
+        "    sql_query:",
+        "      @@ -1 +1,2 @@",
+        "       SELECT 1",
+        "      +FROM a",
+        "~ pipeline people",
+        "    connection_id: lake -> l",
+        "    merge: true -> false",
+        "    REFUSED: pipelines.0 (people).connection_id: there is no connection 'l'",
+        "2 changed, 2 unchanged; 1 of them refused, so nothing is done",
+    ]
+    assert list(plan_lines(declaring.plan(read_document(documented())))) == ["4 unchanged"]
