@@ -5,6 +5,9 @@ tasks of the configuration: ten thousand pipelines cost a tick one indexed query
 what one has locked, another skips, and the step to the next occurrence is part of the claim.
 """
 
+import os
+import socket
+import time
 from typing import Any, Final
 
 from celery.beat import Scheduler
@@ -13,7 +16,7 @@ from shared import broker
 from shared.endpoints import database_url
 from shared.errors import BrokerUnavailable, StoreUnavailable
 from shared.settings import Settings, settings
-from shared.store import lives
+from shared.store import beats, lives
 from shared.store.database import Database
 from shared.telemetry import log
 
@@ -21,6 +24,8 @@ _log = log(__name__)
 
 BATCH: Final = 200
 """Pipelines claimed in one transaction: their locks are held for a fraction of a second."""
+_TELL_EVERY_S: Final = 10.0
+"""How often a beat notes that it ticks; whoever looks takes one that is silent for a minute for dead."""
 
 
 class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
@@ -31,11 +36,13 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         super().__init__(*args, **kwargs)
         self._settings: Settings = settings()
         self._database = Database(database_url(self._settings), pool_size=1)
+        self._told_at: float | None = None
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due and give the seconds until the next look."""
         until_next: float = super().tick(*args, **kwargs)
         self.start_due()
+        self._tell()
         return min(until_next, self._settings.beat_every_s)
 
     def start_due(self) -> int:
@@ -66,6 +73,19 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         """Give the connections back."""
         super().close()
         self._database.close()
+
+    def _tell(self) -> None:
+        """Note in the store that this beat ticks, now and then; where that does not answer, the next tick tries."""
+        now = time.monotonic()
+        if self._told_at is not None and now - self._told_at < _TELL_EVERY_S:
+            return
+        try:
+            with self._database.transaction() as connection:
+                beats.tick(connection, f"{socket.gethostname()}:{os.getpid()}", is_first=self._told_at is None)
+        except StoreUnavailable as error:
+            _log.warning("tick_not_noted", error=str(error))
+        else:
+            self._told_at = now
 
     def _send(self, due: lives.Due) -> None:
         if due.pipelines:

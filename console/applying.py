@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 
 from console.declarations import KINDS, REFERENCES, Declarations, Resource
 from console.planning import Action, Change, FieldChange, Plan, fields_changed, mark_of
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from console.stored import Key, Stored, stored_resources
+from shared.catalog import Connection, Feed, Pipeline
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound, Refused, WatermarkUndecided
 from shared.run import PipelineState
 from shared.secret_fields import STORED, kept_paths, require_same_destination, secret_paths, secrets_of, with_secrets
@@ -24,7 +25,6 @@ from shared.store.asked import Asked, together
 from shared.store.declared import DeclaredResource
 from shared.store.edits import Watermark
 from shared.store.records import table_of
-from shared.transformation import FieldTransformation
 
 _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(7346125882)")
 """Two documents at once would wait for each other's rows in different orders."""
@@ -33,8 +33,6 @@ _OF_WATERMARK: Final[Mapping[Watermark, str]] = {
     Watermark.RESET: "the watermark is reset: everything is read anew, history first",
 }
 _ASKS: Final = "asks what becomes of the watermark"
-
-Key = tuple[type[BaseModel], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +56,6 @@ class Outcome:
 
     plan: Plan
     asked: Asked
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A declaration as it is in the store."""
-
-    resource: Resource
-    version: int
-    state: PipelineState | None = None
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The declaration as JSON."""
-        return self.resource.model_dump(mode="json")
-
-
-def stored_resources(connection: sa.Connection) -> dict[Key, Stored]:
-    """Give everything that is declared, what is referred to first, by kind and id."""
-    resources: list[DeclaredResource] = [
-        *declared.list_all(connection, Feed),
-        *declared.list_all(connection, Connection),
-        *declared.list_all(connection, DataModel),
-        *declared.list_all(connection, FieldTransformation),
-    ]
-    versions = {kind: records.of_all(connection, kind) for kind in KINDS.values()}
-    found: dict[Key, Stored] = {
-        (type(one), one.id): Stored(one, versions[type(one)][one.id].version) for one in resources
-    }
-    for row in declared.list_pipelines(connection):
-        version = versions[Pipeline][row.pipeline.id].version
-        found[Pipeline, row.pipeline.id] = Stored(row.pipeline, version, row.state)
-    return found
 
 
 def carry_out(connection: sa.Connection, document: Declarations, asking: Asking) -> Outcome:

@@ -1,36 +1,59 @@
 """The ``warehouse-sync`` command.
 
-Exit codes: 0 done; 1 it was refused or a run did not settle, and the message says why; 2 the command line is wrong.
+====  ================================================================================================
+0     done
+1     it was refused, it failed, or not all is well: the message says why
+2     the command line is wrong
+3     something that it takes does not answer now: the store, the broker, a worker, the server, a warehouse
+4     nobody is signed in, or their role is too low
+130   interrupted
+====  ================================================================================================
 """
 
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console import cli_backfills, cli_pipelines, cli_probes, cli_rejects
-from console.answers import show_findings
+from console.commands import backfills, doctor, pipelines, probes, rejects, reviews, runs
 from console.demo import Options, run_demo
 from console.destinations import destinations_table
-from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
-from console.progress import run_table, show_found
-from console.terminal import AsJson, RunText, follow_all, opened, screen
+from console.terminal import AsJson, Place, opened, screen, talk_to
 from sandbox.feed import run_feed
-from shared.errors import SyncError
-from shared.run import STOPPED, WORKING, RunKind
+from shared.errors import RoleTooLow, SignInRefused, SyncError, Transient
 from shared.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
-for commands in (cli_pipelines.app, cli_probes.app, cli_backfills.app, cli_rejects.app):
+for commands in (pipelines.app, runs.app, probes.app, backfills.app, rejects.app, reviews.app, doctor.app):
     app.add_typer(commands)
+
+_NOT_NOW: Final = 3
+_NOT_YOU: Final = 4
+
+
+@app.callback()
+def choose_api(
+    url: Annotated[
+        str | None,
+        typer.Option("--url", envvar="WAREHOUSE_SYNC_API_URL", help="An API server's address; this machine without."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="WAREHOUSE_SYNC_API_TOKEN", help="What it knows you by.")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", envvar="WAREHOUSE_SYNC_WORKSPACE_ID", help="mParticle's workspace id.")
+    ] = None,
+) -> None:
+    """Take the options that say which API the commands talk to."""
+    talk_to(Place(url, token, workspace))
 
 
 @app.command()
@@ -61,83 +84,6 @@ def migrate() -> None:
     with opened() as operations:
         operations.migrate()
     screen.print("the state database is up to date")
-
-
-@app.command()
-def trigger(
-    pipeline: str,
-    *,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
-) -> None:
-    """Start a run of a pipeline now, or reopen the one that failed."""
-    with opened() as operations:
-        run_ids = operations.trigger(pipeline)
-        follow_all(operations, run_ids, wait=wait)
-
-
-@app.command()
-def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 20) -> None:
-    """List the newest runs and their ledgers."""
-    with opened() as operations:
-        found = operations.runs(pipeline, limit=limit)
-        waiting = {run.id: operations.why_it_waits(run.id) for run in found if run.state in WORKING}
-    screen.print(run_table(found))
-    for run in found:
-        show_found(screen, run)
-        if why := waiting.get(run.id):
-            screen.print(f"{run.id} waits: {escape(why)}", soft_wrap=True)
-        elif run.error_kind:
-            screen.print(f"{run.id} [red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
-
-
-@app.command()
-def doctor(
-    connection: Annotated[str | None, typer.Argument(help="One connection only; all without.")] = None,
-) -> None:
-    """Check the services, the workers, every connection's sign-in and every pipeline's columns."""
-    with opened() as operations:
-        if not show_findings(screen, examine(operations, connection)):
-            raise typer.Exit(1)
-
-
-@app.command()
-def retry(
-    run: RunText,
-    *,
-    accepts_rejects: Annotated[
-        bool, typer.Option("--accept-rejects", help="Take its rejected rows as they are, however many there are.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
-) -> None:
-    """Continue a failed or cancelled run with the same window, chunks and ids."""
-    with opened() as operations:
-        run_ids = operations.retry(operations.find_run(run), accepts_rejects=accepts_rejects)
-        follow_all(operations, run_ids, wait=wait)
-
-
-@app.command()
-def cancel(run: RunText) -> None:
-    """Stop a run; it keeps its window until it is retried or abandoned."""
-    with opened() as operations:
-        operations.cancel(operations.find_run(run))
-    screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
-
-
-@app.command()
-def abandon(run: RunText, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Give up a failed or cancelled run and free its window."""
-    with opened() as operations:
-        run_id = operations.find_run(run)
-        found = operations.run(run_id)
-        by_whom = "replay of the rows that it took" if found.kind is RunKind.REPLAY else "run that reads its window"
-        accepted = f"{found.ledger.accepted:,} accepted rows"
-        if not yes and found.state in STOPPED:  # Any other is refused, and nothing needs to be asked.
-            typer.confirm(
-                f"{accepted} of run {run} will be sent again, under new ids, by the next {by_whom}. Abandon it?",
-                abort=True,
-            )
-        operations.abandon(run_id)
-    screen.print(f"run {run} is abandoned; {accepted} will be sent again by the next {by_whom}", soft_wrap=True)
 
 
 @app.command()
@@ -175,4 +121,15 @@ def main() -> None:
         app()
     except SyncError as error:
         Console(stderr=True).print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: SyncError) -> int:
+    """Give the code that a failure ends the command with; repeating it may help where that is 3."""
+    match error:
+        case SignInRefused() | RoleTooLow():
+            return _NOT_YOU
+        case Transient():
+            return _NOT_NOW
+        case _:
+            return 1

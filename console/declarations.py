@@ -32,7 +32,7 @@ class PipelineEntry(Pipeline):
     """A pipeline as a document declares it: with the state that it should be in."""
 
     state: Literal["draft", "active", "paused"] | None = Field(
-        None, description="what it should be; unset: it stays as it is, and a new one is a draft"
+        None, exclude=True, description="what it should be; unset: it stays as it is, and a new one is a draft"
     )
 
     @property

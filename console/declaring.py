@@ -7,10 +7,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from console.applying import Asking, Outcome, carry_out, refusal_of, stored_resources
+from console.applying import Asking, Outcome, carry_out, refusal_of
 from console.declarations import REFERENCES, Declarations, Resource
 from console.exporting import document_of
 from console.planning import Plan
+from console.stored import stored_resources
 from shared.catalog import Connection, Feed, Pipeline
 from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
 from shared.errors import (
@@ -48,11 +49,18 @@ class Declaring:
         self._settings = settings
         self._send = send
 
-    def all(self, resources: Sequence[DeclaredResource | Pipeline], watermark: Watermark | None = None) -> list[bool]:
+    def all(
+        self,
+        resources: Sequence[DeclaredResource | Pipeline],
+        watermark: Watermark | None = None,
+        *,
+        guard: Callable[[sa.Connection], object] | None = None,
+    ) -> list[bool]:
         """Insert or replace resources, all or none, and say of each whether anything changed.
 
         Where a feed or a connection changed, runs that failed for want of it are reopened. An open run keeps its
-        snapshot. ``watermark`` says what becomes of it where an edit makes that a question.
+        snapshot. ``watermark`` says what becomes of it where an edit makes that a question. What ``guard``
+        raises, first in the same transaction, keeps everything as it is.
 
         Raises:
             NotFound: a pipeline names something that was never declared.
@@ -64,6 +72,8 @@ class Declaring:
             self._require_allowed(resource)
         asked: list[Asked] = []
         with self._database.transaction() as connection:
+            if guard is not None:
+                guard(connection)
             changed = [self._put(connection, resource, watermark, asked) for resource in resources]
         self._send(together(asked))
         return changed

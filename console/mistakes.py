@@ -185,7 +185,8 @@ def _walk(kind: type[BaseModel], loc: Sequence[str | int]) -> _Way:
 
 
 def _names(kind: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in kind.model_fields.items() if not field.exclude]
+    """Give the fields that people may write; what is neither kept nor shown is ours."""
+    return [field.alias or name for name, field in kind.model_fields.items() if not field.exclude or field.repr]
 
 
 def _field(kind: type[BaseModel], name: str) -> FieldInfo | None:

@@ -3,11 +3,17 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from typing import Final, Self, TypeVar
 
-from console.asking import ask
+from console.accessing import Access
+from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
+from console.dependencies import Dependencies
 from console.rejecting import Rejecting
+from console.resources import Resources
+from console.reviewing import Reviewing
 from console.sealing import Sealing
 from shared import broker
 from shared.catalog import Connection, Pipeline
@@ -22,12 +28,19 @@ from shared.probe import Answer, Question
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, lives, markers, moves, notices, requests, runs
+from shared.store import chunk_list, chunks, declared, lives, markers, moves, notices, requests, run_events, runs
 from shared.store.asked import Asked
+from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
+from shared.store.run_events import RunEvent
+
+_POOL_SIZE: Final = 10
+"""Connections to the state database at once, and as many more for a moment; a server has many requests under way."""
+
+Key = TypeVar("Key")
 
 
 class Operations:
@@ -35,12 +48,26 @@ class Operations:
 
     def __init__(self, settings: Settings) -> None:
         """Connect lazily to what ``settings`` name."""
-        self._settings = settings
-        self._database = Database(database_url(settings), pool_size=2)
+        self.settings = settings
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
+        self._bind(Database(database_url(settings), pool_size=_POOL_SIZE))
+
+    def acting_as(self, name: str) -> Self:
+        """Give the same verbs for somebody: what they change is noted as theirs. Closing one closes both."""
+        theirs = copy(self)
+        theirs._bind(self._database.acting_as(name))  # noqa: SLF001 - of this class
+        return theirs
+
+    def _bind(self, database: Database) -> None:
+        settings = self.settings
+        self._database = database
+        self.access = Access(database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
+        self.resources = Resources(self._database, self.declarations)
+        self.dependencies = Dependencies(self._database, settings)
+        self.review = Reviewing(self._database, self.ask_all)
         self.secrets = Sealing(self._database, settings, self.ask)
 
     def check_store(self) -> None:
@@ -75,7 +102,7 @@ class Operations:
     def adopt_spool(self) -> None:
         """Record the configured spool as the one that all workers must see, after it was moved on purpose."""
         with self._database.transaction() as connection:
-            markers.replace(connection, "spool", Spool.open(spool_url(self._settings)).marker())
+            markers.replace(connection, "spool", Spool.open(spool_url(self.settings)).marker())
 
     def declare(self, resource: DeclaredResource | Pipeline, watermark: Watermark | None = None) -> bool:
         """Insert or replace a resource and say whether anything changed; see :meth:`Declaring.all`."""
@@ -98,8 +125,8 @@ class Operations:
                 asked = requests.trigger(
                     connection,
                     pipeline_id,
-                    window_chunks=self._settings.run_window_chunks,
-                    max_reopenings=self._settings.max_reopenings,
+                    window_chunks=self.settings.run_window_chunks,
+                    max_reopenings=self.settings.max_reopenings,
                 )
         except Refused as error:
             with self._database.transaction() as connection:
@@ -117,7 +144,7 @@ class Operations:
             asked = moves.retry(
                 connection,
                 run_id,
-                window_chunks=self._settings.run_window_chunks,
+                window_chunks=self.settings.run_window_chunks,
                 accepts_rejects=accepts_rejects,
             )
         return self._sent(asked)
@@ -154,7 +181,7 @@ class Operations:
     def resume(self, pipeline_id: str) -> PipelineRow:
         """Let a paused pipeline go on, with its next occurrence."""
         with self._database.transaction() as connection:
-            asked = lives.resume(connection, pipeline_id, window_chunks=self._settings.run_window_chunks)
+            asked = lives.resume(connection, pipeline_id, window_chunks=self.settings.run_window_chunks)
             row = declared.get_pipeline(connection, pipeline_id)
         self._sent(asked)
         return row
@@ -164,10 +191,10 @@ class Operations:
         with self._database.transaction() as connection:
             lives.delete(connection, pipeline_id)
 
-    def find_run(self, beginning: str) -> RunId:
-        """Give the run whose id begins so."""
+    def find_run(self, named: str) -> RunId:
+        """Give the run of that number, or whose id begins so; errors as of ``shared.store.runs.find``."""
         with self._database.transaction() as connection:
-            return runs.find(connection, beginning)
+            return runs.find(connection, named)
 
     def run(self, run_id: RunId) -> Run:
         """Give one run as it stands."""
@@ -183,6 +210,16 @@ class Operations:
         """Give the newest runs, of one pipeline or of all."""
         with self._database.transaction() as connection:
             return runs.newest(connection, pipeline_id, limit=limit)
+
+    def run_events(self, run_id: RunId, *, after_id: int = 0, limit: int = 200) -> list[RunEvent]:
+        """Give what happened to a run, oldest first; later than ``after_id`` to read on."""
+        with self._database.transaction() as connection:
+            return run_events.of_run(connection, run_id, after_id=after_id, limit=limit)
+
+    def chunks(self, run_id: RunId, *, after: ChunkPlace | None = None, limit: int = 200) -> list[ListedChunk]:
+        """Give a run's chunks in order; those behind the place ``after`` to read on."""
+        with self._database.transaction() as connection:
+            return chunk_list.of_run(connection, run_id, after=after, limit=limit)
 
     def claimants(self, run_ids: Sequence[RunId]) -> Mapping[str, int]:
         """Count the chunks of some runs by the worker process that finished them."""
@@ -217,7 +254,11 @@ class Operations:
             WarehouseBusy: a worker asked the warehouse, which did not answer in time.
             SyncError: what the worker found instead of an answer.
         """
-        return ask(self._database, self._app, question, within_s=self._settings.probe_timeout_s)
+        return ask(self._database, self._app, question, within_s=self.settings.probe_timeout_s)
+
+    def ask_all(self, questions: Mapping[Key, Question]) -> Mapping[Key, Outcome]:
+        """Have workers answer several questions at once, within one wait; a question's own error is its outcome."""
+        return ask_all(self._database, self._app, questions, within_s=self.settings.probe_timeout_s)
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""

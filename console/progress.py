@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from rich import box
@@ -12,11 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from console.backfilling import Progress as Backfilled
+from console.forecast import schedule_words
 from console.operations import Operations
 from shared.findings import told
 from shared.run import WORKING, Ledger, Run, RunId
-from shared.schedule import Cron, Interval, Schedule
 from shared.store.declared import PipelineRow
 from shared.store.notices import Notice
 
@@ -103,20 +102,10 @@ def pipeline_table(rows: Iterable[PipelineRow]) -> Table:
             row.pipeline.id,
             "[red]faulted[/]" if row.faulted_reason else row.state,
             row.pipeline.sync_mode.type,
-            _schedule(row.pipeline.schedule),
+            schedule_words(row.pipeline.schedule),
             *(f"{mark:%Y-%m-%d %H:%M:%S}" if mark else "-" for mark in marks),
         )
     return table
-
-
-def _schedule(schedule: Schedule) -> str:
-    match schedule:
-        case Interval():
-            return schedule.frequency
-        case Cron():
-            return schedule.expression
-        case _:
-            return schedule.type
 
 
 def notice_table(notices: Iterable[Notice]) -> Table:
@@ -126,39 +115,6 @@ def notice_table(notices: Iterable[Notice]) -> Table:
         table.add_column(heading)
     for notice in notices:
         table.add_row(f"{notice.noticed_at:%Y-%m-%d %H:%M:%S}", notice.name, escape(notice.message))
-    return table
-
-
-def backfill_table(found: Iterable[Backfilled]) -> Table:
-    """Give a list of backfills and initial syncs and how far each is."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("backfill", no_wrap=True)
-    for heading in ("pipeline", "kind", "state"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("from", "until"):
-        table.add_column(heading, min_width=_DATE)
-    for heading in ("parts", "rows", "rejected", "expected", "left"):
-        table.add_column(heading, justify="right")
-    now = datetime.now(UTC)
-    for one in found:
-        windows = [part.window for part in one.parts]
-        lows = [window.low for window in windows]
-        low = min((at for at in lows if at is not None), default=None) if None not in lows else None
-        high = max((window.high for window in windows if window.high is not None), default=None)
-        left = one.left(now)
-        table.add_row(
-            str(one.backfill.id)[:_SHOWN],
-            one.backfill.pipeline_id,
-            one.backfill.kind,
-            one.state,
-            f"{low:%Y-%m-%d %H:%M:%S}" if low else "the beginning",
-            f"{high:%Y-%m-%d %H:%M:%S}" if high else "-",
-            f"{one.settled_parts} of {len(one.parts)}",
-            f"{one.ended_rows:,}",
-            f"{sum(part.ledger.rejected for part in one.parts):,}",
-            "-" if one.backfill.expected_rows is None else f"{one.backfill.expected_rows:,}",
-            "-" if left is None else str(timedelta(seconds=round(left.total_seconds()))),
-        )
     return table
 
 

@@ -3,18 +3,23 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from console.client import Client
 from console.operations import Operations
 from console.progress import follow, ledger_table, show_found
-from shared.probe import Answer, Question
+from shared.errors import SignInRefused
 from shared.run import RunId, RunState
 from shared.settings import settings
 
+_ANY_WORKSPACE: Final = "default"
+"""What stands in paths where neither the command nor the server names a workspace."""
 _UNSEEN_COLUMNS: Final = 160
 """Where no terminal says how wide it is: in a pipe, a file, a job's log."""
 
@@ -33,6 +38,44 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which API the commands talk to: a server's, or the one in this process where ``url`` is ``None``."""
+
+    url: str | None
+    token: str | None
+    workspace: str | None
+
+
+_HERE: Final = Place(None, None, None)
+_place: Final[ContextVar[Place]] = ContextVar("place")
+
+
+def talk_to(place: Place) -> None:
+    """Have the command talk to this API."""
+    _place.set(place)
+
+
+def is_here() -> bool:
+    """Say whether the API is in this process, and no server's."""
+    return _place.get(_HERE).url is None
+
+
+@contextmanager
+def api() -> Iterator[Client]:
+    """Give the API for the length of a command: of the server that is named, or in this process."""
+    own = settings()
+    place = _place.get(_HERE)
+    if place.url is None:
+        client = Client.here(own)
+    else:
+        if not place.token:
+            raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
+        client = Client.elsewhere(place.url, place.token, place.workspace or own.workspace_id or _ANY_WORKSPACE)
+    with client:
+        yield client
+
+
 @contextmanager
 def opened() -> Iterator[Operations]:
     """Give the verbs for the length of a command."""
@@ -41,16 +84,6 @@ def opened() -> Iterator[Operations]:
         yield operations
     finally:
         operations.close()
-
-
-def asked(question: Question, *, as_json: bool) -> Answer | None:
-    """Ask a worker; print the answer as JSON, or give it to be shown."""
-    with opened() as operations:
-        answer = operations.ask(question)
-    if not as_json:
-        return answer
-    typer.echo(answer.model_dump_json(exclude_defaults=True))
-    return None
 
 
 def follow_all(operations: Operations, run_ids: Sequence[RunId], *, wait: bool) -> None:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "columns"] = Field(
         "auto", description="auto: columns on a terminal, JSON elsewhere"
     )
+    workspace_id: str | None = Field(
+        None, description="mParticle's id of the workspace that the API serves; unset: any id in a path will do"
+    )
     secret_env_prefix: str = Field(
         "WAREHOUSE_SYNC_SECRET_", description="an env: secret reference may only name variables that begin so"
     )

@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 
 from sandbox.services import Services, services_for
 from shared.store.database import Database
+from tests.shared.store.stage import Stage
 from tests.standins.starting import Standins, standins_in
 
 _SCHEMA_VARIABLE = "WAREHOUSE_SYNC_MPARTICLE_SCHEMA"
@@ -73,6 +74,26 @@ def database(services: Services, template: str) -> Iterator[Database]:
     yield database
     database.close()
     _drop(services, name)
+
+
+@pytest.fixture(scope="session")
+def common_database(services: Services, template: str) -> Iterator[Database]:
+    """A migrated database that tests share one after the other."""
+    name = "common_to_many_tests"
+    _create(services, name, template=template)
+    # Nobody pulls the plug on a test's database.
+    _administer(services, f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    database = Database(_url(services, name), pool_size=10)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def stage(common_database: Database) -> Stage:
+    """An empty database, and everybody who works on it."""
+    found = Stage(common_database)
+    found.clear()
+    return found
 
 
 @pytest.fixture(scope="session")

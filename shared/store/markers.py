@@ -12,6 +12,11 @@ def agree(connection: sa.Connection, name: str, own: str) -> str:
     return str(connection.execute(sa.select(markers.c.value).where(markers.c.name == name)).scalar_one())
 
 
+def find(connection: sa.Connection, name: str) -> str | None:
+    """Give the recorded value, or ``None`` where nobody recorded one."""
+    return connection.scalar(sa.select(markers.c.value).where(markers.c.name == name))
+
+
 def replace(connection: sa.Connection, name: str, value: str) -> None:
     """Record a new value, on an operator's word."""
     statement = insert(markers).values(name=name, value=value)

@@ -1,5 +1,6 @@
 """Beat claims what is due from the store and sends it; several at once, and with a service away, nothing is lost."""
 
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -85,7 +86,8 @@ def test_more_than_a_batch_is_claimed_in_one_look(stage: Stage, scheduler: Pipel
     stage.declare("p", schedule=HOURLY)
     stage.write(
         "INSERT INTO pipelines (id, document, connection_id, data_model_id, feed_id, state)"
-        " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i), connection_id, data_model_id, feed_id, state"
+        " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i, 'name', 'p' || i), connection_id,"
+        " data_model_id, feed_id, state"
         " FROM pipelines, generate_series(1, :more) i",
         more=BATCH,
     )
@@ -159,3 +161,11 @@ def test_a_beat_that_dies_after_its_commit_leaves_runs_that_upkeep_sends(stage: 
     stage.write("UPDATE runs SET sent_at = now() - interval '1 hour'")
     with database.transaction() as connection:
         assert len(lost.send_again(connection, Queue.EXTRACT, at_most=10, after_s=60, max_s=3600)) == 1
+
+
+def test_a_beat_notes_that_it_ticks_now_and_then(stage: Stage, scheduler: PipelineScheduler) -> None:
+    scheduler.tick()
+    (first,) = stage.rows("SELECT * FROM beats")
+    scheduler.tick()
+    assert stage.rows("SELECT * FROM beats") == [first], "not with every tick"
+    assert first.name.rpartition(":")[2] == str(os.getpid())

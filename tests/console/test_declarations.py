@@ -332,7 +332,8 @@ def test_the_same_document_may_come_as_json() -> None:
 def test_a_pipelines_state_is_a_wish_and_no_part_of_what_is_declared(tmp_path: Path) -> None:
     document = read_declarations(_written(tmp_path, WHOLE + "    state: paused\n"))
     assert document.states == {"users": "paused"}
-    assert "state" not in document.in_order()[-1].model_dump()
+    assert "state" not in document.in_order()[-1].model_dump() | document.pipelines[0].model_dump()
+    assert "did you mean state?" in _refusal(tmp_path, WHOLE + "    stat: paused\n")
 
 
 def test_a_secret_may_be_left_to_the_deployment(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Questions about warehouses, asked as operators ask them and answered by real workers."""
 
+import dataclasses
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from typer.testing import CliRunner
@@ -8,7 +11,8 @@ from typer.testing import CliRunner
 from console.cli import app
 from console.doctor import examine
 from shared import broker
-from shared.errors import DeclarationInvalid, ModelInvalid, NotFound, ServiceUnavailable
+from shared.catalog import Environment, Full
+from shared.errors import DeclarationInvalid, FeedUnavailable, ModelInvalid, NotFound, NoWorker
 from shared.probe import ProbeKind, Question
 from shared.settings import settings
 from tests.system.deployment import Deployment
@@ -54,9 +58,16 @@ def test_the_doctor_finds_what_is_well_and_what_is_not(people: People, deploymen
     findings = list(examine(deployment.operations, people.id))
     assert [finding.subject for finding in findings] == [
         "state database",
+        "state database's clock",
         "broker",
+        "broker's clock",
         "workers",
+        "beat",
+        "spool, from here",
+        "spool, from a worker",
+        "feed sandbox",
         f"connection {people.id}",
+        f"connection {people.id}'s clock",
         f"pipeline {people.id}",
     ]
     assert all(finding.is_well for finding in findings), findings
@@ -71,9 +82,9 @@ def test_nobody_to_answer_is_said_with_the_cure(
 ) -> None:
     people.declare()
     operations = deployment.operations
-    monkeypatch.setattr(operations, "_settings", operations._settings.model_copy(update={"probe_timeout_s": 1.0}))
+    monkeypatch.setattr(operations, "settings", operations.settings.model_copy(update={"probe_timeout_s": 1.0}))
     monkeypatch.setattr(broker, "send", lambda *_: None)  # The message is lost on its way to the workers.
-    with pytest.raises(ServiceUnavailable, match="-Q probe"):
+    with pytest.raises(NoWorker, match="-Q probe"):
         operations.ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
 
 
@@ -85,6 +96,7 @@ def test_a_pipeline_whose_iterator_is_of_another_type_is_not_activated(people: P
     other = row.pipeline.model_copy(
         update={
             "id": f"{people.id[:60]}-draft",
+            "name": f"{people.id[:60]}-draft",
             "sync_mode": INCREMENTAL.model_copy(update={"iterator_field": "email"}),
         }
     )
@@ -113,3 +125,49 @@ def test_the_command_line_shows_answers(people: People) -> None:
     assert "does not tell" in shown["cost"].output
     assert "BAD" not in shown["doctor"].output
     assert refused.output.startswith('{"columns"')
+
+
+def test_a_review_of_a_draft_is_answered_by_workers_and_sends_nothing(people: People, deployment: Deployment) -> None:
+    people.declare()
+    people.add(40)
+    (row,) = (row for row in deployment.operations.pipelines() if row.pipeline.id == people.id)
+    draft = row.pipeline.model_copy(update={"id": "never-saved", "sync_mode": Full()})
+    before = deployment.counters()
+    review = deployment.operations.review.draft(draft, rows=10)
+    assert deployment.counters() == before
+    assert (review.sample_rows, len(review.profiles)) == (10, 10)
+    assert [(one.reads, one.rows, one.batches) for one in review.readings] == [("first_sync", 40, 40)]
+    assert "40 batches" in review.warnings[0]
+    json.dumps(dataclasses.asdict(review), default=str)
+    assert not [name for name, text in deployment.logs().items() if PLANTED in text]
+
+
+def test_a_worker_that_is_killed_while_it_sends_leaves_no_second_sending(
+    people: People, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.declare(environment=Environment.PRODUCTION)
+    people.add(3)
+    operations = deployment.operations
+    monkeypatch.setattr(operations, "settings", operations._settings.model_copy(update={"probe_timeout_s": 5.0}))
+    question = Question(kind=ProbeKind.SEND, pipeline_id=people.id, rows=3)
+    deployment.turn_faults(delay_s=20)  # What is sent is taken at once, and the answer comes too late.
+    before = deployment.counters()
+
+    def sent() -> int:
+        return int(deployment.counters()["batches"] - before["batches"])
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(operations.ask, question)
+        deployment.until(lambda: sent() == 3, "the stand-in has taken what was sent")
+        deployment.kill_family("extract")
+        with pytest.raises(FeedUnavailable, match="may have been sent"):
+            asked.result()
+    deployment.turn_faults()
+    monkeypatch.undo()  # The worker that comes back may be asked for as long as usual.
+    answer = operations.ask(question)
+    assert answer.sent is not None
+    assert answer.sent.accepted_batches == 3
+    after = deployment.counters()
+    assert sent() == 6, "of the second that was asked for; the first is not repeated"
+    assert after["duplicates"] == before["duplicates"]
+    assert after["by_environment"].get("production") == before["by_environment"].get("production")

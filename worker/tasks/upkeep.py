@@ -1,5 +1,6 @@
 """``warehouse_sync.upkeep``: rescue lost work and expire files, every half minute; as many at once as you like."""
 
+from datetime import timedelta
 from typing import Final
 
 from celery import shared_task
@@ -7,7 +8,7 @@ from celery import shared_task
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import accepted, chunks, lost, moves, probes, purging, rejects, slices, stalled
+from shared.store import accepted, beats, chunks, lost, moves, probes, purging, rejects, sign_ins, slices, stalled
 from shared.telemetry import log
 from worker.process import Process
 from worker.tasks import turns
@@ -17,6 +18,8 @@ from worker.upkeep import to_send_again, too_many_deaths
 _log = log(__name__)
 _MARKS_A_TIME: Final = 1_000_000
 """More of them are left to the next upkeep."""
+_SILENT_BEAT_KEPT: Final = timedelta(days=1)
+"""Long enough to see who ticked last; afterwards only clutter."""
 
 
 # Acknowledged early: a worker that loses its broker with messages unacknowledged may end (kombu 5.7), and
@@ -113,4 +116,6 @@ def _expire(process: Process) -> None:
     with process.database.transaction() as connection:
         probes.forget_old(connection, older_than_s=2 * limits.probe_timeout_s)
         accepted.forget(connection)
+        sign_ins.forget_expired(connection)
+        beats.forget_silent(connection, after=_SILENT_BEAT_KEPT)
     turns.forget(process, at_most=_MARKS_A_TIME)

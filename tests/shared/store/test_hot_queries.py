@@ -10,7 +10,23 @@ from sqlalchemy import Connection
 
 from shared.messages import Queue
 from shared.run import ChunkId, RunId, RunState, SliceId, Token
-from shared.store import accepted, chunks, dispatching, lost, newer, rejected_users, rejects, runs, settling, slices
+from shared.store import (
+    accepted,
+    access,
+    auditing,
+    chunk_list,
+    chunks,
+    dispatching,
+    lost,
+    newer,
+    rejected_users,
+    rejects,
+    run_events,
+    runs,
+    settling,
+    slices,
+)
+from shared.store.chunk_list import ChunkPlace
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
 from tests.shared.store.stage import DOUBT_MAX_S, T0, WINDOW_CHUNKS, Stage
@@ -60,6 +76,16 @@ FILL = (
     """
     INSERT INTO accepted_keys (pipeline_id, row_key, iterator_at)
     SELECT 'people', md5(no::text)::uuid, now() + no * interval '1 s' FROM generate_series(1, :chunks) AS no
+    """,
+    "INSERT INTO clients (id, name, role, secret_hash) VALUES ('client_0', 'nightly', 'admin', 's')",
+    """
+    INSERT INTO tokens (id, client_id, role, hash, expires_at)
+    SELECT gen_random_uuid(), 'client_0', 'admin', md5(no::text), now() + interval '1 h'
+    FROM generate_series(1, 20000) AS no
+    """,
+    """
+    INSERT INTO audit (action, kind, subject, fields)
+    SELECT 'changed', 'feed', 'us' || no % 10, '{}' FROM generate_series(1, 20000) AS no
     """,
     "UPDATE pipelines SET watermark = now() + interval '9 s' WHERE id = 'people'",
     "ANALYZE",
@@ -116,6 +142,7 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
     held = stage.held(ChunkId(first[0].id))
     stage.record(held, 9)
     token, unknown = Token(uuid4()), uuid4()
+    no_token = f"ws_{'A' * 43}"
     finished: ClaimedChunk = held.chunk
     hot: dict[str, Callable[[Connection], object]] = {
         "claim a chunk": lambda c: chunks.claim(c, ChunkId(first[1].id), token, 60, doubt_max_s=DOUBT_MAX_S),
@@ -143,6 +170,12 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
         "ask for rejected users": lambda c: rejected_users.are_any(c, "people"),
         "look rejected users up": lambda c: rejected_users.saw(c, "people", {uuid4(): T0 for _ in range(1_000)}),
         "stop a run": lambda c: runs.stop(c, run_id, RunState.CANCELLED, None),
+        "identify somebody": lambda c: access.identify(c, no_token),
+        "list what was done": lambda c: auditing.newest(c, kind="feed", subject="us1", before_id=20_000),
+        "list a run's first chunks": lambda c: chunk_list.of_run(c, run_id),
+        "list a run's last chunks": lambda c: chunk_list.of_run(c, run_id, after=ChunkPlace(0, CHUNKS - 9)),
+        "list what happened to a run": lambda c: run_events.of_run(c, run_id),
+        "find a run by its number": lambda c: runs.find(c, str(run.number)),
         "settle another": lambda c: settling.lock(c, run_id),
     }
     for name, ask in hot.items():

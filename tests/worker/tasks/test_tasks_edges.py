@@ -13,12 +13,14 @@ import redis
 import sqlalchemy as sa
 
 from sandbox.ports import free_port
+from shared.access import Role
 from shared.broker import build_app
 from shared.catalog import Full, Incremental, IteratorType
-from shared.errors import PayloadUnknown, Unexpected
+from shared.errors import PayloadUnknown, SignInRefused, Unexpected
 from shared.messages import PAYLOAD_VERSION, TaskName
 from shared.run import Lane, Ledger, RunState
-from shared.store import moves
+from shared.store import access, moves, sign_ins
+from shared.store.access_tables import failed_sign_ins, tokens
 from shared.store.reject_tables import reject_files
 from shared.store.tables import chunks as chunks_table
 from shared.store.tables import runs
@@ -226,6 +228,22 @@ def test_a_full_disk_is_named_and_waited_for(desk: Desk, small_disk: Path) -> No
     assert list(desk.process.spool.slice_folders()) == []
     ballast.unlink()
     assert_settled_whole(desk, desk.finish(run_id).id)
+
+
+def test_upkeep_forgets_who_was_signed_in_and_old_failures_however_often_it_comes(desk: Desk) -> None:
+    with desk.database.transaction() as store:
+        client = access.create_client(store, "nightly", Role.VIEWER)
+        access.create_token(store, "anna", Role.VIEWER)
+    sign_ins.sign_in(desk.database, client.id, client.secret, "203.0.113.7")
+    with pytest.raises(SignInRefused):
+        sign_ins.sign_in(desk.database, client.id, "wrong", "203.0.113.7")
+    shift(desk, tokens.c.expires_at, timedelta(seconds=sign_ins.BEARER_S))
+    shift(desk, failed_sign_ins.c.since, timedelta(seconds=sign_ins.WINDOW_S))
+    for _ in range(2):
+        desk.do(TaskName.UPKEEP, ())
+        with desk.database.transaction() as store:
+            assert store.scalars(sa.select(tokens.c.name)).all() == ["anna"]
+            assert store.scalars(sa.select(failed_sign_ins.c.who)).all() == []
 
 
 def with_a_reject() -> str:

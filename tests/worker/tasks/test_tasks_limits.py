@@ -16,8 +16,8 @@ from shared.store import declared, event_names, notices
 from shared.store.notices import NoticeName
 from shared.store.reject_tables import reject_files
 from shared.transformation import FieldTransformation
+from tests.worker.tasks.asking import answer_of
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
-from tests.worker.tasks.test_tasks_probe import answer_of
 
 LONG = (
     "SELECT customer_id, CASE WHEN ends_with(customer_id, '3') THEN repeat('é', 5000) ELSE 'Zoë' END AS firstname"

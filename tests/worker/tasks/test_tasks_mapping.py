@@ -13,8 +13,8 @@ from shared.run import RunState
 from shared.store import declared
 from shared.store.tables import runs
 from shared.transformation import FieldTransformation
+from tests.worker.tasks.asking import answer_of
 from tests.worker.tasks.desk import Desk
-from tests.worker.tasks.test_tasks_probe import answer_of
 
 INCREMENTAL = catalog.Incremental(iterator_field="CHANGED_AT", iterator_data_type=catalog.IteratorType.TIMESTAMP)
 WHO = {"mapping_type": "column", "source": "Customer_ID", "destination": "user_identities.customer_id"}

@@ -6,7 +6,7 @@ from shared.catalog import Full
 from shared.errors import StoreUnavailable
 from shared.messages import TaskName
 from shared.run import PipelineState, RunId, RunState
-from shared.store import declared, notices, runs
+from shared.store import auditing, declared, notices, run_events, runs
 from tests.worker.tasks.desk import Desk, Killed, Strike, When, assert_settled_whole, fails_with
 
 BROKEN = StoreUnavailable("the connection broke")
@@ -105,3 +105,18 @@ def test_nonsense_changes_nothing(desk: Desk, arguments: tuple[object, ...]) -> 
     assert desk.take() is None
     with desk.database.transaction() as store:
         assert runs.newest(store) == []
+
+
+def test_what_comes_through_the_broker_is_noted_as_the_brokers(desk: Desk) -> None:
+    name = desk.pipeline(Full())
+    for task in (TaskName.TRIGGER, TaskName.PAUSE, TaskName.RESUME):
+        desk.do(task, (name,))
+    with desk.database.transaction() as store:
+        events = run_events.of_run(store, runs.newest(store, name)[0].id)
+        entries = auditing.newest(store, kind="pipeline", subject=name)
+    assert [(event.name, event.actor) for event in events] == [
+        ("created", "broker"),
+        ("paused", "broker"),
+        ("resumed", "broker"),
+    ]
+    assert [(entry.action, entry.actor) for entry in entries[:2]] == [("resumed", "broker"), ("paused", "broker")]

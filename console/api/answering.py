@@ -1,0 +1,95 @@
+"""Failures as HTTP answers: which status each kind has, and the body that mParticle's API gives."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from console.shapes.ground import ErrorBody, Message
+from shared import errors
+from shared.errors import Broken, Refused, SyncError, Transient
+from shared.telemetry import log
+
+_log = log(__name__)
+
+STATUSES: Final[dict[type[SyncError], int]] = {
+    errors.NotFound: 404,
+    errors.AlreadyDeclared: 409,
+    errors.ChangedMeanwhile: 412,
+    errors.SignInRefused: 401,
+    errors.RoleTooLow: 403,
+    errors.TooManySignIns: 429,
+    # Surprising but literal: whoever moves over from mParticle looks for this one. Source: mParticle, status codes.
+    errors.WarehouseUnreachable: 505,
+    errors.CredentialsRefused: 505,
+    errors.FeedSignInRefused: 400,
+    errors.QueryTimedOut: 504,
+    errors.WarehouseBusy: 504,
+    errors.ServiceUnavailable: 503,
+    errors.DriverMissing: 503,
+    # What is left of the families.
+    Refused: 400,
+    Transient: 503,
+    Broken: 500,
+}
+_RETRY_AFTER_S: Final = 5
+
+
+def status_of(error: SyncError) -> int:
+    """Give the status that answers a failure: its own, or that of its family."""
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Give the refusals of a route for its documentation, besides those that every route has."""
+    return {
+        status: {"model": ErrorBody, "description": _MEANINGS[status]}
+        for status in sorted({400, 401, 403, 404, 503, *statuses})
+    }
+
+
+_MEANINGS: Final = {
+    400: "The request cannot be, or the thing is in no state for it",
+    401: "No token, or none that is valid",
+    403: "The token's role is too low",
+    404: "Nothing has this id",
+    409: "Something else has this id",
+    412: "Somebody changed it since the version of If-Match",
+    429: "Too many sign-ins failed; wait",
+    503: "A worker, the broker, the state database or the spool does not answer",
+    504: "The warehouse did not answer in time",
+    505: "The warehouse cannot be reached, or refused the sign-in",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have every failure of an app answered in one shape."""
+
+    @app.exception_handler(SyncError)
+    def _failed(_: Request, error: SyncError) -> JSONResponse:
+        status = status_of(error)
+        if isinstance(error, Broken):
+            _log.error("request_failed", error_kind=type(error).__name__, error=str(error))
+        headers = {"Retry-After": str(_RETRY_AFTER_S)} if isinstance(error, Transient) else {}
+        if status == STATUSES[errors.SignInRefused]:
+            headers["WWW-Authenticate"] = "Bearer"
+        # A declaration with several mistakes names one a line.
+        return _answer(status, str(error).splitlines(), type(error).__name__, headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
+        told = [
+            f"{'.'.join(str(part) for part in found['loc'][1:]) or 'body'}: {found['msg']}" for found in error.errors()
+        ]
+        return _answer(400, told, errors.DeclarationInvalid.__name__, {})
+
+    @app.exception_handler(HTTPException)
+    def _of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
+        return _answer(error.status_code, [str(error.detail)], None, dict(error.headers or {}))
+
+
+def _answer(status: int, sentences: list[str], code: str | None, headers: dict[str, str]) -> JSONResponse:
+    body = ErrorBody(statusCode=status, errors=tuple(Message(message=one, code=code) for one in sentences))
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, headers)

@@ -1,0 +1,80 @@
+"""Bodies of requests to declarations: every mistake with its field's path, and what is not known told and left out."""
+
+from collections.abc import Collection, Mapping
+from functools import reduce
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from console.shapes.ground import Message
+from shared.errors import DeclarationInvalid
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+ANSWERED: Final = frozenset(
+    {"created_on", "created_by", "last_modified_on", "last_modified_by", "version", "warnings", "workspace_id"}
+)
+"""Fields of every answer. Whoever reads an object, changes it and puts it back sends them too; they mean nothing."""
+
+
+def read(
+    kind: type[Kind], document: Mapping[str, Any], *, answered: Collection[str] = ()
+) -> tuple[Kind, tuple[Message, ...]]:
+    """Give a declaration, and what of the document was not understood.
+
+    Fields of answers (``answered``, besides those of all) are left out; so are unknown ones, which are told.
+
+    Raises:
+        DeclarationInvalid: something else is wrong with it; one line a mistake, each with its field's path.
+    """
+    left: dict[str, Any] = {name: value for name, value in document.items() if name not in ANSWERED.union(answered)}
+    try:
+        return kind.model_validate(left), ()
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    unknown = [wrong for wrong in found if wrong["type"] == "extra_forbidden"]
+    if len(unknown) < len(found):
+        raise DeclarationInvalid("\n".join(_told(wrong, left) for wrong in found if wrong not in unknown))
+    paths = [_path(wrong["loc"], left) for wrong in unknown]
+    understood, more = read(kind, reduce(_without, paths, left))
+    return understood, (*(Message(message=f"{'.'.join(path)}: no such field; it is ignored") for path in paths), *more)
+
+
+def require_same_id(path_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the document with the id of the path.
+
+    Raises:
+        DeclarationInvalid: it names another.
+    """
+    if document.get("id", path_id) != path_id:
+        raise DeclarationInvalid(f"id: expected {path_id!r} as in the path, or none; ids do not change")
+    return {**document, "id": path_id}
+
+
+def _told(wrong: ErrorDetails, document: Any) -> str:
+    return f"{'.'.join(_path(wrong['loc'], document)) or 'body'}: {wrong['msg'].removeprefix('Value error, ')}"
+
+
+def _path(loc: tuple[int | str, ...], document: Any) -> tuple[str, ...]:
+    """Give where a mistake is as its author wrote it: of a choice between kinds pydantic names the kind as well."""
+    match loc, document:
+        case (), _:
+            return ()
+        case (first, *rest), dict() if first in document or not rest:
+            return (str(first), *_path(tuple(rest), document.get(first)))
+        case (int(place), *rest), list() if place < len(document):
+            return (str(place), *_path(tuple(rest), document[place]))
+        case (_, *rest), _ if rest:
+            return _path(tuple(rest), document)
+        case _:
+            return (str(loc[0]),)
+
+
+def _without(document: Any, path: tuple[str, ...]) -> Any:
+    first, *rest = path
+    if isinstance(document, list):
+        return [_without(one, tuple(rest)) if str(at) == first else one for at, one in enumerate(document)]
+    if not rest:
+        return {name: value for name, value in document.items() if name != first}
+    return {**document, first: _without(document[first], tuple(rest))}

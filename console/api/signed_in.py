@@ -1,0 +1,56 @@
+"""Who asks, and what they may: every route takes the verbs from here, bound to somebody of the role that it needs."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from console.operations import Operations
+from shared.access import Identity, Role, require
+from shared.errors import NotFound, SignInRefused
+
+_bearer = HTTPBearer(auto_error=False, description="POST /oauth/token gives one; a static token is one, too")
+
+
+def identity(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Identity:
+    """Give who asks: whoever the token belongs to, or whoever runs this process, where it serves itself alone.
+
+    Raises:
+        SignInRefused: no token, or none that is valid.
+    """
+    local: Identity | None = request.app.state.local
+    if local is not None:
+        return local
+    if given is None:
+        raise SignInRefused("sign in first: Authorization: Bearer TOKEN; POST /oauth/token gives one for 8 hours")
+    operations: Operations = request.app.state.operations
+    found = operations.access.identify(given.credentials)
+    if found is None:
+        raise SignInRefused("this token is not valid, or not any more; sign in again, or ask for another one")
+    return found
+
+
+def acting(role: Role) -> Callable[..., Operations]:
+    """Give a dependency: the verbs, for somebody who has at least this role, in this deployment's workspace."""
+
+    def bound(
+        request: Request,
+        who: Annotated[Identity, Depends(identity)],
+        workspace_id: Annotated[
+            str, Path(alias="workspaceId", description="this deployment's, or any where none is set")
+        ],
+    ) -> Operations:
+        require(who, role)
+        operations: Operations = request.app.state.operations
+        known = operations.settings.workspace_id
+        if known is not None and workspace_id != known:
+            raise NotFound(f"workspace {workspace_id!r} is not this deployment's, which serves workspace {known!r}")
+        return operations.acting_as(who.name)
+
+    return bound
+
+
+Viewer = Annotated[Operations, Depends(acting(Role.VIEWER))]
+Operator = Annotated[Operations, Depends(acting(Role.OPERATOR))]
+Admin = Annotated[Operations, Depends(acting(Role.ADMIN))]

@@ -1,0 +1,1 @@
+"""The commands that talk to the API, a module a subject."""

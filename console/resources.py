@@ -1,0 +1,129 @@
+"""The verbs of one declaration: look at it with its record, create, replace and delete it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from console.declaring import Declaring
+from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.errors import CredentialsRefused, RightsMissing, SecretUnavailable, WarehouseUnreachable
+from shared.run import STOPPED, PipelineState
+from shared.store import declared, records
+from shared.store.database import Database
+from shared.store.declared import DeclaredResource, Resource
+from shared.store.edits import Watermark
+from shared.store.records import Record
+from shared.store.tables import pipelines, runs
+from shared.transformation import FieldTransformation
+
+Declaration = TypeVar("Declaration", Feed, Connection, DataModel, FieldTransformation, Pipeline)
+
+_FAULTS: Final = tuple(
+    kind.__name__ for kind in (CredentialsRefused, RightsMissing, SecretUnavailable, WarehouseUnreachable)
+)
+"""What a run stops for when its connection is not as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[Declaration]):
+    """A declaration and its record."""
+
+    resource: Declaration
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What pipelines make of a connection: the states of those that use it, and why their runs stopped for it."""
+
+    states: frozenset[PipelineState]
+    faults: tuple[str, ...]
+
+
+class Resources:
+    """The verbs of feeds, connections, data models and field transformations, bound to one state database."""
+
+    def __init__(self, database: Database, declaring: Declaring) -> None:
+        """Take what ``Operations`` holds."""
+        self._database = database
+        self._declaring = declaring
+
+    def get(self, kind: type[Resource], resource_id: str) -> Recorded[Resource]:
+        """Give one, or raise ``NotFound``."""
+        with self._database.transaction() as connection:
+            return Recorded(declared.get(connection, kind, resource_id), records.of(connection, kind, resource_id))
+
+    def all(self, kind: type[Resource]) -> list[Recorded[Resource]]:
+        """Give all of a kind by id."""
+        with self._database.transaction() as connection:
+            known = records.of_all(connection, kind)
+            return [Recorded(one, known[one.id]) for one in declared.list_all(connection, kind)]
+
+    def create(self, resource: Resource) -> Recorded[Resource]:
+        """Declare a new one; the same once more changes nothing.
+
+        Raises:
+            AlreadyDeclared: something else has its id.
+            DeclarationInvalid: its name is another's, or it cannot be so.
+        """
+        self._declaring.all([resource], guard=lambda connection: records.require_new(connection, resource, resource.id))
+        return self.get(type(resource), resource.id)
+
+    def replace(
+        self, resource: Resource, *, version: int | None = None, watermark: Watermark | None = None
+    ) -> Recorded[Resource]:
+        """Replace one that is there, of the ``version`` that was read where one is given.
+
+        Raises:
+            NotFound: there is none.
+            ChangedMeanwhile: somebody changed it since.
+            MoveNotAllowed, DeclarationInvalid: as of ``Declaring.all``.
+        """
+
+        def guard(connection: sa.Connection) -> None:
+            records.of(connection, type(resource), resource.id)
+            if version is not None:
+                records.require_version(connection, type(resource), resource.id, version)
+
+        self._declaring.all([resource], watermark, guard=guard)
+        return self.get(type(resource), resource.id)
+
+    def delete(self, kind: type[Resource], resource_id: str, *, version: int | None = None) -> None:
+        """Remove one that nothing uses; errors as of ``shared.store.declared.delete``, and ``ChangedMeanwhile``."""
+        with self._database.transaction() as connection:
+            declared.get(connection, kind, resource_id)
+            if version is not None:
+                records.require_version(connection, kind, resource_id, version)
+            declared.delete(connection, kind, resource_id)
+
+    def users_of(self, resource: DeclaredResource) -> list[str]:
+        """Give the pipelines that use a resource, by id."""
+        with self._database.transaction() as connection:
+            return declared.users_of(connection, resource)
+
+    def uses_of_connections(self) -> Mapping[str, Use]:
+        """Say of every connection that some pipeline uses what they make of it."""
+        query = (
+            sa.select(pipelines.c.connection_id, pipelines.c.state, runs.c.error)
+            .outerjoin(
+                runs,
+                sa.and_(
+                    runs.c.pipeline_id == pipelines.c.id,
+                    runs.c.state.in_(STOPPED),
+                    runs.c.error_kind.in_(_FAULTS),
+                ),
+            )
+            .where(pipelines.c.state != PipelineState.DELETED)
+            .order_by(pipelines.c.connection_id, pipelines.c.id)
+        )
+        with self._database.transaction() as connection:
+            rows = connection.execute(query).all()
+        return {
+            name: Use(
+                frozenset(PipelineState(row.state) for row in rows if row.connection_id == name),
+                tuple(dict.fromkeys(row.error for row in rows if row.connection_id == name and row.error)),
+            )
+            for name in {row.connection_id for row in rows}
+        }

@@ -1,0 +1,1 @@
+"""What travels over the HTTP API: what mParticle's documents confirm, what they do not, and what is ours."""

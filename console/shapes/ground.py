@@ -1,0 +1,64 @@
+"""What all shapes stand on: instants as mParticle writes them, the error body, and what every resource has."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+
+from shared.store.records import Record
+
+
+def written(instant: datetime) -> str:
+    """Give an instant as mParticle writes it: UTC, in milliseconds, with a Z."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, PlainSerializer(written, return_type=str, when_used="json")]
+"""In UTC, such as ``2026-01-31T06:00:00.000Z``."""
+
+
+class Shape(BaseModel):
+    """A request or an answer; a reader ignores fields of later releases."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", serialize_by_alias=True, validate_by_name=True)
+
+
+class Message(Shape):
+    """One sentence. Source: mParticle, Warehouse Sync API, error bodies and connections' ``errors``."""
+
+    message: str
+    code: str | None = Field(None, description="ours: the kind of the failure, as docs/errors.md lists them")
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, str]:
+        written: dict[str, str] = serialize(self)
+        return written if self.code is not None else {"message": self.message}
+
+
+class ErrorBody(Shape):
+    """What every refusal answers. Source: mParticle, Warehouse Sync API, "Errors"."""
+
+    statusCode: int  # noqa: N815 - mParticle's spelling
+    errors: tuple[Message, ...]
+
+
+class Audited(Shape):
+    """Who made a resource and changed it last; the last two are null until somebody does."""
+
+    created_on: Instant
+    created_by: str | None
+    last_modified_on: Instant | None
+    last_modified_by: str | None
+    version: int = Field(description="ours: counts the changes; also the ETag, for If-Match")
+    warnings: tuple[Message, ...] = Field((), description="ours: what of the request was not understood")
+
+
+def authors(record: Record) -> dict[str, object]:
+    """Give a record as the fields of ``Audited``."""
+    return {
+        "created_on": record.created_at,
+        "created_by": record.created_by,
+        "last_modified_on": record.modified_at,
+        "last_modified_by": record.modified_by,
+        "version": record.version,
+    }
