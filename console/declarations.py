@@ -16,6 +16,7 @@ from console.mistakes import Mistake, mistakes_of, nearest, path_of
 from console.yaml_files import files_in, load_json, load_yaml
 from shared.catalog import Connection, DataModel, Feed, Pipeline
 from shared.errors import DeclarationInvalid
+from shared.mapping.compile_events import require_sound
 from shared.run import PipelineState
 from shared.secret_fields import STORED, secret_paths
 from shared.store.records import table_of
@@ -176,12 +177,22 @@ def examine(sources: Sequence[Source]) -> tuple[Declarations, list[Mistake]]:
             found = mistakes_of(error, Declarations, content)
             mistakes += [Mistake(one.path, one.reason, source.file) for one in found if one.path not in told_already]
         else:
+            mistakes += _unsound(read, source)
             for name, entries in lists.items():
                 entries.extend(getattr(read, name))
     together = Declarations.model_validate(lists)
     together._kept.update(kept)  # noqa: SLF001 - of this module
     together._places.update(seen.places)  # noqa: SLF001 - of this module
     return together, mistakes
+
+
+def _unsound(read: Declarations, source: Source) -> Iterator[Mistake]:
+    """Give the field transformations of which no columns could make events."""
+    for number, transformation in enumerate(read.field_transformations):
+        try:
+            require_sound(transformation)
+        except DeclarationInvalid as error:
+            yield Mistake(f"field_transformations.{number} ({transformation.id})", str(error), source.file)
 
 
 class _Seen:

@@ -346,3 +346,11 @@ def test_a_secret_may_be_left_to_the_deployment(tmp_path: Path) -> None:
 )
 def test_yaml_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     assert "declared.yaml" in _refusal(tmp_path, text)
+
+
+def test_a_mapping_that_no_columns_could_mend_is_told_without_asking_anybody(tmp_path: Path) -> None:
+    said = _refusal(
+        tmp_path, WHOLE.replace("destination: user_identities.customer_id", "destination: user_identities.nobody")
+    )
+    assert "field_transformations.0 (visits): " in said
+    assert "'user_identities.nobody' does not exist" in said
