@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format bench limits destinations clean
+.PHONY: help install demo test test-warehouses check format bench limits destinations schema clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,10 @@ limits: .venv/complete ## Write docs/limits.md anew from the settings
 
 destinations: .venv/complete ## Write docs/destinations.md anew from the table of destinations
 	sed -i.old '/^|/d' docs/destinations.md && rm docs/destinations.md.old && $(BIN)/warehouse-sync destinations >> docs/destinations.md
+
+schema: .venv/complete ## Write docs/schema/ anew from the models of declarations
+	$(BIN)/python -c 'from console.editor_schema import schema_text; print(schema_text(), end="")' \
+	  > docs/schema/warehouse-sync.schema.json
 
 clean: ## Remove what was built, and the embedded servers' data
 	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

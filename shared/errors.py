@@ -15,6 +15,7 @@
                ├─ Refused     an operator must act; the run stops and keeps its window
                │   ├─ NotFound             no such pipeline, run, feed ...
                │   ├─ DeclarationInvalid   what was declared contradicts itself
+               │   │   └─ WatermarkUndecided   an edit asks what becomes of the watermark, and nobody says
                │   ├─ AlreadyDeclared      something else has that id
                │   ├─ ChangedMeanwhile     somebody changed it since it was read
                │   ├─ SignInRefused        no token, or none that is valid
@@ -117,6 +118,10 @@ class NotFound(Refused):
 
 class DeclarationInvalid(Refused):
     """What was declared contradicts itself or lacks something."""
+
+
+class WatermarkUndecided(DeclarationInvalid):
+    """An edit asks what becomes of a pipeline's watermark, and nobody says."""
 
 
 class AlreadyDeclared(Refused):

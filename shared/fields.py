@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, WrapValidator
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -23,6 +23,9 @@ SecretReference = Annotated[
 WEB_ADDRESS: Final = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
 """Nothing that two readers of an address could take for different hosts."""
 
+_DURATION: Final = (
+    r"^([0-9]{1,9}[smhd]|\+?P[0-9A-Z.,]+|([0-9]+ ?(d|days?),? ?)?[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?|[0-9.]+)$"
+)
 _SPANS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -37,7 +40,11 @@ def _duration(declared: Any, validate: Callable[[Any], timedelta]) -> timedelta:
     return found
 
 
-Duration = Annotated[timedelta, WrapValidator(_duration)]
+Duration = Annotated[
+    timedelta,
+    WrapValidator(_duration),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DURATION}, {"type": "number", "minimum": 0}]}),
+]
 """How long: ``90s``, ``15m``, ``1h``, ``2d``, ISO 8601 (``PT1H``), ``01:30:00``, or a number of seconds."""
 
 

@@ -1,5 +1,6 @@
 """Commands about pipelines: declare, activate, pause, resume, delete, list."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import typer
 from rich.markup import escape
 
 from console.declarations import read_declarations
+from console.plan_lines import plan_lines
+from console.planning import Action
 from console.progress import notice_table, pipeline_table
 from console.terminal import opened, screen
 from shared.errors import DeclarationInvalid, NoWorker
@@ -19,26 +22,31 @@ app = typer.Typer()
 
 @app.command()
 def apply(
-    file: Annotated[
-        Path, typer.Argument(help="YAML: feeds, connections, data models, field transformations, pipelines.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; see docs/as-code.md.")],
     *,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what is declared and not in the files.")] = False,
     keep: Annotated[
         bool, typer.Option("--keep-watermark", help="Where an edit asks: read on from where the pipeline stands.")
     ] = False,
     reset: Annotated[
         bool, typer.Option("--reset-watermark", help="Where an edit asks: read everything anew, history first.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Declare all that a file describes, or nothing; repeating it changes nothing. A new pipeline is a draft."""
+    """Show what the files change and do it, all or nothing; repeating it changes nothing. A new pipeline is a draft."""
     if keep and reset:
         raise typer.BadParameter("say --keep-watermark or --reset-watermark, not both")
     watermark = Watermark.KEEP if keep else Watermark.RESET if reset else None
-    declarations = read_declarations(file)
+    document = read_declarations(*files)
     with opened() as operations:
-        resources = declarations.in_order()
-        for resource, is_changed in zip(resources, operations.declarations.all(resources, watermark), strict=True):
-            screen.print(f"{type(resource).__name__} {resource.id}: {'declared' if is_changed else 'unchanged'}")
+        plan = operations.declarations.plan(document, prune=prune, watermark=watermark)
+        for line in plan_lines(plan):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        if plan.is_empty:
+            return
+        if not yes and not plan.refused and (sys.stdin.isatty() or plan.count(Action.DELETE)):
+            typer.confirm("Do it?", abort=True)
+        operations.declarations.apply(document, prune=prune, watermark=watermark, expected=plan.digest)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.catalog import DataModel, Pipeline
-from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.errors import MoveNotAllowed, NotFound, WatermarkUndecided
 from shared.mapping.compile_events import require_sound
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
@@ -40,8 +40,8 @@ def put(connection: sa.Connection, resource: DeclaredResource, watermark: Waterm
     Raises:
         MoveNotAllowed: a pipeline that uses a data model or a field transformation is held by a stopped run; or a
             reset finds one at work.
-        DeclarationInvalid: the edit asks what becomes of a watermark, and ``watermark`` does not say; or no columns
-            could make events of a field transformation.
+        WatermarkUndecided: the edit asks what becomes of a watermark, and ``watermark`` does not say.
+        DeclarationInvalid: no columns could make events of a field transformation.
     """
     if isinstance(resource, FieldTransformation):
         require_sound(resource)
@@ -61,7 +61,8 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline, watermark: Water
     Raises:
         NotFound: its connection, data model, field transformation or feed was never declared.
         MoveNotAllowed: it is held by a stopped run; or a reset finds one at work.
-        DeclarationInvalid: it cannot be so, or the edit asks what becomes of the watermark and nobody says.
+        DeclarationInvalid: it cannot be so.
+        WatermarkUndecided: the edit asks what becomes of the watermark, and nobody says.
     """
     try:
         before = get_pipeline(connection, pipeline.id, lock=True)
@@ -108,7 +109,7 @@ def _decide(connection: sa.Connection, pipeline_ids: Sequence[str], what: str, w
         if row.standing.watermark is None:
             continue  # It has read nothing by an iterator; a full pipeline may have, when it was incremental.
         if watermark is None:
-            raise DeclarationInvalid(
+            raise WatermarkUndecided(
                 f"pipeline {pipeline_id!r}: {what} changes, and rows up to {row.standing.watermark} were read under "
                 "the old one. Say --keep-watermark to read on from there, or --reset-watermark to read everything anew"
             )
