@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Final, Self
 
+from console.accessing import Access
 from console.asking import ask
 from console.backfilling import Backfilling
 from console.declaring import Declaring
@@ -24,12 +25,14 @@ from shared.probe import Answer, Question
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunks, declared, lives, markers, moves, notices, requests, runs
+from shared.store import chunk_list, chunks, declared, lives, markers, moves, notices, requests, run_events, runs
 from shared.store.asked import Asked
+from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
 from shared.store.notices import Notice, NoticeName
+from shared.store.run_events import RunEvent
 
 _POOL_SIZE: Final = 10
 """Connections to the state database at once, and as many more for a moment; a server has many requests under way."""
@@ -53,6 +56,7 @@ class Operations:
     def _bind(self, database: Database) -> None:
         settings = self.settings
         self._database = database
+        self.access = Access(self._database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
@@ -179,10 +183,10 @@ class Operations:
         with self._database.transaction() as connection:
             lives.delete(connection, pipeline_id)
 
-    def find_run(self, beginning: str) -> RunId:
-        """Give the run whose id begins so."""
+    def find_run(self, named: str) -> RunId:
+        """Give the run of that number, or whose id begins so; errors as of ``shared.store.runs.find``."""
         with self._database.transaction() as connection:
-            return runs.find(connection, beginning)
+            return runs.find(connection, named)
 
     def run(self, run_id: RunId) -> Run:
         """Give one run as it stands."""
@@ -198,6 +202,16 @@ class Operations:
         """Give the newest runs, of one pipeline or of all."""
         with self._database.transaction() as connection:
             return runs.newest(connection, pipeline_id, limit=limit)
+
+    def run_events(self, run_id: RunId, *, after_id: int = 0, limit: int = 200) -> list[RunEvent]:
+        """Give what happened to a run, oldest first; later than ``after_id`` to read on."""
+        with self._database.transaction() as connection:
+            return run_events.of_run(connection, run_id, after_id=after_id, limit=limit)
+
+    def chunks(self, run_id: RunId, *, after: ChunkPlace | None = None, limit: int = 200) -> list[ListedChunk]:
+        """Give a run's chunks in order; those behind the place ``after`` to read on."""
+        with self._database.transaction() as connection:
+            return chunk_list.of_run(connection, run_id, after=after, limit=limit)
 
     def claimants(self, run_ids: Sequence[RunId]) -> Mapping[str, int]:
         """Count the chunks of some runs by the worker process that finished them."""

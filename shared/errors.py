@@ -45,8 +45,8 @@
                    ├─ PayloadUnknown       a message this version cannot read
                    └─ Unexpected           an exception nobody foresaw; told by its kind and place only
 
-Every class takes one positional sentence, so that it survives pickling. The sentence names the thing, what was
-expected, what came and what to do. It never holds a row's value or a secret.
+Every class takes one positional sentence (and one of them a number), so that it survives pickling. The sentence names
+the thing, what was expected, what came and what to do. It never holds a row's value or a secret.
 """
 
 
@@ -95,7 +95,14 @@ class ServerUnavailable(Transient):
 
 
 class TooManySignIns(Transient):
-    """So many sign-ins failed that the next ones have to wait."""
+    """So many sign-ins failed that the next ones have to wait ``wait_s``, of which the sentence tells as well."""
+
+    def __init__(self, sentence: str, wait_s: int = 0) -> None:
+        super().__init__(sentence, wait_s)
+        self.wait_s = wait_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class NotFound(Refused):

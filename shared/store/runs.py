@@ -64,9 +64,9 @@ def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
     return to_run(row)
 
 
-def find(connection: sa.Connection, beginning: str) -> RunId:
-    """Give the run whose id begins so, or raise ``NotFound`` where none or several do."""
-    return RunId(beginnings.find(connection, runs.c.id, beginning, noun="run"))
+def find(connection: sa.Connection, named: str) -> RunId:
+    """Give the run of that number, or whose id begins so, or raise ``NotFound``; see ``beginnings.find``."""
+    return RunId(beginnings.find(connection, runs.c.id, named, noun="run", number_column=runs.c.number))
 
 
 def why_it_waits(connection: sa.Connection, run_id: RunId) -> str | None:

@@ -1,7 +1,8 @@
 """``warehouse_sync.trigger``, ``pause`` and ``resume``: operators' verbs for whoever can reach the broker.
 
 Each takes a pipeline's id, as any Celery client or Flower's API sends it. Nobody waits for an answer, so a refusal is
-logged and kept with the pipeline. Reaching the broker is an operator's right; these tasks ask for no other.
+logged and kept with the pipeline. Reaching the broker is an operator's right; these tasks ask for no other, and what
+they change is noted as the broker's.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Final
 import sqlalchemy as sa
 from celery import shared_task
 
+from shared.access import BROKER
 from shared.errors import SyncError, Transient
 from shared.messages import TaskName
 from shared.store import lives, notices, requests
 from shared.store.asked import Asked
+from shared.store.database import Database
 from shared.store.notices import NoticeName
 from shared.telemetry import bound, log
 from worker.process import Process
@@ -67,13 +70,14 @@ def _operate(
         return
     process = this_process()
     with bound(pipeline_id=pipeline_id), recorded():
+        database = process.database.acting_as(BROKER)
         try:
-            with process.database.transaction() as connection:
+            with database.transaction() as connection:
                 asked = ask(process, connection, pipeline_id)
         except Transient:
             raise
         except SyncError as error:
-            _refuse(process, pipeline_id, error)
+            _refuse(database, pipeline_id, error)
         else:
             # A trigger that starts nothing has found a run that failed too often: the pipeline is faulted now.
             said = "request_refused" if must_run and not asked.runs else "request_accepted"
@@ -81,7 +85,7 @@ def _operate(
             deliver(process, asked.messages)
 
 
-def _refuse(process: Process, pipeline_id: str, error: SyncError) -> None:
-    with process.database.transaction() as connection:
+def _refuse(database: Database, pipeline_id: str, error: SyncError) -> None:
+    with database.transaction() as connection:
         notices.add(connection, pipeline_id, NoticeName.REQUEST_REFUSED, str(error))
     _log.error("request_refused", error_kind=type(error).__name__, error=str(error))

@@ -7,7 +7,7 @@ from celery import shared_task
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import accepted, chunks, lost, moves, probes, purging, rejects, slices, stalled
+from shared.store import accepted, chunks, lost, moves, probes, purging, rejects, sign_ins, slices, stalled
 from shared.telemetry import log
 from worker.process import Process
 from worker.tasks import turns
@@ -113,4 +113,5 @@ def _expire(process: Process) -> None:
     with process.database.transaction() as connection:
         probes.forget_old(connection, older_than_s=2 * limits.probe_timeout_s)
         accepted.forget(connection)
+        sign_ins.forget_expired(connection)
     turns.forget(process, at_most=_MARKS_A_TIME)

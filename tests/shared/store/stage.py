@@ -1,6 +1,8 @@
 """Workers without work: the store's moves in the order in which planners, extractors and uploaders make them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from shared.catalog import (
     Pipeline,
     ServiceProvider,
 )
+from shared.errors import SyncError
 from shared.messages import Message, TaskName
 from shared.providers.duckdb import DuckDbConfig
 from shared.run import (
@@ -327,3 +330,18 @@ class Stage:
 def sent(messages: Iterable[Message], task: TaskName) -> list[Any]:
     """Give the ids in the messages of one task."""
     return [message.id for message in messages if message.task is task]
+
+
+def at_once(*acts: Callable[[], object]) -> list[object]:
+    """Do all of it in threads that begin together; give what each gave, or raised."""
+    ready = threading.Barrier(len(acts))
+
+    def do(act: Callable[[], object]) -> object:
+        ready.wait()
+        try:
+            return act()
+        except SyncError as error:
+            return error
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(do, acts))

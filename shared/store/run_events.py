@@ -1,0 +1,41 @@
+"""What happened to a run, in order, and who moved it. The database itself writes it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from shared.run import RunId
+from shared.store.life_tables import run_events
+
+_LIMIT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One thing that happened: ``name`` is the state that the run came to, or ``paused`` or ``resumed``.
+
+    ``actor`` is ``None`` where the system did it by itself; an error stands where the run stopped with one.
+    """
+
+    id: int
+    happened_at: datetime
+    name: str
+    actor: str | None
+    error_kind: str | None
+    error: str | None
+
+
+def of_run(connection: sa.Connection, run_id: RunId, *, after_id: int = 0, limit: int = _LIMIT) -> list[RunEvent]:
+    """Give what happened to a run, oldest first; later than ``after_id`` to read on, or to follow it."""
+    query = (
+        sa.select(run_events)
+        .where(run_events.c.run_id == run_id, run_events.c.id > after_id)
+        .order_by(run_events.c.id)
+        .limit(limit)
+    )
+    return [
+        RunEvent(row.id, row.happened_at, row.name, row.actor, row.error_kind, row.error)
+        for row in connection.execute(query)
+    ]
