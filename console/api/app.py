@@ -6,7 +6,18 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 
-from console.api import answering, connections, data_models, feeds, field_transformations, health, signing_in
+from console.api import (
+    answering,
+    connections,
+    data_models,
+    feeds,
+    field_transformations,
+    health,
+    pipeline_runs,
+    pipelines,
+    runs,
+    signing_in,
+)
 from console.operations import Operations
 from shared.access import Identity
 
@@ -18,6 +29,9 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     data_models.router,
     field_transformations.router,
     feeds.router,
+    pipelines.router,
+    pipeline_runs.router,
+    runs.router,
 )
 
 

@@ -313,7 +313,7 @@ def test_removing_rejects_leaves_their_counts_in_the_ledger(stage: Stage) -> Non
 def test_a_run_says_why_it_waits_whatever_it_waits_for(stage: Stage) -> None:
     def why(run_id: RunId) -> str | None:
         with stage.database.transaction() as connection:
-            return runs.why_it_waits(connection, run_id)
+            return run_lists.why_they_wait(connection, [run_id]).get(run_id)
 
     stage.declare()
     run_id = stage.started()
