@@ -9,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.doctor import Finding
-from shared.probe import Answer
+from console.shapes.answers import AnswerShape
 
 
-def show_columns(screen: Console, answer: Answer) -> None:
+def show_columns(screen: Console, answer: AnswerShape) -> None:
     """Show the columns, what becomes of each, and what keeps the pipeline from running."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("column", "type", "becomes"):
@@ -26,7 +26,7 @@ def show_columns(screen: Console, answer: Answer) -> None:
     _show_cautions(screen, answer)
 
 
-def show_preview(screen: Console, answer: Answer) -> None:
+def show_preview(screen: Console, answer: AnswerShape) -> None:
     """Show the batches that some rows become, and the rows that would be refused."""
     for batch in answer.batches:
         screen.print_json(json.dumps(batch))
@@ -36,7 +36,27 @@ def show_preview(screen: Console, answer: Answer) -> None:
     screen.print(f"{len(answer.rows)} rows, {len(answer.batches)} batches; nothing was sent to mParticle")
 
 
-def show_window(screen: Console, answer: Answer) -> None:
+def show_sent(screen: Console, answer: AnswerShape) -> None:
+    """Show what became of rows that were sent, with their batches."""
+    for batch in answer.batches:
+        screen.print_json(json.dumps(batch))
+    for reject in answer.rejects:
+        screen.print(f"row {reject.row + 1} was rejected ({reject.code}): {escape(reject.reason)}", soft_wrap=True)
+    _show_cautions(screen, answer)
+    sent = answer.sent
+    if sent is None:
+        return
+    screen.print(
+        f"{sent.rows} rows: {sent.accepted_rows} accepted in {sent.accepted_batches} batches, {len(answer.rejects)} "
+        f"rejected, {sent.unsent_rows} not sent; ids begin with {sent.ids}",
+        soft_wrap=True,
+    )
+    if sent.why_unsent:
+        screen.print(f"[red]Not all was sent:[/] {escape(sent.why_unsent)}", soft_wrap=True)
+    screen.print(escape(sent.note), soft_wrap=True)
+
+
+def show_window(screen: Console, answer: AnswerShape) -> None:
     """Show the window that the next run would read, and its rows or bytes."""
     low, high = (f"{bound:%Y-%m-%d %H:%M:%S} UTC" if bound else None for bound in (answer.low, answer.high))
     window = f"from {low or 'the beginning'} to {high or 'the end'}"
@@ -62,6 +82,6 @@ def show_findings(screen: Console, findings: Iterable[Finding]) -> bool:
     return all_is_well
 
 
-def _show_cautions(screen: Console, answer: Answer) -> None:
+def _show_cautions(screen: Console, answer: AnswerShape) -> None:
     for caution in answer.cautions:
         screen.print(f"[yellow]Note:[/] {escape(caution)}", soft_wrap=True)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from shared.run import BackfillId, Run, RunState
 from shared.settings import Settings
-from shared.store import backfills, history
+from shared.store import backfills, declared, history
 from shared.store.asked import Asked
 from shared.store.backfills import Backfill
 from shared.store.database import Database
@@ -31,6 +31,18 @@ class Progress:
         if states <= {RunState.SETTLED, RunState.ABANDONED}:
             return "done" if states == {RunState.SETTLED} else "abandoned"
         return "paused" if self.backfill.paused_at is not None else "running"
+
+    @property
+    def low(self) -> datetime | None:
+        """Where its parts begin; ``None`` where that is the beginning."""
+        lows = [part.window.low for part in self.parts] or [self.backfill.low]
+        return None if None in lows else min(low for low in lows if low is not None)
+
+    @property
+    def high(self) -> datetime | None:
+        """Where its parts end, as far as they are planned."""
+        highs = (*(part.window.high for part in self.parts), self.backfill.high)
+        return max((high for high in highs if high is not None), default=None)
 
     @property
     def settled_parts(self) -> int:
@@ -70,8 +82,18 @@ class Backfilling:
         newest_first: bool = False,
         expected_rows: int | None = None,
     ) -> Backfill:
-        """Read a window once more, in the background; errors as of ``shared.store.history.begin``."""
+        """Read a window once more, in the background; errors as of ``shared.store.history.begin``.
+
+        Where the very same is being read already, that backfill is given: whoever asks again after an answer was lost
+        begins nothing anew.
+        """
         with self._database.transaction() as connection:
+            history.bounds(connection, pipeline_id, low=low, high=high)  # It locks the pipeline.
+            under_way = backfills.same_under_way(
+                connection, pipeline_id, low=low, high=high, parts=parts, newest_first=newest_first
+            )
+            if under_way is not None:
+                return under_way
             backfill, asked = history.begin(
                 connection,
                 pipeline_id,
@@ -89,13 +111,25 @@ class Backfilling:
         with self._database.transaction() as connection:
             return history.bounds(connection, pipeline_id, low=low, high=high)
 
-    def newest(self, pipeline_id: str | None = None, *, limit: int = 20) -> list[Progress]:
-        """Give the newest backfills and initial syncs, of one pipeline or of all, and how far each is."""
+    def newest(
+        self, pipeline_id: str | None = None, *, limit: int = 20, after: BackfillId | None = None
+    ) -> list[Progress]:
+        """Give the newest backfills and initial syncs, of one pipeline or of all, and how far each is.
+
+        With ``after`` they are those before that one. Raises ``NotFound`` where there never was such a pipeline.
+        """
         with self._database.transaction() as connection:
-            return [
-                Progress(backfill, tuple(backfills.parts_of(connection, backfill.id)))
-                for backfill in backfills.newest(connection, pipeline_id, limit=limit)
-            ]
+            if pipeline_id is not None:
+                declared.get_pipeline(connection, pipeline_id, even_deleted=True)
+            found = backfills.newest(connection, pipeline_id, limit=limit, after=after)
+            parts = backfills.parts_of_all(connection, [backfill.id for backfill in found])
+        return [Progress(backfill, tuple(parts[backfill.id])) for backfill in found]
+
+    def get(self, backfill_id: BackfillId) -> Progress:
+        """Give one and how far it is, or raise ``NotFound``."""
+        with self._database.transaction() as connection:
+            backfill = backfills.get(connection, backfill_id)
+            return Progress(backfill, tuple(backfills.parts_of(connection, backfill_id)))
 
     def find(self, beginning: str) -> BackfillId:
         """Give the backfill whose id begins so, or raise ``NotFound``."""

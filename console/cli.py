@@ -19,11 +19,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console.answers import show_findings
-from console.commands import backfills, pipelines, probes, rejects, runs
+from console.commands import backfills, doctor, pipelines, probes, rejects, reviews, runs
 from console.demo import Options, run_demo
 from console.destinations import destinations_table
-from console.doctor import examine
 from console.limits import limits_table
 from console.machine import run_machine
 from console.terminal import AsJson, Place, opened, screen, talk_to
@@ -34,7 +32,7 @@ from shared.settings import settings
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
-for commands in (pipelines.app, runs.app, probes.app, backfills.app, rejects.app):
+for commands in (pipelines.app, runs.app, probes.app, backfills.app, rejects.app, reviews.app, doctor.app):
     app.add_typer(commands)
 
 _NOT_NOW: Final = 3
@@ -86,16 +84,6 @@ def migrate() -> None:
     with opened() as operations:
         operations.migrate()
     screen.print("the state database is up to date")
-
-
-@app.command()
-def doctor(
-    connection: Annotated[str | None, typer.Argument(help="One connection only; all without.")] = None,
-) -> None:
-    """Check the services, the workers, every connection's sign-in and every pipeline's columns."""
-    with opened() as operations:
-        if not show_findings(screen, examine(operations, connection)):
-            raise typer.Exit(1)
 
 
 @app.command()

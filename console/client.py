@@ -7,13 +7,14 @@ the state database and the broker of the environment, for whoever runs the comma
 import asyncio
 import getpass
 from collections.abc import Mapping
-from typing import Any, Final, Self, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from console.api.app import build_api
 from console.api.paging import MOST
+from console.in_process import InProcess
 from console.operations import Operations
 from console.shapes.ground import ErrorBody
 from shared import errors
@@ -45,9 +46,7 @@ class Client:
         """Give a client of the API in this process, as an admin: whoever may read the database's address is one."""
         operations = Operations(settings)
         app = build_api(operations, local=Identity(f"local {getpass.getuser()}", Role.ADMIN))
-        http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url=_HERE
-        )  # Such a transport knows no timeout.
+        http = httpx.AsyncClient(transport=InProcess(app), base_url=_HERE)  # Such a transport knows no timeout.
         return cls(http, settings.workspace_id or _WORKSPACE_HERE, operations)
 
     @classmethod
@@ -78,6 +77,14 @@ class Client:
     def delete(self, path: str) -> None:
         """Have something removed. Errors as of ``call``."""
         self.call("DELETE", path, type(None))
+
+    def text(self, method: str, path: str, *, body: object = None, **query: object) -> str:
+        """Send one request and give the answer as the API wrote it, to the last digit. Errors as of ``call``."""
+        return self._answered(method, path, body=body, query=query).text
+
+    def download(self, path: str, file: BinaryIO, **query: object) -> Mapping[str, str]:
+        """Have an answer written into a file while it comes, and give its headers. Errors as of ``call``."""
+        return self._runner.run(self._downloaded(path, file, _given(query)))
 
     def newest(self, path: str, item: type[Answer], limit: int, **query: object) -> list[Answer]:
         """Give up to ``limit`` of a long list, however many pages that takes. Errors as of ``call``."""
@@ -129,13 +136,32 @@ class Client:
         try:
             response = self._runner.run(self._http.send(request))
         except httpx.TransportError as error:
-            raise ServerUnavailable(
-                f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
-                "`warehouse-sync serve` runs there"
-            ) from error
+            raise self._silence(error) from error
         if response.is_error:
             raise _failure(response)
         return response
+
+    async def _downloaded(self, path: str, file: BinaryIO, query: Any) -> Mapping[str, str]:
+        try:
+            async with self._http.stream("GET", f"{self._base}{path}", params=query) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _failure(response)
+                async for part in response.aiter_bytes():
+                    file.write(part)
+                return response.headers
+        except httpx.TransportError as error:
+            raise self._silence(error) from error
+
+    def _silence(self, error: httpx.TransportError) -> ServerUnavailable:
+        return ServerUnavailable(
+            f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
+            "`warehouse-sync serve` runs there"
+        )
+
+
+def _given(query: Mapping[str, object]) -> Any:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _read(response: httpx.Response, answer: type[Answer]) -> Answer:

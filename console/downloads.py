@@ -1,11 +1,12 @@
-"""Rows into a file that its owner alone may read: CSV, Parquet or JSON Lines, told by the file's name.
+"""Rows into a file that its owner alone may read: CSV, Parquet or JSON Lines.
 
-The file appears whole or not at all: it is written under another name beside it, and memory holds one table.
+A file that people name appears whole or not at all: it is written under another name beside it.
 """
 
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 from uuid import uuid4
@@ -26,24 +27,47 @@ class _Writer(Protocol):
         """Write what is left."""
 
 
-def require_known_format(path: Path) -> None:
-    """Raise ``DeclarationInvalid`` unless the file's name says which of the three formats is wanted."""
-    if path.suffix.lower() not in _WRITERS:
-        raise DeclarationInvalid(f"--to {path.name}: the name decides the format; end it with {', '.join(_WRITERS)}")
+class Format(StrEnum):
+    """How rows are written; a file's name ends so."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSONL = "jsonl"
 
 
-def save(tables: Iterable[pa.Table], path: Path) -> int:
-    """Write tables, at least one, into a new file or in place of an old one, and give how many rows there were.
+def format_of(path: Path) -> Format:
+    """Give the format that a file's name says.
 
     Raises:
-        DeclarationInvalid: the name says no known format, the file cannot be written, or later rows have columns that
-            the first have not and the format cannot hold.
+        DeclarationInvalid: it says none of the three.
     """
-    require_known_format(path)
+    try:
+        return Format(path.suffix.lower().removeprefix("."))
+    except ValueError:
+        endings = ", ".join(f".{known}" for known in Format)
+        raise DeclarationInvalid(f"--to {path.name}: the name decides the format; end it with {endings}") from None
+
+
+def write(tables: Iterable[pa.Table], file: BinaryIO, kind: Format) -> int:
+    """Write tables, at least one, into an open file, and give how many rows there were; memory holds one table.
+
+    Raises:
+        DeclarationInvalid: later rows have columns that the first have not and the format cannot hold.
+    """
+    return _write(tables, _WRITERS[kind], file)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file that its owner alone may read; when the block ends well it appears, in place of an old one.
+
+    Raises:
+        DeclarationInvalid: it cannot be written.
+    """
     part = path.with_name(f".{path.name}-{uuid4().hex}.part")
     try:
         with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123 - Path.open cannot set the mode
-            rows = _write(tables, _WRITERS[path.suffix.lower()], file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -52,7 +76,6 @@ def save(tables: Iterable[pa.Table], path: Path) -> int:
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
-    return rows
 
 
 def _write(tables: Iterable[pa.Table], make: Callable[[BinaryIO, pa.Schema], _Writer], file: BinaryIO) -> int:
@@ -125,10 +148,10 @@ class _Parquet:
         self._writer.close()
 
 
-_WRITERS: Final[dict[str, Callable[[BinaryIO, pa.Schema], _Writer]]] = {
-    ".csv": _Csv,
-    ".parquet": _Parquet,
-    ".jsonl": _JsonLines,
+_WRITERS: Final[dict[Format, Callable[[BinaryIO, pa.Schema], _Writer]]] = {
+    Format.CSV: _Csv,
+    Format.PARQUET: _Parquet,
+    Format.JSONL: _JsonLines,
 }
 
 
@@ -137,7 +160,8 @@ def _in_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if table.schema.equals(schema):
         return table
     differ = DeclarationInvalid(
-        "rows of this run differ in their columns, which only JSON Lines can hold: end the file's name with .jsonl"
+        "rows of this run differ in their columns, which only JSON Lines can hold: ask for the format jsonl, or "
+        "end the file's name with .jsonl"
     )
     if not set(table.column_names) <= set(schema.names):
         raise differ

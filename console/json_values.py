@@ -36,8 +36,8 @@ def texts(column: pa.ChunkedArray) -> list[str | None]:
 
 
 def as_text(value: Any) -> str:
-    """Give one value that ``json_values`` gave as text."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    """Give one value that ``json_values`` gave, or that was read from its JSON with decimals, as text."""
+    return value if isinstance(value, str) else orjson.dumps(value, default=_exact).decode()
 
 
 def _with_texts(column: pa.ChunkedArray) -> Any:

@@ -4,14 +4,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from console.accessing import Access
-from console.asking import ask
+from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.rejecting import Rejecting
 from console.resources import Resources
+from console.reviewing import Reviewing
 from console.watching import Watching
 from shared import broker
 from shared.catalog import Connection, Pipeline
@@ -39,6 +40,8 @@ from shared.store.notices import NoticeName
 _POOL_SIZE: Final = 10
 """Connections to the state database at once, and as many more for a moment; a server has many requests under way."""
 
+Key = TypeVar("Key")
+
 
 class Operations:
     """The verbs, bound to one state database and one broker."""
@@ -64,6 +67,7 @@ class Operations:
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
         self.watching = Watching(self._database)
+        self.review = Reviewing(self._database, self.ask_all)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.
@@ -281,6 +285,10 @@ class Operations:
             SyncError: what the worker found instead of an answer.
         """
         return ask(self._database, self._app, question, within_s=self.settings.probe_timeout_s)
+
+    def ask_all(self, questions: Mapping[Key, Question]) -> Mapping[Key, Outcome]:
+        """Have workers answer several questions at once, within one wait; a question's own error is its outcome."""
+        return ask_all(self._database, self._app, questions, within_s=self.settings.probe_timeout_s)
 
     def watch(self, run_id: RunId, *, every_s: float = 0.25) -> Iterator[Run]:
         """Give the run again and again until nothing works on it any more; the last one given is how it ended."""

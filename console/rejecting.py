@@ -1,14 +1,13 @@
 """The verbs of rejected rows: count, show, save, send anew and purge them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import orjson
 import pyarrow as pa
 
 from console import downloads
+from console.downloads import Format
 from console.json_values import json_values, texts
 from shared.catalog import DataModel
 from shared.endpoints import spool_url
@@ -21,6 +20,7 @@ from shared.store import declared, purging, rejects, replays, runs
 from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.rejects import RejectFile
+from shared.store.replays import Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,30 @@ class Rejected:
     counts: Mapping[str, int]
     purged: int
     replays: tuple[Run, ...]
-    left: int
+    left_by_code: Mapping[str, int]
+
+    @property
+    def left(self) -> int:
+        """Rows that no replay has taken."""
+        return sum(self.left_by_code.values())
+
+    @property
+    def removed(self) -> int:
+        """Rows whose retention has ended."""
+        return max(0, self.run.ledger.rejected - sum(self.counts.values()) - self.purged)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One rejected row as people may see it: what may be secret is masked."""
+    """One rejected row as people may see it: what may be secret is masked.
+
+    ``values`` are as :mod:`console.json_values` gives them. ``place`` is its file's number and its own in the file.
+    """
 
     code: str
     reason: str
     values: Mapping[str, Any]
+    place: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,56 +87,50 @@ class Rejecting:
                 counts=rejects.by_code(files),
                 purged=sum(file.purged for file in files),
                 replays=tuple(replays.of_run(connection, run_id)),
-                left=sum(taken.rows for taken in replays.left(connection, run_id)),
+                left_by_code=_by_code(replays.left(connection, run_id)),
             )
 
-    def rows(self, run_id: RunId, code: RejectCode | None = None, *, limit: int) -> list[Shown]:
-        """Give some rejected rows of a run, for people to look at.
+    def rows(
+        self, run_id: RunId, code: RejectCode | None = None, *, limit: int, after: tuple[int, int] | None = None
+    ) -> list[Shown]:
+        """Give some rejected rows of a run, for people to look at; with ``after`` those behind that place.
 
         Raises:
             NotFound: a file is not in the spool that this process sees.
             SpoolUnavailable: the spool does not answer.
         """
+        first_file, first_row = (0, 0) if after is None else (after[0], after[1] + 1)
         shown: list[Shown] = []
-        for table in self._tables(run_id, code, is_masked=True):
-            some = table.slice(0, limit - len(shown))
-            names = [name for name in some.column_names if name not in OURS]
-            columns = [json_values(some[name]) for name in names]
-            for number, (refused_for, reason) in enumerate(
-                zip(some[CODE].to_pylist(), some[REASON].to_pylist(), strict=True)
-            ):
-                values = {name: column[number] for name, column in zip(names, columns, strict=True)}
-                shown.append(Shown(refused_for, reason, values))
+        for file, table in self._tables(run_id, code, is_masked=True, first_file=first_file):
+            start = first_row if file.id == first_file else 0
+            shown += _shown(table.slice(start, limit - len(shown)), file.id, start)
             if len(shown) >= limit:
                 break
         return shown
 
-    def save(self, run_id: RunId, path: Path, code: RejectCode | None = None, *, is_masked: bool) -> int:
-        """Write a run's rejected rows, with their real values unless masked, to a file; give how many.
+    def save(
+        self, run_id: RunId, file: BinaryIO, kind: Format, code: RejectCode | None = None, *, is_masked: bool
+    ) -> int:
+        """Write a run's rejected rows, with their real values unless masked, to an open file; give how many.
 
         Raises:
-            DeclarationInvalid: the file's name tells no known format, or it cannot be written.
+            DeclarationInvalid: rows differ in their columns, and the format cannot hold that.
             NotFound: the run has no such rows, or a file is not in the spool that this process sees.
             SpoolUnavailable: the spool does not answer.
         """
-        downloads.require_known_format(path)
         with self._database.transaction() as connection:
+            run = runs.get(connection, run_id)
             counts = rejects.by_code(rejects.files_of(connection, run_id))
         if not (counts if code is None else counts.get(code)):
-            raise NotFound(f"run {run_id} has no rejected rows{'' if code is None else f' of code {code}'} to save")
+            raise NotFound(f"run {run.id} has no rejected rows{'' if code is None else f' of code {code}'} to save")
         tables = self._tables(run_id, code, is_masked=is_masked)
-        return downloads.save((table.drop_columns([ROW]) for table in tables), path)
+        return downloads.write((table.drop_columns([ROW]) for _, table in tables), file, kind)
 
     def replay(self, run_id: RunId, code: RejectCode | None = None) -> tuple[RunId, ...]:
         """Send anew what no replay has taken; errors as of ``shared.store.replays.begin``."""
         with self._database.transaction() as connection:
             asked = replays.begin(connection, run_id, code=code)
         return self._send(asked)
-
-    def left(self, run_id: RunId, code: RejectCode | None = None) -> int:
-        """Count the rejected rows that no replay has taken."""
-        with self._database.transaction() as connection:
-            return sum(taken.rows for taken in replays.left(connection, run_id, code=code))
 
     def purge(self, pipeline_ids: Collection[str] | None, column: str, value: str) -> Purged:
         """Remove the rows in which a column equals a value, as text, from all rejects of pipelines, or of all of them.
@@ -153,15 +161,17 @@ class Rejecting:
             )
         return Purged(sum(taken.values()), sum(rows > 0 for rows in taken.values()), tuple(in_spool))
 
-    def _tables(self, run_id: RunId, code: RejectCode | None, *, is_masked: bool) -> Iterator[pa.Table]:
-        """Give a run's rejected rows, a file at a time."""
+    def _tables(
+        self, run_id: RunId, code: RejectCode | None, *, is_masked: bool, first_file: int = 0
+    ) -> Iterator[tuple[RejectFile, pa.Table]]:
+        """Give a run's rejected rows, a file at a time, from a file on."""
         with self._database.transaction() as connection:
             pipeline = declared.get_pipeline(connection, runs.get(connection, run_id).pipeline_id, even_deleted=True)
             model = declared.get(connection, DataModel, pipeline.pipeline.data_model_id)
             files = rejects.files_of(connection, run_id)
         spool = self._spool()
         for file in files:
-            if not (file.rows if code is None else file.counts.get(code)):
+            if file.id < first_file or not (file.rows if code is None else file.counts.get(code)):
                 continue
             try:
                 table = rejects.read(self._database, spool, file)
@@ -169,7 +179,9 @@ class Rejecting:
                 raise self._not_here(file, error) from error
             if code is not None:
                 table = of_codes(table, {code})
-            yield masked(table, secrets_among(table.column_names, model.secret_columns)) if is_masked else table
+            if is_masked:
+                table = masked(table, secrets_among(table.column_names, model.secret_columns))
+            yield file, table
 
     def _spool(self) -> Spool:
         return Spool.open(spool_url(self._settings))
@@ -204,16 +216,21 @@ class _Wanted:
         return pa.array([self._value in row for row in zip(*columns, strict=True)], pa.bool_())
 
 
-def to_json(rejected: Rejected, rows: list[Shown]) -> str:
-    """Give what a run has of rejected rows as one JSON object."""
-    return orjson.dumps(
-        {
-            "run": str(rejected.run.id),
-            "counts": rejected.counts,
-            "rejected": rejected.run.ledger.rejected,
-            "purged": rejected.purged,
-            "left_to_replay": rejected.left,
-            "replays": [{"run": str(run.id), "state": run.state} for run in rejected.replays],
-            "rows": [{"code": row.code, "reason": row.reason, "values": row.values} for row in rows],
-        }
-    ).decode()
+def _shown(table: pa.Table, file_id: int, start: int) -> list[Shown]:
+    names = [name for name in table.column_names if name not in OURS]
+    columns = [json_values(table[name]) for name in names]
+    told = zip(table[CODE].to_pylist(), table[REASON].to_pylist(), strict=True)
+    return [
+        Shown(
+            code, reason, {name: column[at] for name, column in zip(names, columns, strict=True)}, (file_id, start + at)
+        )
+        for at, (code, reason) in enumerate(told)
+    ]
+
+
+def _by_code(left: Iterable[Taken]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for taken in left:
+        for code in sorted(taken.codes):
+            counts[code] = counts.get(code, 0) + taken.file.counts.get(code, 0)
+    return counts

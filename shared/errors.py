@@ -9,6 +9,7 @@
                │   ├─ BrokerUnavailable    Redis or Valkey does not answer
                │   ├─ SpoolUnavailable     the spool's disk or bucket does not answer
                │   ├─ NoWorker             no worker took a question in time
+               │   ├─ TooManyQuestions     a server has as many questions under way as it may
                │   ├─ ServerUnavailable    the server that a command talks to does not answer
                │   └─ TooManySignIns       so many sign-ins failed that the next ones wait
                ├─ Refused     an operator must act; the run stops and keeps its window
@@ -20,6 +21,7 @@
                │   ├─ RoleTooLow           who signed in may not do this
                │   ├─ AlreadyInProgress    the pipeline has an open run
                │   ├─ CredentialsRefused   a warehouse or a feed refused the sign-in
+               │   │   └─ FeedSignInRefused   a feed did, when it was asked to be tested
                │   ├─ RightsMissing        a warehouse signs us in and shows us too little
                │   ├─ SecretUnavailable    a secret reference leads nowhere, or nowhere it may
                │   ├─ DriverMissing        a warehouse's client library is not installed in this worker
@@ -90,6 +92,10 @@ class NoWorker(Transient):
     """No worker took a question in time: none serves its queue, or all are busy."""
 
 
+class TooManyQuestions(Transient):
+    """A server waits for as many answers of workers as it may at once; the next question comes later."""
+
+
 class ServerUnavailable(Transient):
     """The server that a command talks to does not answer, or answers what this version cannot read."""
 
@@ -135,6 +141,10 @@ class AlreadyInProgress(Refused):
 
 class CredentialsRefused(Refused):
     """A warehouse or a feed refused the sign-in."""
+
+
+class FeedSignInRefused(CredentialsRefused):
+    """A feed refused the sign-in when somebody asked about it, and no warehouse did."""
 
 
 class RightsMissing(Refused):

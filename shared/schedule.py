@@ -234,6 +234,12 @@ def _latest(schedule: Schedule, at: datetime) -> datetime | None:
             assert_never(schedule)
 
 
+def count_due(schedule: Schedule, after: datetime, until: datetime) -> int:
+    """Count the occurrences after an instant and up to another."""
+    end = _end(schedule)
+    return _count(schedule, after, until if end is None else max(after, min(until, end)))
+
+
 def _count(schedule: Schedule, after: datetime, until: datetime) -> int:
     """Count the occurrences after an instant and up to another, both included in what was declared."""
     match schedule:

@@ -8,6 +8,7 @@ slice by slice or run by run, and removing twice is as good as once. ::
     runs/{run}/{slice}-{token}/{chunk}.arrow          a chunk
     rejects/{run}/{chunk}-{token}-{part}.arrow        refused rows, with their values
     rejects/{run}/{uuid}.arrow                        the same without those that were purged
+    trials/{uuid}                                     written, read and removed to see whether that works
 
 A local file survives a crash of the machine before its chunk is published: file and folder are synced. That is cheap:
 10,000 rows of ten columns (1.2 MB, at rest 0.7 MB) take 1.1 ms to write without and 1.6 to 5 ms with syncing, and
@@ -85,6 +86,32 @@ class Spool:
             SpoolUnwritable: it cannot be written.
         """
         return self._blobs.agree(_MARKER, str(self._identity))
+
+    def known_marker(self) -> str | None:
+        """Give this spool's identity as ``marker`` does, or ``None`` where nobody made one yet; writes nothing.
+
+        Raises:
+            SpoolUnavailable: the disk or bucket does not answer.
+            SpoolUnwritable: reading is not allowed.
+        """
+        found = self._blobs.get(_MARKER)
+        return None if found is None else found.to_pybytes().decode()
+
+    def try_out(self) -> None:
+        """Write a file, read it back and remove it.
+
+        Raises:
+            SpoolUnavailable: the disk is full or does not answer, or what is read is not what was written.
+            SpoolUnwritable: writing or reading is not allowed.
+        """
+        name, content = f"trials/{uuid4()}", pa.py_buffer(uuid4().bytes)
+        self._blobs.put(name, content)
+        try:
+            found = self._blobs.get(name)
+        finally:
+            self._blobs.remove([name])
+        if found is None or not found.equals(content):
+            raise SpoolUnavailable("the spool does not give back what was written to it; check its disk or mount")
 
     def write_chunk(
         self, table: pa.Table, *, run_id: RunId, slice_no: int, token: Token, chunk_id: ChunkId

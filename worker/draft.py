@@ -19,6 +19,7 @@ from shared.mapping.plan import MappingPlan
 from shared.snapshot import FrozenIterator
 from shared.transformation import FieldTransformation
 from worker.mparticle.check import Checks
+from worker.mparticle.encode import Merging
 from worker.mparticle.named import within_names
 from worker.warehouses.base import Warehouse
 
@@ -103,7 +104,16 @@ def compile_mapping(
     return mapping
 
 
-def historical_before_ms(pipeline: Pipeline, mapping: MappingPlan, planned_at: datetime) -> int | None:
+def merging_of(pipeline: Pipeline, mapping: MappingPlan, planned_at: datetime, *, most_events: int) -> Merging:
+    """Give which rows of a run share a batch, and which events of it are historical."""
+    return Merging(
+        max_events=most_events if pipeline.merge else 1,
+        users=pipeline.merge and not mapping.has_events,
+        historical_before_ms=_historical_before_ms(pipeline, mapping, planned_at),
+    )
+
+
+def _historical_before_ms(pipeline: Pipeline, mapping: MappingPlan, planned_at: datetime) -> int | None:
     """Give the instant before which events count as historical, in ms since 1970; ``None`` where none does."""
     if not mapping.has_events or pipeline.historical == "never":
         return None

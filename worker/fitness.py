@@ -22,16 +22,31 @@ def check_fitness(settings: Settings) -> None:
     database = Database(database_url(settings), pool_size=1)
     try:
         database.require_current_schema()
-        url = spool_url(settings)
-        own = Spool.open(url).marker()
-        with database.transaction() as connection:
-            common = markers.agree(connection, "spool", own)
+        require_common_spool(settings, database)
     finally:
         database.close()
+
+
+def require_common_spool(settings: Settings, database: Database) -> None:
+    """Raise unless this process sees the spool that every worker sees.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+        SpoolUnavailable: the spool does not answer.
+        SpoolUnwritable: the spool cannot be written, or is not the others' spool.
+    """
+    own = Spool.open(spool_url(settings)).marker()
+    with database.transaction() as connection:
+        common = markers.agree(connection, "spool", own)
     if own != common:
-        where = urlsplit(url)  # Without a user or a query: those may hold keys.
         raise SpoolUnwritable(
-            f"the spool at {where.scheme}://{where.hostname or ''}{where.path} is not the one that the other workers "
+            f"the spool at {place_of_spool(settings)} is not the one that the other workers "
             "use: mount the same folder everywhere, or use a bucket (WAREHOUSE_SYNC_SPOOL_URL). If the spool was moved "
             "on purpose, run `warehouse-sync spool adopt`"
         )
+
+
+def place_of_spool(settings: Settings) -> str:
+    """Give where the spool is, as messages may say it."""
+    where = urlsplit(spool_url(settings))  # Without a user or a query: those may hold keys.
+    return f"{where.scheme}://{where.hostname or ''}{where.path}"

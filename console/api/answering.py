@@ -24,6 +24,7 @@ STATUSES: Final[dict[type[SyncError], int]] = {
     # Surprising but literal: whoever moves over from mParticle looks for this one. Source: mParticle, status codes.
     errors.WarehouseUnreachable: 505,
     errors.CredentialsRefused: 505,
+    errors.FeedSignInRefused: 400,
     errors.QueryTimedOut: 504,
     errors.WarehouseBusy: 504,
     errors.ServiceUnavailable: 503,
@@ -88,7 +89,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
-        return _answer(error.status_code, [str(error.detail)], None, dict(error.headers or {}))
+        code = errors.NotFound.__name__ if error.status_code == STATUSES[errors.NotFound] else None
+        return _answer(error.status_code, [str(error.detail)], code, dict(error.headers or {}))
 
 
 def _busy(status: int, error: errors.AlreadyInProgress) -> JSONResponse:

@@ -8,13 +8,19 @@ from fastapi import APIRouter, FastAPI
 
 from console.api import (
     answering,
+    backfills,
     connections,
     data_models,
+    doctor,
     feeds,
     field_transformations,
     health,
     pipeline_runs,
     pipelines,
+    probes,
+    questions,
+    rejects,
+    reviews,
     runs,
     signing_in,
 )
@@ -32,6 +38,11 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     pipelines.router,
     pipeline_runs.router,
     runs.router,
+    backfills.router,
+    rejects.router,
+    probes.router,
+    reviews.router,
+    doctor.router,
 )
 
 
@@ -57,6 +68,7 @@ def build_api(operations: Operations, *, local: Identity | None = None) -> FastA
     app.state.operations = operations
     app.state.local = local
     answering.install(app)
+    questions.install(app)
     app.include_router(health.router)
     app.include_router(signing_in.router)
     for router in _ROUTERS:

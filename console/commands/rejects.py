@@ -1,29 +1,38 @@
 """Commands about rejected rows: look at them, save them, send them anew, purge somebody's."""
 
+import json
 import sys
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
+import orjson
 import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from console.api.rejects import ROWS_HEADER
+from console.client import Client
+from console.commands.asking import path_of, waiting
+from console.downloads import format_of, new_file
 from console.json_values import as_text
-from console.rejecting import Rejected, Shown, to_json
-from console.terminal import AsJson, RunText, follow_all, opened, screen
+from console.shapes.rejects import PurgeShape, RejectsShape, ReplayShape
+from console.terminal import AsJson, RunText, api, follow_all, screen
 from shared.run import RejectCode
 
 app = typer.Typer()
 
 Code = Annotated[RejectCode | None, typer.Option("--code", help="Only rows that were refused for this.")]
 
+_MOST_SHOWN: Final = 1000
+
 
 @app.command()
 def rejects(
     run: RunText,
     code: Code = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, max=_MOST_SHOWN, help="How many rows to show.")] = 20,
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="FILE", help="Save all of them, with their real values: .csv, .parquet, .jsonl."),
@@ -33,21 +42,21 @@ def rejects(
     as_json: AsJson = False,
 ) -> None:
     """Count a run's rejected rows by code and show some, or save them to a file; what is shown hides secret columns."""
-    with opened() as operations:
-        run_id = operations.find_run(run)
+    with api() as client:
         if to is not None:
-            rows = operations.rejects.save(run_id, to, code, is_masked=is_masked)
-            kept = "secret columns are masked" if is_masked else "it holds real values, and its owner alone may read it"
-            screen.print(f"{rows:,} rejected rows are in {escape(str(to))}; {kept}", soft_wrap=True)
+            _save(client, run, code, to, is_masked=is_masked)
             return
-        rejected = operations.rejects.of(run_id)
+        counts = client.text("GET", path_of("run", run, "rejects"))
+        found = RejectsShape.model_validate_json(counts)
         if not as_json:  # They need no spool.
-            _show_counts(rejected)
-        shown = operations.rejects.rows(run_id, code, limit=limit) if rejected.counts and limit else []
+            _show_counts(found)
+        rows = "[]"
+        if found.counts and limit:
+            rows = client.text("GET", path_of("run", run, "rejects", "rows"), code=code, limit=limit)
     if as_json:
-        typer.echo(to_json(rejected, shown))
+        typer.echo(orjson.dumps({**json.loads(counts), "rows": orjson.Fragment(rows)}))
     else:
-        for row in shown:
+        for row in json.loads(rows, parse_float=Decimal):
             _show_row(row)
 
 
@@ -58,18 +67,20 @@ def replay(
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the replay until it ends.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send a run's rejected rows anew, once their cause is mended: today's mapping, checks and feed, new ids."""
-    with opened() as operations:
-        run_id = operations.find_run(run)
-        rows = operations.rejects.left(run_id, code)
+    with api() as client:
+        found = client.get(path_of("run", run, "rejects"), RejectsShape)
+        rows = found.left_to_replay if code is None else found.left_by_code.get(code, 0)
         if rows and not yes:
             typer.confirm(
                 f"{rows:,} rejected rows of run {run} will be sent under new ids as they were read then, but for those "
                 "whose users are known to have been sent newer ones. Send them?",
                 abort=True,
             )
-        follow_all(operations, operations.rejects.replay(run_id, code), wait=wait)
+        begun = client.post(path_of("run", run, "replay"), ReplayShape, {"code": code})
+        follow_all(client, begun, [begun.run_id], wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -81,13 +92,19 @@ def purge_rejects(
     ],
     value: Annotated[str, typer.Option("--value", help="Its value, as text; - reads it from standard input.")],
     all_pipelines: Annotated[bool, typer.Option("--all-pipelines", help="The rejects of every pipeline.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove somebody's rows from all rejected rows of a pipeline, for good; they cannot be replayed any more."""
     if (pipeline is None) != all_pipelines:
         raise typer.BadParameter("name one pipeline, or say --all-pipelines")
     wanted = sys.stdin.read().removesuffix("\n") if value == "-" else value
-    with opened() as operations:
-        purged = operations.rejects.purge(None if pipeline is None else [pipeline], column, wanted)
+    of_whom = {"all": True} if pipeline is None else {"pipeline_ids": [pipeline]}
+    with api() as client, waiting("rejected rows are read"):
+        told = client.text("POST", "/rejects/purge", body={**of_whom, "column": column, "value": wanted})
+    if as_json:
+        typer.echo(told)
+        return
+    purged = PurgeShape.model_validate_json(told)
     screen.print(f"{purged.rows:,} rejected rows of {purged.runs} runs were removed")
     if purged.in_spool:
         screen.print(
@@ -97,33 +114,43 @@ def purge_rejects(
         )
 
 
-def _show_counts(rejected: Rejected) -> None:
-    if not rejected.run.ledger.rejected:
-        screen.print(f"run {rejected.run.id} has rejected no rows", soft_wrap=True)
+def _save(client: Client, run: str, code: RejectCode | None, to: Path, *, is_masked: bool) -> None:
+    kind = format_of(to)
+    path = path_of("run", run, "rejects", "download")
+    with new_file(to) as file, waiting("rejected rows are read"):
+        headers = client.download(path, file, format=kind, code=code, masked=is_masked)
+    kept = "secret columns are masked" if is_masked else "it holds real values, and its owner alone may read it"
+    screen.print(f"{int(headers[ROWS_HEADER]):,} rejected rows are in {escape(str(to))}; {kept}", soft_wrap=True)
+
+
+def _show_counts(found: RejectsShape) -> None:
+    if not found.rejected:
+        screen.print(f"run {found.run_id} has rejected no rows", soft_wrap=True)
         return
     # No title of the table: that would be wrapped to its width, the id with it.
-    screen.print(f"Rejected rows of run {rejected.run.id}", soft_wrap=True)
+    screen.print(f"Rejected rows of run {found.run_id}", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("code")
     table.add_column("rows", justify="right")
-    for code, rows in rejected.counts.items():
+    for code, rows in found.counts.items():
         table.add_row(code, f"{rows:,}")
     screen.print(table)
-    gone = rejected.run.ledger.rejected - sum(rejected.counts.values()) - rejected.purged
-    if rejected.purged:
-        screen.print(f"{rejected.purged:,} were purged")
-    if gone > 0:
-        screen.print(f"{gone:,} were removed: their retention has ended")
-    for run in rejected.replays:
+    if found.purged:
+        screen.print(f"{found.purged:,} were purged")
+    if found.removed:
+        screen.print(f"{found.removed:,} were removed: their retention has ended")
+    for run in found.replays:
         screen.print(
-            f"replay {run.id} is {run.state}: {run.ledger.accepted:,} accepted, {run.ledger.rejected:,} rejected",
+            f"replay {run.run_id} is {run.state}: {run.accepted_rows:,} accepted, {run.rejected_rows:,} rejected",
             soft_wrap=True,
         )
-    if rejected.left:
-        screen.print(f"{rejected.left:,} can be sent anew: `warehouse-sync replay {rejected.run.id}`", soft_wrap=True)
+    if found.left_to_replay:
+        screen.print(
+            f"{found.left_to_replay:,} can be sent anew: `warehouse-sync replay {found.run_id}`", soft_wrap=True
+        )
 
 
-def _show_row(row: Shown) -> None:
-    screen.print(f"[bold]{row.code}[/]: {escape(row.reason)}", soft_wrap=True)
-    values = ", ".join(f"{name}={as_text(value)}" for name, value in row.values.items() if value is not None)
+def _show_row(row: dict[str, Any]) -> None:
+    screen.print(f"[bold]{row['code']}[/]: {escape(row['reason'])}", soft_wrap=True)
+    values = ", ".join(f"{name}={as_text(value)}" for name, value in row["values"].items() if value is not None)
     screen.print(f"  {escape(values)}", soft_wrap=True, highlight=False)

@@ -1,14 +1,16 @@
 """Backfills as rows: what was asked for, and the runs that are its parts. An initial sync is one of them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from shared.errors import NotFound
-from shared.run import OPEN, BackfillId, Run, RunKind, RunState
+from shared.run import OPEN, STOPPED, WORKING, BackfillId, Run, RunKind, RunState
 from shared.store import beginnings
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow
@@ -77,17 +79,65 @@ def find(connection: sa.Connection, beginning: str) -> BackfillId:
     return BackfillId(beginnings.find(connection, backfills.c.id, beginning, noun="backfill"))
 
 
-def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 20) -> list[Backfill]:
-    """Give the newest backfills, initial syncs included."""
-    query = sa.select(backfills).order_by(backfills.c.created_at.desc()).limit(limit)
+def newest(
+    connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 20, after: BackfillId | None = None
+) -> list[Backfill]:
+    """Give the newest backfills, initial syncs included; with ``after`` those before that one."""
+    place = (backfills.c.created_at, backfills.c.id)
+    query = sa.select(backfills).order_by(*(part.desc() for part in place)).limit(limit)
     if pipeline_id is not None:
         query = query.where(backfills.c.pipeline_id == pipeline_id)
+    if after is not None:
+        query = query.where(sa.tuple_(*place) < sa.select(*place).where(backfills.c.id == after).scalar_subquery())
     return [_backfill(row) for row in connection.execute(query).mappings()]
+
+
+def same_under_way(
+    connection: sa.Connection,
+    pipeline_id: str,
+    *,
+    low: datetime | None,
+    high: datetime | None,
+    parts: int,
+    newest_first: bool,
+) -> Backfill | None:
+    """Give the backfill that was asked for in these words and is still being read; ``high`` may be left open.
+
+    One that an operator has cancelled is not being read, nor is one whose part has failed.
+    """
+    query = (
+        sa.select(backfills)
+        .where(
+            backfills.c.pipeline_id == pipeline_id,
+            backfills.c.kind == RunKind.BACKFILL,
+            backfills.c.cancelled_at.is_(None),
+            backfills.c.low.is_not_distinct_from(low),
+            backfills.c.parts == parts,
+            backfills.c.newest_first == newest_first,
+            sa.exists().where(runs.c.backfill_id == backfills.c.id, runs.c.state.in_(WORKING | {RunState.WAITING})),
+            ~sa.exists().where(runs.c.backfill_id == backfills.c.id, runs.c.state.in_(STOPPED)),
+        )
+        .order_by(backfills.c.created_at.desc())
+        .limit(1)
+    )
+    if high is not None:
+        query = query.where(backfills.c.high == high)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _backfill(row)
 
 
 def parts_of(connection: sa.Connection, backfill_id: BackfillId) -> list[Run]:
     """Give the newest run of each part, in the order in which the parts are read."""
     return _newest_of_each_part(connection, runs.c.backfill_id == backfill_id)
+
+
+def parts_of_all(connection: sa.Connection, backfill_ids: Sequence[BackfillId]) -> Mapping[BackfillId, Sequence[Run]]:
+    """Give the newest run of each part of some backfills, as ``parts_of`` does of one."""
+    found: dict[BackfillId, list[Run]] = {backfill_id: [] for backfill_id in backfill_ids}
+    for run in _newest_of_each_part(connection, runs.c.backfill_id.in_(backfill_ids), among=(runs.c.backfill_id,)):
+        if run.backfill_id is not None:
+            found[run.backfill_id].append(run)
+    return found
 
 
 def initial_parts(connection: sa.Connection, row: PipelineRow) -> list[Run]:
@@ -126,11 +176,15 @@ def _backfill(row: sa.RowMapping) -> Backfill:
     )
 
 
-def _newest_of_each_part(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> list[Run]:
+def _newest_of_each_part(
+    connection: sa.Connection, *which: sa.ColumnElement[bool], among: tuple[sa.Column[Any], ...] = ()
+) -> list[Run]:
+    """Give the newest run of each part, in order; parts are told apart by their number, and by ``among`` before."""
+    part = (*among, runs.c.part)
     query = (
         sa.select(runs)
         .where(*which)
-        .ext(distinct_on(runs.c.part))
-        .order_by(runs.c.part, runs.c.state == RunState.ABANDONED, runs.c.created_at.desc())
+        .ext(distinct_on(*part))
+        .order_by(*part, runs.c.state == RunState.ABANDONED, runs.c.created_at.desc())
     )
     return [run_rows.to_run(row) for row in connection.execute(query).mappings()]

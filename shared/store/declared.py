@@ -74,12 +74,7 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
     get(connection, DataModel, pipeline.data_model_id)
     if pipeline.field_transformation_id is not None:
         get(connection, FieldTransformation, pipeline.field_transformation_id)
-    feed = get(connection, Feed, pipeline.feed_id)
-    if feed.input_protection_level is ProtectionLevel.READ_ONLY and pipeline.field_transformation_id is None:
-        raise DeclarationInvalid(
-            f"pipeline {pipeline.id!r}: its feed {feed.id!r} is read_only in mParticle, so nothing that a user "
-            "pipeline sends would change a profile; name a feed that may update"
-        )
+    require_may_update(pipeline, get(connection, Feed, pipeline.feed_id))
     now, state = connection.execute(
         sa.select(sa.func.now(), sa.select(pipelines.c.state).where(pipelines.c.id == pipeline.id).scalar_subquery())
     ).one()
@@ -100,6 +95,15 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
         "field_transformation_id": pipeline.field_transformation_id,
     }
     return _upsert(connection, pipeline, row)
+
+
+def require_may_update(pipeline: Pipeline, feed: Feed) -> None:
+    """Raise ``DeclarationInvalid`` where a pipeline of users has a feed that may change no profile."""
+    if feed.input_protection_level is ProtectionLevel.READ_ONLY and pipeline.field_transformation_id is None:
+        raise DeclarationInvalid(
+            f"pipeline {pipeline.id!r}: its feed {feed.id!r} is read_only in mParticle, so nothing that a user "
+            "pipeline sends would change a profile; name a feed that may update"
+        )
 
 
 def get(connection: sa.Connection, kind: type[Declaration], resource_id: str) -> Declaration:

@@ -6,9 +6,10 @@ from typing import Any, NewType
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from shared import errors
-from shared.errors import SyncError
+from shared.errors import PayloadUnknown, SyncError
 from shared.messages import Message, TaskName
 from shared.probe import Answer, Question
 from shared.store.tables import probes
@@ -33,12 +34,15 @@ class Standing:
 def ask(connection: sa.Connection, question: Question) -> tuple[ProbeId, Message]:
     """Record a question; give its id, and the message to send once that is committed."""
     probe_id = uuid4()
-    connection.execute(sa.insert(probes).values(id=probe_id, question=question.model_dump(mode="json")))
+    connection.execute(sa.insert(probes).values(id=probe_id, question=question.to_json()))
     return ProbeId(probe_id), Message(TaskName.PROBE, probe_id)
 
 
-def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Question | None:
-    """Take a question that nobody took and somebody still waits for, or give ``None``."""
+def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Question | PayloadUnknown | None:
+    """Take a question that nobody took and somebody still waits for, or give ``None``.
+
+    One that this release cannot read is taken, too, so that whoever waits hears why: the error is given.
+    """
     question = connection.execute(
         sa.update(probes)
         .where(
@@ -49,14 +53,22 @@ def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Qu
         .values(taken_at=sa.func.now())
         .returning(probes.c.question)
     ).scalar_one_or_none()
-    return None if question is None else Question.model_validate(question)
+    if question is None:
+        return None
+    try:
+        return Question.model_validate(question)
+    except ValidationError:  # Its words may quote what was declared.
+        return PayloadUnknown(
+            f"the worker that took the question cannot read it (kind {question.get('kind')!r}): it is of another "
+            "release than whoever asks; update it, or ask again if another one may take it"
+        )
 
 
 def answer(connection: sa.Connection, probe_id: ProbeId, found: Answer | SyncError) -> None:
     """Record what came of a question; where nobody waits any more, nothing."""
     values: dict[str, Any] = {"answered_at": sa.func.now()}
     if isinstance(found, Answer):
-        values["answer"] = found.model_dump(mode="json")
+        values["answer"] = found.to_json()
     else:
         values |= {"error_kind": type(found).__name__, "error": str(found)}
     connection.execute(sa.update(probes).where(probes.c.id == probe_id).values(values))

@@ -3,7 +3,7 @@
 import csv
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from console.downloads import save
+from console.downloads import format_of, new_file, write
 from console.json_values import texts
 from shared.columns import JSON
 from shared.errors import DeclarationInvalid
@@ -62,6 +62,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "dictionary": (pa.array(["a"]).dictionary_encode(), "a"),
 }
 """A column of one value, and what that is as JSON."""
+
+
+def save(tables: Iterable[pa.Table], path: Path) -> int:
+    kind = format_of(path)
+    with new_file(path) as file:
+        return write(tables, file, kind)
 
 
 def parsed(line: str) -> Any:

@@ -15,7 +15,7 @@ from sandbox.services import Services
 from shared.columns import JSON
 from shared.errors import ColumnMissing, DeclarationInvalid, MoveNotAllowed, NotFound, SpoolUnavailable
 from shared.rejects import MASK
-from shared.run import RejectCode, RunId
+from shared.run import RejectCode
 from shared.settings import Settings, settings
 from shared.spool import Spool
 from shared.store import rejects
@@ -161,9 +161,10 @@ def test_a_spool_that_is_not_the_workers_is_told_from_one_that_is_not_there(
     assert operations.rejects.rows(run_id, limit=9)
 
 
-def test_a_wrong_file_name_is_refused_before_anything_is_read(operations: Operations) -> None:
+@pytest.mark.usefixtures("operations")
+def test_a_wrong_file_name_is_refused_before_anything_is_read() -> None:
     with pytest.raises(DeclarationInvalid, match=r"\.csv, \.parquet, \.jsonl"):
-        operations.rejects.save(RunId(uuid4()), Path("rejects.txt"), is_masked=False)
+        command("rejects", str(uuid4()), "--to", "rejects.txt")
 
 
 def test_a_replay_is_asked_for_by_its_runs_beginning(rejected: Rejected, operations: Operations) -> None:

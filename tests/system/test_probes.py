@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from console.cli import app
 from console.doctor import examine
 from shared import broker
-from shared.errors import DeclarationInvalid, ModelInvalid, NotFound, ServiceUnavailable
+from shared.errors import DeclarationInvalid, ModelInvalid, NotFound, NoWorker
 from shared.probe import ProbeKind, Question
 from shared.settings import settings
 from tests.system.deployment import Deployment
@@ -71,9 +71,9 @@ def test_nobody_to_answer_is_said_with_the_cure(
 ) -> None:
     people.declare()
     operations = deployment.operations
-    monkeypatch.setattr(operations, "_settings", operations._settings.model_copy(update={"probe_timeout_s": 1.0}))
+    monkeypatch.setattr(operations, "settings", operations.settings.model_copy(update={"probe_timeout_s": 1.0}))
     monkeypatch.setattr(broker, "send", lambda *_: None)  # The message is lost on its way to the workers.
-    with pytest.raises(ServiceUnavailable, match="-Q probe"):
+    with pytest.raises(NoWorker, match="-Q probe"):
         operations.ask(Question(kind=ProbeKind.TEST, connection_id=people.id))
 
 

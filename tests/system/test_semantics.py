@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from console.downloads import Format
 from shared import catalog
 from shared.errors import AlreadyInProgress, MoveNotAllowed
 from shared.run import WORKING, Ledger, RejectCode, RunKind, RunState, SliceState
@@ -242,7 +243,8 @@ def test_rows_that_mparticle_refused_arrive_by_a_replay_once_it_takes_them(peopl
     rejects = people.deployment.operations.rejects
     run = people.settle()
     assert run.ledger.rejected == rejects.of(run.id).counts[RejectCode.REFUSED_BY_MPARTICLE] > 0
-    assert rejects.save(run.id, tmp_path / "rejects.jsonl", is_masked=False) == run.ledger.rejected
+    with (tmp_path / "rejects.jsonl").open("wb") as file:
+        assert rejects.save(run.id, file, Format.JSONL, is_masked=False) == run.ledger.rejected
     people.deployment.turn_faults()
     before = people.deployment.counters()
     stood = people.deployment.standing(people.id)

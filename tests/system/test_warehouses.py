@@ -76,8 +76,8 @@ class Subject:
 
     def declare(self, query: str | None = None) -> None:
         operations = self.deployment.operations
-        allowed = operations._settings.model_copy(update={"warehouse_hosts": ("127.0.0.1", "localhost")})
-        operations._settings = operations.declarations._settings = allowed
+        allowed = operations.settings.model_copy(update={"warehouse_hosts": ("127.0.0.1", "localhost")})
+        operations.settings = operations.declarations._settings = allowed
         operations.declare(self.standin.connection())
         sql = query or f"SELECT customer_id, email, score, changed_at FROM {self.table}"
         operations.declare(catalog.DataModel(id=self.id, name=self.id, sql_query=sql))

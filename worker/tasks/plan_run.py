@@ -185,11 +185,12 @@ def _freeze(
 def _merging(run: Run, pipeline: Pipeline, mapping: MappingPlan, limits: Settings) -> dict[str, Any]:
     """Give who may share a batch, and which events are historical."""
     whose = [leaf.column for leaf in identities(mapping)]
+    merging = draft.merging_of(pipeline, mapping, run.logical_at, most_events=limits.batch_max_events)
     return {
-        "batch_max_events": limits.batch_max_events if pipeline.merge else 1,
-        "merges_users": pipeline.merge and not mapping.has_events,
+        "batch_max_events": merging.max_events,
+        "merges_users": merging.users,
         "order_by": tuple(whose) if pipeline.order_by_identity else (),
-        "historical_before_ms": draft.historical_before_ms(pipeline, mapping, run.logical_at),
+        "historical_before_ms": merging.historical_before_ms,
     }
 
 

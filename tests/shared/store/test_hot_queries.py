@@ -10,9 +10,23 @@ from sqlalchemy import Connection
 
 from shared.messages import Queue
 from shared.run import ChunkId, RunId, RunState, SliceId, Token
-from shared.store import accepted, chunks, dispatching, lost, newer, rejected_users, rejects, runs, settling, slices
+from shared.store import (
+    accepted,
+    chunks,
+    dispatching,
+    lost,
+    newer,
+    rejected_users,
+    rejects,
+    run_lists,
+    runs,
+    settling,
+    slices,
+    summaries,
+)
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
+from shared.store.run_lists import RunPlace, Wanted
 from tests.shared.store.stage import DOUBT_MAX_S, T0, WINDOW_CHUNKS, Stage
 
 CHUNKS = 100_000

@@ -7,7 +7,7 @@ import pytest
 from shared.errors import ChunkAbandoned, FeedRefused
 from shared.messages import Message, Queue, TaskName
 from shared.run import ChunkId, RunId, RunState
-from shared.store import chunks, lost, moves, plans, rejects, runs, slices
+from shared.store import chunks, lost, moves, plans, rejects, run_lists, runs, slices
 from tests.shared.store.stage import WINDOW_CHUNKS, Stage, sent
 
 DAY_S = 86400.0

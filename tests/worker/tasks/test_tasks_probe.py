@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,40 +11,19 @@ import sqlalchemy as sa
 from shared import catalog
 from shared.errors import ColumnMissing, ModelInvalid, StoreUnavailable
 from shared.messages import TaskName
-from shared.probe import ProbeKind, Question
+from shared.probe import ProbeKind
 from shared.rejects import MASK
 from shared.settings import Settings
 from shared.sql import Query
 from shared.store import declared, probes
-from shared.store.probes import ProbeId, Standing
 from shared.store.tables import probes as rows_of_probes
 from tests.standins.continuable import Continuable, History
+from tests.worker.tasks.asking import answer_of, ask, look
 from tests.worker.tasks.desk import QUERY, ROWS, Desk, Killed, Strike, When, fails_with
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
 INCREMENTAL = catalog.Incremental(iterator_field="CHANGED_AT", iterator_data_type=catalog.IteratorType.TIMESTAMP)
-
-
-def ask(desk: Desk, kind: ProbeKind, **about: Any) -> tuple[ProbeId, tuple[Any, ...]]:
-    with desk.database.transaction() as store:
-        probe_id, message = probes.ask(store, Question(kind=kind, **about))
-    desk.send(message)
-    return probe_id, desk.take_until(TaskName.PROBE)
-
-
-def look(desk: Desk, probe_id: ProbeId) -> Standing:
-    with desk.database.transaction() as store:
-        return probes.look(store, probe_id)
-
-
-def answer_of(desk: Desk, kind: ProbeKind, **about: Any) -> Any:
-    probe_id, arguments = ask(desk, kind, **about)
-    desk.do(TaskName.PROBE, arguments)
-    standing = look(desk, probe_id)
-    if standing.error is not None:
-        raise standing.error
-    return standing.answer
 
 
 def test_a_connection_says_what_it_is_signed_in_to(desk: Desk) -> None:

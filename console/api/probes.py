@@ -1,0 +1,118 @@
+"""``/probes`` and its shortcuts: what only a worker can say of a warehouse or a feed, asked for and waited for.
+
+An answer takes half a minute at most. A question that was cut off may be asked again; only ``send`` does something,
+and does it again.
+"""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Depends, Path
+
+from console.api.answering import responses
+from console.api.declared import Document, documented
+from console.api.questions import asking
+from console.api.reading import read
+from console.api.signed_in import Operator, identity
+from console.operations import Operations
+from console.shapes.answers import AnswerShape, SampleRequest, SendRequest, WindowRequest
+from console.shapes.ground import Message
+from shared.access import Identity, Role, require
+from shared.probe import ProbeKind, Question
+
+router = APIRouter(tags=["probes"], dependencies=[asking])
+
+Who = Annotated[Identity, Depends(identity)]
+Optional = Annotated[dict[str, Any] | None, Body(description="nothing is as good as an empty object")]
+ConnectionId = Annotated[str, Path(alias="id", description="the id of a connection")]
+FeedId = Annotated[str, Path(alias="id", description="the id of a feed")]
+PipelineId = Annotated[str, Path(alias="id", description="the id of a pipeline")]
+
+_REFUSALS: Final = responses(504, 505)
+_DRAFTS: Final = ("pipeline", "data_model", "field_transformation")
+
+
+@router.post("/probes", responses=_REFUSALS, response_model_exclude_defaults=True, openapi_extra=documented(Question))
+def ask(operations: Operator, who: Who, document: Document) -> AnswerShape:
+    """Have a worker answer a question of any kind; one that carries declarations nobody saved takes an admin.
+
+    A query of one's own reads any table that the connection may, and hides no column unless it says so.
+    """
+    question, told = read(Question, document)
+    if any(getattr(question, name) is not None for name in _DRAFTS):
+        require(who, Role.ADMIN)
+    return _answered(operations, question, told)
+
+
+@router.post("/connections/{id}/test", responses=_REFUSALS, response_model_exclude_defaults=True)
+def test_connection(operations: Operator, connection_id: ConnectionId) -> AnswerShape:
+    """Sign in to a connection's warehouse: as whom, and what time it is there."""
+    return _asked(operations, ProbeKind.TEST, connection_id=connection_id)
+
+
+@router.post("/feeds/{id}/test", responses=_REFUSALS, response_model_exclude_defaults=True)
+def test_feed(operations: Operator, feed_id: FeedId) -> AnswerShape:
+    """Reach a feed and find out whether it signs in; nothing is sent that counts."""
+    return _asked(operations, ProbeKind.FEED, feed_id=feed_id)
+
+
+@router.post("/pipelines/{id}/columns", responses=_REFUSALS, response_model_exclude_defaults=True)
+def look_at_columns(operations: Operator, pipeline_id: PipelineId) -> AnswerShape:
+    """Give a pipeline's columns, their types, and what becomes of each; no query is run."""
+    return _asked(operations, ProbeKind.COLUMNS, pipeline_id=pipeline_id)
+
+
+@router.post(
+    "/pipelines/{id}/preview",
+    responses=_REFUSALS,
+    response_model_exclude_defaults=True,
+    openapi_extra=documented(SampleRequest),
+)
+def preview_pipeline(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+    """Read some rows and give the batches that they become; nothing is sent."""
+    wanted, told = read(SampleRequest, document or {})
+    return _asked(operations, ProbeKind.PREVIEW, told, pipeline_id=pipeline_id, rows=wanted.rows)
+
+
+@router.post(
+    "/pipelines/{id}/count",
+    responses=_REFUSALS,
+    response_model_exclude_defaults=True,
+    openapi_extra=documented(WindowRequest),
+)
+def count_rows(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+    """Count the rows that the next run would read, or of another window; the warehouse runs a query for it."""
+    wanted, told = read(WindowRequest, document or {})
+    return _asked(operations, ProbeKind.COUNT, told, pipeline_id=pipeline_id, low=wanted.low, high=wanted.high)
+
+
+@router.post(
+    "/pipelines/{id}/cost",
+    responses=_REFUSALS,
+    response_model_exclude_defaults=True,
+    openapi_extra=documented(WindowRequest),
+)
+def estimate_cost(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+    """Give the bytes that a query for those rows would read, where the warehouse tells; no query is run."""
+    wanted, told = read(WindowRequest, document or {})
+    return _asked(operations, ProbeKind.COST, told, pipeline_id=pipeline_id, low=wanted.low, high=wanted.high)
+
+
+@router.post(
+    "/pipelines/{id}/send",
+    responses=_REFUSALS,
+    response_model_exclude_defaults=True,
+    openapi_extra=documented(SendRequest),
+)
+def send_sample(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+    """Send some rows to the pipeline's feed, in the environment development; a repeat sends them once more."""
+    wanted, told = read(SendRequest, document or {})
+    return _asked(operations, ProbeKind.SEND, told, pipeline_id=pipeline_id, rows=wanted.rows)
+
+
+def _asked(operations: Operations, kind: ProbeKind, told: tuple[Message, ...] = (), **of: object) -> AnswerShape:
+    question, _ = read(Question, {"kind": kind, **of})
+    return _answered(operations, question, told)
+
+
+def _answered(operations: Operations, question: Question, told: tuple[Message, ...]) -> AnswerShape:
+    return AnswerShape.model_validate(operations.ask(question)).model_copy(update={"warnings": told})

@@ -1,0 +1,9 @@
+"""What requests of ours stand on: whatever of a body is not known is told, and not refused."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Requested(BaseModel):
+    """A body. It refuses what it does not know, so that :mod:`console.api.reading` can tell of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=False)

@@ -1,0 +1,23 @@
+"""A feed as a worker may use it: its host allowed, its secret resolved."""
+
+from shared.catalog import Feed
+from shared.credentials import require_allowed_host, resolve
+from worker.mparticle.client import FeedClient
+from worker.process import Process
+
+
+def open_feed(process: Process, feed: Feed) -> FeedClient:
+    """Give a client that sends as a feed.
+
+    Raises:
+        DeclarationInvalid: the feed's host may not be shown a secret.
+        SecretUnavailable: its reference leads nowhere.
+    """
+    require_allowed_host(feed, process.settings)
+    return FeedClient(
+        process.session,
+        base_url=feed.base_url,
+        api_key=feed.api_key,
+        api_secret=resolve(feed.api_secret, process.settings),
+        is_gzip=feed.gzip,
+    )
