@@ -75,6 +75,8 @@ def install(app: FastAPI) -> None:
         headers = {"Retry-After": str(_RETRY_AFTER_S)} if isinstance(error, Transient) else {}
         if status == STATUSES[errors.SignInRefused]:
             headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, errors.AlreadyInProgress):
+            return _busy(status, error)
         # A declaration with several mistakes names one a line.
         return _answer(status, str(error).splitlines(), type(error).__name__, headers)
 
@@ -87,7 +89,20 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
-        return _answer(error.status_code, [str(error.detail)], None, dict(error.headers or {}))
+        code = errors.NotFound.__name__ if error.status_code == STATUSES[errors.NotFound] else None
+        return _answer(error.status_code, [str(error.detail)], code, dict(error.headers or {}))
+
+
+def _busy(status: int, error: errors.AlreadyInProgress) -> JSONResponse:
+    """Answer as mParticle does, to the letter, and say in a second message what to do.
+
+    Source: mParticle, Warehouse Sync API v1, "Errors".
+    """
+    busy, _, more = str(error).partition(" is already in progress")
+    sentence = more.removeprefix(":").removeprefix(".").strip() or "wait until its run has ended, or cancel it first"
+    confirmed = Message(message=f"{busy} is already in progress.")
+    body = ErrorBody(statusCode=status, errors=(confirmed, Message(message=sentence, code=type(error).__name__)))
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status)
 
 
 def _answer(status: int, sentences: list[str], code: str | None, headers: dict[str, str]) -> JSONResponse:

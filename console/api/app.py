@@ -15,10 +15,13 @@ from console.api import (
     feeds,
     field_transformations,
     health,
+    pipeline_runs,
+    pipelines,
     probes,
     questions,
     rejects,
     reviews,
+    runs,
     signing_in,
 )
 from console.operations import Operations
@@ -32,6 +35,9 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     data_models.router,
     field_transformations.router,
     feeds.router,
+    pipelines.router,
+    pipeline_runs.router,
+    runs.router,
     backfills.router,
     rejects.router,
     probes.router,

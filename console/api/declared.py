@@ -11,9 +11,10 @@ from console.api.answering import responses
 from console.api.reading import read, require_same_id
 from console.api.signed_in import Admin, Viewer
 from console.operations import Operations
-from console.resources import Declaration, Recorded
+from console.resources import Recorded
 from console.shapes.ground import Audited, Message
 from shared.errors import DeclarationInvalid
+from shared.store.declared import Declaration
 from shared.store.edits import Watermark
 
 Document = Annotated[dict[str, Any], Body(description="the whole object; fields of answers are ignored")]

@@ -32,7 +32,7 @@ def test_a_feed_that_is_dead_leaves_the_slots_to_others_and_is_tried_ever_less(p
     assert people.settle().ledger.accepted == 600
     attempts = sum(chunk["attempts"] for chunk in deployment.chunks(stuck))
     assert attempts < len(deployment.chunks(stuck)), "each chunk of the dead feed took a slot"
-    assert deployment.operations.why_it_waits(stuck)
+    assert deployment.operations.watching.run(stuck).waits_for
     assert deployment.run(stuck).state is RunState.UPLOADING
     deployment.operations.cancel(stuck)
 
