@@ -1,7 +1,9 @@
 """Rejected rows as an operator sees them: counted, shown without secrets, saved with them, purged."""
 
 import json
+import stat
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from console.cli import app
+from console.downloads import Format
 from console.operations import Operations
 from sandbox.services import Services
 from shared.columns import JSON
@@ -19,8 +22,8 @@ from shared.run import RejectCode
 from shared.settings import Settings, settings
 from shared.spool import Spool
 from shared.store import rejects
-from shared.store.database import Database
 from tests.rejected import Rejected
+from tests.shared.store.stage import Stage
 
 PEOPLE = pa.table(
     {
@@ -34,10 +37,10 @@ CODES = {0: RejectCode.NO_IDENTITY, 1: RejectCode.VALUE_TOO_LONG, 3: RejectCode.
 
 @pytest.fixture
 def operations(
-    services: Services, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: Services, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Operations]:
     given = {
-        "DATABASE_URL": database.url.render_as_string(hide_password=False),
+        "DATABASE_URL": stage.database.url.render_as_string(hide_password=False),
         "BROKER_URL": services.broker_url,
         "SPOOL_URL": (tmp_path / "spool").as_uri(),
         "HOME": str(tmp_path),
@@ -52,11 +55,11 @@ def operations(
 
 
 @pytest.fixture
-def rejected(operations: Operations, database: Database, tmp_path: Path) -> Rejected:
+def rejected(operations: Operations, stage: Stage, tmp_path: Path) -> Rejected:
     operations.check_store()
     spool = Spool.open(str(tmp_path / "spool"))
     spool.marker()
-    return Rejected(database, spool)
+    return Rejected(stage.database, spool)
 
 
 def command(*arguments: str, given: str | None = None) -> str:
@@ -194,3 +197,23 @@ def test_who_accepts_the_rejected_rows_says_so_when_retrying(rejected: Rejected,
         command("retry", str(run_id))
     assert "is on its way" in command("retry", str(run_id), "--accept-rejects")
     assert operations.run(run_id).accepts_rejects
+
+
+@pytest.mark.parametrize("kind", list(Format))
+def test_a_file_that_is_saved_is_what_the_api_gives_to_download(
+    rejected: Rejected, operations: Operations, tmp_path: Path, kind: Format
+) -> None:
+    run_id = rejected.run((PEOPLE, CODES), (PEOPLE, {2: RejectCode.NO_IDENTITY}))
+    path = tmp_path / f"rejects.{kind}"
+    assert "3 rejected rows" in command("rejects", str(run_id), "--to", str(path), "--code", "no_identity")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    downloaded = BytesIO()
+    assert operations.rejects.save(run_id, downloaded, kind, RejectCode.NO_IDENTITY, is_masked=False) == 3
+    assert path.read_bytes() == downloaded.getvalue()
+
+
+def test_a_download_that_is_refused_leaves_no_file(rejected: Rejected, tmp_path: Path) -> None:
+    run_id = rejected.run((PEOPLE, CODES))
+    with pytest.raises(NotFound, match="of code invalid_ip to save"):
+        command("rejects", str(run_id), "--to", str(tmp_path / "none.csv"), "--code", "invalid_ip")
+    assert not [one.name for one in tmp_path.iterdir() if "none.csv" in one.name]

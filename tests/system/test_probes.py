@@ -85,6 +85,7 @@ def test_a_pipeline_whose_iterator_is_of_another_type_is_not_activated(people: P
     other = row.pipeline.model_copy(
         update={
             "id": f"{people.id[:60]}-draft",
+            "name": f"{people.id} as a draft",
             "sync_mode": INCREMENTAL.model_copy(update={"iterator_field": "email"}),
         }
     )
