@@ -58,6 +58,11 @@ class Watching:
         with self._database.transaction() as connection:
             return [(run_id, runs.get(connection, run_id).number) for run_id in run_ids]
 
+    def askers(self, run_ids: Sequence[RunId]) -> dict[RunId, str]:
+        """Give who asked for each of some runs, of those that somebody asked for."""
+        with self._database.transaction() as connection:
+            return run_events.askers(connection, run_ids)
+
     def events(self, run_id: RunId, *, after_id: int = 0, limit: int) -> list[RunEvent]:
         """Give what happened to a run, oldest first; later than ``after_id`` to read on."""
         with self._database.transaction() as connection:

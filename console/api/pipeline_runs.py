@@ -59,7 +59,8 @@ def list_pipeline_runs_v1(
     """List a pipeline's runs as v1 does, newest first; pages are counted from 1."""
     wanted = Wanted(pipeline_id, since=since, until=until)
     found = operations.watching.runs(wanted, offset=(current_page - 1) * page_size, limit=page_size)
-    return V1RunsShape(items=tuple(v1_shape(one.run, workspace) for one in found))
+    askers = operations.watching.askers([one.run.id for one in found])
+    return V1RunsShape(items=tuple(v1_shape(one.run, workspace, askers) for one in found))
 
 
 @router.get("/status/runs/{runId}", responses=responses())
@@ -67,7 +68,8 @@ def get_pipeline_run_v1(
     operations: Viewer, workspace: WorkspaceId, pipeline_id: PipelineId, run: RunName
 ) -> V1RunShape:
     """Give one of a pipeline's runs as v1 does."""
-    return v1_shape(operations.run(operations.find_run(run, pipeline_id=pipeline_id)), workspace)
+    run_id = operations.find_run(run, pipeline_id=pipeline_id)
+    return v1_shape(operations.run(run_id), workspace, operations.watching.askers([run_id]))
 
 
 @router.get("/notices", responses=responses())

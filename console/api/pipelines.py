@@ -15,7 +15,7 @@ from console.api.reading import require_same_id
 from console.api.signed_in import Admin, Operator, Viewer
 from console.operations import Operations
 from console.shapes.confirmed import RunReference, TriggeredShape
-from console.shapes.reconstructed import PipelineShape, StatusShape
+from console.shapes.reconstructed import PipelineRequest, PipelineShape, StatusShape
 from shared.catalog import Feed, Pipeline, ServiceProvider
 from shared.errors import DeclarationInvalid
 
@@ -28,7 +28,7 @@ Unchecked = Annotated[
 Provider = Annotated[
     str | None, Query(alias="serviceProvider", description="only those of this provider's warehouses, in any case")
 ]
-_BODY: Final = documented(Pipeline)
+_BODY: Final = documented(PipelineRequest)
 
 
 @router.get("", responses=responses())

@@ -38,8 +38,8 @@ def latest_shape(run: Run) -> LatestRunShape:
     return LatestRunShape(**fields, **_v1_fields(run))
 
 
-def v1_shape(run: Run, workspace: str) -> V1RunShape:
-    """Give a run in v1's shape."""
+def v1_shape(run: Run, workspace: str, askers: Mapping[RunId, str]) -> V1RunShape:
+    """Give a run in v1's shape, with who asked for it where somebody did."""
     return V1RunShape(
         id=run.pipeline_id,
         workspace_id=int(workspace) if workspace.isascii() and workspace.isdecimal() else workspace,
@@ -47,7 +47,7 @@ def v1_shape(run: Run, workspace: str) -> V1RunShape:
         start_date=run.started_at,
         end_date=run.ended_at,
         created_on=run.created_at,
-        created_by=None,
+        created_by=askers.get(run.id),
         last_modified_on=run.ended_at,
         last_modified_by=None,
         **_v1_fields(run),

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from console.shapes.confirmed import V1RunState
 from console.shapes.ground import Audited, Instant, Message, Shape
-from shared.catalog import Environment, NullPolicy
+from shared.catalog import Environment, NullPolicy, Pipeline
+from shared.fields import Slug
 from shared.run import Lane, PipelineState, RunKind, RunState
 
 
@@ -188,3 +189,14 @@ class PipelineShape(Audited):
     held_by: tuple[RunShape, ...] = Field(description="stopped runs; each is retried or abandoned by somebody")
     running_runs: tuple[RunShape, ...]
     recent_runs: tuple[RunShape, ...] = Field(description="the five newest")
+
+
+class PipelineRequest(Pipeline):
+    """What documents a request to declare a pipeline: ours, with mParticle's names for a part of it."""
+
+    feed_id: Slug | None = Field(None, description="ours; or name the feed by partner_feed_key")  # type: ignore[assignment]
+    partner_feed_key: str | None = Field(None, description="of a feed that is declared; a hidden one is ignored")
+    partner_feed_id: int | None = Field(None, description="not known here; ignored, which `warnings` says")
+    state: PipelineState | None = Field(None, description="where to bring it; unset: a new one is a draft")
+    plan_id: str | None = Field(None, description="ignored: data_plan holds what batches are checked against")
+    plan_version: int | None = Field(None, description="ignored, as plan_id is")

@@ -75,6 +75,17 @@ def test_v1_sees_a_run_as_it_documents_it(viewer: Api) -> None:
     assert (shown["is_externally_triggered"], shown["records_extracted"]) == (True, 3)
 
 
+def test_v1_says_who_asked_for_a_run(operator: Api, stage: Stage) -> None:
+    stage.declare()
+    number = operator.post("/pipelines/people/trigger").json()["pipeline_run_id"]
+    shown = operator.get(f"/pipelines/people/status/runs/{number}").json()
+    assert (shown["created_by"], shown["pipeline_run_state"], shown["records_extracted"]) == (
+        "some operator",
+        "triggered",
+        None,
+    )
+
+
 def test_v1s_pages_and_dates_choose_runs(viewer: Api, stage: Stage, settled: RunId) -> None:
     for day in (1, 2, 3):
         stage.write(
