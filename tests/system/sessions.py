@@ -1,4 +1,4 @@
-"""Sessions that are recorded for readers and run as tests: what was asked and what came, but for what always differs."""
+"""Sessions that are recorded for readers and run as tests: what was asked and what came, in words that stay."""
 
 import json
 import os

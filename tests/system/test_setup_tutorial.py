@@ -235,7 +235,7 @@ pipelines:
     terminal.run("apply", "visits.yaml", "--yes")
     terminal.run("columns", "tutorial-visits")
     before = deployment.counters()
-    session.step("7 Review", "What it would do. Nothing is sent for it, but for what `--send` sends to development.")
+    session.step("7 Review", "What it would do. Only what `--send` sends is sent, to development.")
     terminal.run("review", "tutorial-visits", "--rows", "2")
     assert deployment.counters() == before, "a review sends nothing"
     terminal.run("preview", "tutorial-visits", "--send", "1", "--yes")
