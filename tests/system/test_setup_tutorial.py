@@ -168,7 +168,7 @@ def test_the_seven_steps_by_commands(deployment: Deployment, tmp_path: Path) -> 
     file = warehouse_of(deployment, "tutorial-visits", visits())
     session = Session(
         "Setting up by commands",
-        "mParticle's setup tutorial for event data, as somebody does it at a terminal. Recorded by a test that runs it\n"
+        "mParticle's setup tutorial for event data, done at a terminal. Recorded by a test that runs it\n"
         "over workers and a stand-in mParticle; instants and ids are replaced.",
         hidden={
             str(file): "/data/visits.duckdb",
