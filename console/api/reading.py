@@ -13,7 +13,16 @@ from shared.errors import DeclarationInvalid
 Kind = TypeVar("Kind", bound=BaseModel)
 
 ANSWERED: Final = frozenset(
-    {"created_on", "created_by", "last_modified_on", "last_modified_by", "version", "warnings", "workspace_id"}
+    {
+        "created_on",
+        "created_by",
+        "last_modified_on",
+        "last_modified_by",
+        "secrets",
+        "version",
+        "warnings",
+        "workspace_id",
+    }
 )
 """Fields of every answer. Whoever reads an object, changes it and puts it back sends them too; they mean nothing."""
 
