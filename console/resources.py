@@ -7,7 +7,7 @@ from typing import Final, Generic
 import sqlalchemy as sa
 
 from console.declaring import Declaring
-from shared.errors import CredentialsRefused, RightsMissing, SecretUnavailable, WarehouseUnreachable
+from shared.errors import CredentialsRefused, NotFound, RightsMissing, SecretUnavailable, WarehouseUnreachable
 from shared.run import STOPPED, PipelineState
 from shared.store import declared, records
 from shared.store.database import Database
@@ -51,6 +51,15 @@ class Resources:
         with self._database.transaction() as connection:
             record = records.of(connection, kind, resource_id)  # What was deleted has none.
             return Recorded(declared.get(connection, kind, resource_id), record)
+
+    def find(self, kind: type[Declaration], resource_id: object) -> Recorded[Declaration] | None:
+        """Give one, or ``None`` where there is none; a document may name anything for an id."""
+        if not isinstance(resource_id, str):
+            return None
+        try:
+            return self.get(kind, resource_id)
+        except NotFound:
+            return None
 
     def all(self, kind: type[Resource]) -> list[Recorded[Resource]]:
         """Give all of a kind by id."""

@@ -15,8 +15,9 @@ class Health(Shape):
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Say that this process serves; whether all it needs is there, the doctor says."""
+    # Needs no thread, which may all be waiting for answers of workers.
     return Health()
 
 

@@ -18,6 +18,7 @@ from console.operations import Operations
 from console.shapes.answers import AnswerShape, SampleRequest, SendRequest, WindowRequest
 from console.shapes.ground import Message
 from shared.access import Identity, Role, require
+from shared.errors import DeclarationInvalid
 from shared.probe import ProbeKind, Question
 
 router = APIRouter(tags=["probes"], dependencies=[asking])
@@ -33,12 +34,17 @@ _DRAFTS: Final = ("pipeline", "data_model", "field_transformation")
 
 @router.post("/probes", responses=_REFUSALS, response_model_exclude_defaults=True, openapi_extra=documented(Question))
 def ask(operations: Operator, who: Who, document: Document) -> AnswerShape:
-    """Have a worker answer a question of any kind; one that carries declarations nobody saved takes an admin.
+    """Have a worker answer a question; a query, and one that carries declarations nobody saved, take an admin.
 
-    A query of one's own reads any table that the connection may, and hides no column unless it says so.
+    A query of one's own reads any table that the connection may, and hides no column unless it says so. So does one
+    that is saved, over a connection that no pipeline of an admin's has it read; operators preview pipelines.
     """
     question, told = read(Question, document)
-    if any(getattr(question, name) is not None for name in _DRAFTS):
+    if question.kind is ProbeKind.RESEAL:
+        raise DeclarationInvalid(
+            "kind: reseal changes what is declared and is no question; an admin runs `warehouse-sync secrets rotate`"
+        )
+    if question.kind is ProbeKind.QUERY or any(getattr(question, name) is not None for name in _DRAFTS):
         require(who, Role.ADMIN)
     return _answered(operations, question, told)
 

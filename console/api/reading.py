@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from functools import reduce
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,10 +13,24 @@ from shared.errors import DeclarationInvalid
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
+_UNKNOWN: Final = "extra_forbidden"
+"""pydantic's word for a field that a kind does not have."""
+
 ANSWERED: Final = frozenset(
-    {"created_on", "created_by", "last_modified_on", "last_modified_by", "version", "warnings", "workspace_id"}
+    {
+        "created_on",
+        "created_by",
+        "last_modified_on",
+        "last_modified_by",
+        "secrets",
+        "version",
+        "warnings",
+        "workspace_id",
+    }
 )
 """Fields of every answer. Whoever reads an object, changes it and puts it back sends them too; they mean nothing."""
+MOST_TOLD: Final = 100
+"""Mistakes of one request. Nobody reads more, and a body of many thousands would keep the server busy for hours."""
 
 
 def read(
@@ -26,16 +41,23 @@ def read(
     Fields of answers (``answered``, besides those of all) are left out; so are unknown ones, which are told.
 
     Raises:
-        DeclarationInvalid: something else is wrong with it; one line a mistake, each with its field's path.
+        DeclarationInvalid: something else is wrong with it, or too many fields are unknown; one line a mistake, each
+            with its field's path, and no more than ``MOST_TOLD``.
     """
-    left: dict[str, Any] = {name: value for name, value in document.items() if name not in ANSWERED.union(answered)}
+    meaningless = ANSWERED.union(answered)
+    left: dict[str, Any] = {name: value for name, value in document.items() if name not in meaningless}
     try:
         return kind.model_validate(left), ()
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-    unknown = [wrong for wrong in found if wrong["type"] == "extra_forbidden"]
+    unknown = [wrong for wrong in found if wrong["type"] == _UNKNOWN]
     if len(unknown) < len(found):
-        raise DeclarationInvalid("\n".join(_told(wrong, left) for wrong in found if wrong not in unknown))
+        others = (wrong for wrong in found if wrong["type"] != _UNKNOWN)
+        raise DeclarationInvalid("\n".join(_told(wrong, left) for wrong in islice(others, MOST_TOLD)))
+    if len(unknown) > MOST_TOLD:
+        raise DeclarationInvalid(
+            f"body: {len(unknown):,} fields are not known; up to {MOST_TOLD} are ignored. Is it the right document?"
+        )
     paths = [_path(wrong["loc"], left) for wrong in unknown]
     understood, more = read(kind, reduce(_without, paths, left))
     return understood, (*(Message(message=f"{'.'.join(path)}: no such field; it is ignored") for path in paths), *more)

@@ -1,53 +1,18 @@
-"""Commands about pipelines: declare, activate, pause, resume, delete, list."""
+"""Commands about pipelines: activate, pause, resume, delete, list."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from console.commands.asking import path_of, waiting
-from console.declarations import read_declarations
-from console.plan_lines import plan_lines
-from console.planning import Action
 from console.shapes.extensions import NoticeShape
 from console.shapes.reconstructed import PipelineShape
 from console.showing import notice_table, show_pipeline, show_pipelines
-from console.terminal import AsJson, api, echo_json, opened, screen
-from shared.store.edits import Watermark
+from console.terminal import AsJson, api, echo_json, screen
 
 app = typer.Typer()
 group = typer.Typer()
 app.add_typer(group, name="pipelines")
-
-
-@app.command()
-def apply(
-    files: Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; see docs/as-code.md.")],
-    *,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete what is declared and not in the files.")] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep-watermark", help="Where an edit asks: read on from where the pipeline stands.")
-    ] = False,
-    reset: Annotated[
-        bool, typer.Option("--reset-watermark", help="Where an edit asks: read everything anew, history first.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Show what the files change and do it, all or nothing; repeating it changes nothing. A new pipeline is a draft."""
-    if keep and reset:
-        raise typer.BadParameter("say --keep-watermark or --reset-watermark, not both")
-    watermark = Watermark.KEEP if keep else Watermark.RESET if reset else None
-    document = read_declarations(*files)
-    with opened() as operations:
-        plan = operations.declarations.plan(document, prune=prune, watermark=watermark)
-        for line in plan_lines(plan):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
-        if plan.is_empty:
-            return
-        if not yes and not plan.refused and (sys.stdin.isatty() or plan.count(Action.DELETE)):
-            typer.confirm("Do it?", abort=True)
-        operations.declarations.apply(document, prune=prune, watermark=watermark, expected=plan.digest)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from console.shapes.ground import Audited, Instant, Message, Shape
+from console.shapes.ground import Audited, Instant, Message, Secrets, Shape
 from shared.catalog import ServiceProvider
 
 SPELLINGS: Final = {
@@ -50,6 +50,7 @@ class ConnectionShape(Audited):
     errors: tuple[Message, ...] = Field(description="why it is faulted: what runs were told that stopped for it")
     service_provider: str
     config: dict[str, Any]
+    secrets: Secrets
 
 
 class TokenRequest(Shape):

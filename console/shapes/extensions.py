@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import Field
 
 from console.shapes.confirmed import RunReference
-from console.shapes.ground import Audited, Instant, Message, Shape
+from console.shapes.ground import Audited, Instant, Message, Secrets, Shape
 from console.shapes.reconstructed import RunShape
 from shared.catalog import ProtectionLevel
 from shared.run import ChunkState
@@ -13,7 +13,7 @@ from shared.store.notices import NoticeName
 
 
 class FeedShape(Audited):
-    """An mParticle input: where batches go. Its secret is never in an answer, and a part of its key only."""
+    """An mParticle input: where batches go. Its secret is never in an answer."""
 
     id: str
     name: str
@@ -24,6 +24,7 @@ class FeedShape(Audited):
     batches_per_s: float
     workspace: str
     gzip: bool
+    secrets: Secrets
 
 
 class RetryRequest(Shape):

@@ -4,8 +4,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import redis
 import uvicorn
@@ -17,6 +19,7 @@ from console.operations import Operations
 from sandbox.ports import free_port
 from sandbox.services import Services
 from shared.access import Role
+from shared.endpoints import spool_url
 from shared.errors import (
     AlreadyInProgress,
     MoveNotAllowed,
@@ -27,21 +30,25 @@ from shared.errors import (
     SignInRefused,
     StoreUnavailable,
 )
-from shared.run import RunId
+from shared.rejects import MASK
+from shared.run import RejectCode, RunId
 from shared.settings import PREFIX, Settings, settings
+from shared.spool import Spool
+from tests.rejected import Rejected
 from tests.shared.store.stage import Stage
 
 _START_LIMIT_S = 60.0
 
 
 @pytest.fixture
-def here(stage: Stage, services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def here(stage: Stage, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have commands find the stage's database and the session's Valkey in their environment."""
     with redis.Redis.from_url(services.broker_url) as client:
         client.flushdb()
     stage.clear()
     url = stage.database.url.render_as_string(hide_password=False)
-    for name, value in {"DATABASE_URL": url, "BROKER_URL": services.broker_url, "PROBE_TIMEOUT_S": "0.2"}.items():
+    own = {"DATABASE_URL": url, "BROKER_URL": services.broker_url, "PROBE_TIMEOUT_S": "0.2", "HOME": str(tmp_path)}
+    for name, value in own.items():
         monkeypatch.setenv(f"{PREFIX}{name}", value)
     settings.cache_clear()
     yield
@@ -199,6 +206,51 @@ def test_a_server_elsewhere_is_driven_by_the_same_commands(
     worker.join()
     assert told("runs", **viewer)[0]["state"] == "settled"
     assert "some-operator" in run("run", str(run_shown["number"]), **viewer).output
+
+
+def test_history_rejects_and_the_doctor_are_asked_of_a_server_elsewhere(
+    server: tuple[str, Operations], stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url, operations = server
+    operations.adopt_spool()
+    table = pa.table({"email": ["a@planted.example", None]})
+    rejected = Rejected(stage.database, Spool.open(spool_url(operations.settings)))
+    run_id = rejected.run((table, {0: RejectCode.NO_IDENTITY, 1: RejectCode.NO_IDENTITY}))
+    rejected.keep_secret("email")
+    place = {"WAREHOUSE_SYNC_API_URL": url}
+    admin, operator = (
+        place | {"WAREHOUSE_SYNC_API_TOKEN": operations.access.create_token(f"some-{role}", role).text}
+        for role in (Role.ADMIN, Role.OPERATOR)
+    )
+    monkeypatch.setenv(f"{PREFIX}DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")  # No command needs it.
+    settings.cache_clear()
+    path = tmp_path / "rejects.jsonl"
+    assert isinstance(run("rejects", str(run_id), "--to", str(path), **operator).exception, RoleTooLow)
+    assert not path.exists()
+    assert "masked" in run("rejects", str(run_id), "--to", str(path), "--masked", **operator).output
+    assert "planted" not in path.read_text()
+    assert "2 rejected rows" in run("rejects", str(run_id), "--to", str(path), **admin).output
+    assert "planted" in path.read_text()
+    assert [row["values"] for row in told("rejects", str(run_id), **operator)["rows"]] == [
+        {"email": MASK},
+        {"email": None},
+    ]
+    assert told("backfills", **operator) == []
+    assert isinstance(run("test", "lake", **operator).exception, NoWorker)
+    monkeypatch.setattr(Operations, "workers", lambda _: {})  # There are none; asking for them takes a while.
+    sick = run("doctor", "lake", "--json", **operator)
+    assert sick.exit_code == 1
+    assert [one["subject"] for one in json.loads(sick.stdout) if not one["is_well"]][:1] == ["workers"]
+
+
+def test_the_doctor_here_says_so_where_the_database_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}DATABASE_URL", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    monkeypatch.setenv(f"{PREFIX}BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
+    settings.cache_clear()
+    sick = run("doctor", "--json")
+    settings.cache_clear()
+    assert sick.exit_code == 1
+    assert json.loads(sick.stdout)[0]["found"] == "StoreUnavailable"
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

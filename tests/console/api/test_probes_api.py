@@ -114,6 +114,20 @@ def test_a_question_with_a_query_of_its_own_takes_an_admin(worker: Worker, opera
     assert [question.kind for question in worker.asked] == [ProbeKind.QUERY]
 
 
+def test_a_saved_query_over_any_connection_takes_an_admin_too(worker: Worker, operator: Api, admin: Api) -> None:
+    body = {"kind": "query", "connection_id": "lake", "data_model_id": "made-for-another-one"}
+    assert operator.post("/probes", body).status_code == 403
+    assert not worker.asked
+    assert admin.post("/probes", body).status_code == 200
+
+
+def test_nobody_has_secrets_sealed_anew_by_asking_a_question(worker: Worker, operator: Api, admin: Api) -> None:
+    for caller in (operator, admin):
+        refused = caller.post("/probes", {"kind": "reseal", "public_key": "wsync-public-of-somebody"})
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "DeclarationInvalid")
+    assert not worker.asked
+
+
 @pytest.mark.parametrize("path", [*SHORTCUTS, "/probes", "/pipelines/people/review", "/reviews"])
 def test_viewers_ask_nothing(viewer: Api, path: str) -> None:
     assert viewer.post(path, {}).status_code == 403
