@@ -6,7 +6,6 @@ Source: mParticle, Warehouse Sync API v1, "Runs".
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 
 from console.api.answering import responses
 from console.api.paging import DEFAULT, MOST, Paged
@@ -14,6 +13,7 @@ from console.api.pipelines import PipelineId
 from console.api.run_answers import run_shape, v1_shape
 from console.api.run_listing import NAMED, States, run_page
 from console.api.signed_in import Viewer
+from console.shapes.bounds import Bound
 from console.shapes.confirmed import V1RunShape, V1RunsShape
 from console.shapes.extensions import NoticeShape
 from console.shapes.reconstructed import RunShape
@@ -23,8 +23,10 @@ router = APIRouter(prefix="/pipelines/{id}", tags=["runs"])
 
 RunName = Annotated[str, Path(alias="runId", description=NAMED)]
 WorkspaceId = Annotated[str, Path(alias="workspaceId")]
-Since = Annotated[AwareDatetime | None, Query(alias="startDate", description="of the logical date, inclusive")]
-Until = Annotated[AwareDatetime | None, Query(alias="endDate", description="of the logical date, exclusive")]
+Since = Annotated[
+    Bound | None, Query(alias="startDate", description="of the logical date, inclusive; UTC without a zone")
+]
+Until = Annotated[Bound | None, Query(alias="endDate", description="of the logical date, exclusive")]
 
 
 @router.get("/runs", responses=responses())

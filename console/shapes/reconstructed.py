@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from console.shapes.bounds import Bound
 from console.shapes.confirmed import V1RunState
 from console.shapes.ground import Audited, Instant, Message, Shape
 from shared.catalog import Environment, NullPolicy, Pipeline
@@ -63,8 +64,8 @@ class RunShape(Shape):
     logical_date: Instant = Field(description="the occurrence that it stands for, or when it was asked for")
     started_on: Instant | None
     ended_on: Instant | None
-    range_start: Instant | None = Field(description="of the iterator, inclusive; null: unbounded, or not planned yet")
-    range_end: Instant | None = Field(description="exclusive")
+    range_start: Bound | None = Field(description="of the iterator, inclusive; null: unbounded, or not planned yet")
+    range_end: Bound | None = Field(description="exclusive")
     successful_records: int
     failed_records: int
     number: int = Field(description="what people call it; v1's pipeline_run_id")
@@ -143,8 +144,8 @@ class HistoryShape(Shape):
     """Ours: how far the initial sync is."""
 
     is_settled: bool
-    settled_to: Instant | None = Field(description="where the oldest part begins that is not settled")
-    ends_at: Instant | None = Field(description="where the live lane begins; null until the first part is planned")
+    settled_to: Bound | None = Field(description="where the oldest part begins that is not settled")
+    ends_at: Bound | None = Field(description="where the live lane begins; null until the first part is planned")
     parts: int
     settled_parts: int
     ended_rows: int
@@ -182,7 +183,7 @@ class PipelineShape(Audited):
     status: PipelineStatus
     schedule_in_words: str
     next_due_on: Instant | None
-    watermark: Instant | None = Field(description="where the next run begins to read")
+    watermark: Bound | None = Field(description="where the next run begins to read")
     lag_s: float | None = Field(description="how far the watermark lies behind now, in seconds")
     history: HistoryShape | None
     faulted_reason: str | None

@@ -4,9 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from shared.run import RunId
+from shared.run import RunId, Window
 from tests.console.api.conftest import WORKSPACE, Api
-from tests.shared.store.stage import FEED, T0, Stage
+from tests.shared.store.stage import FEED, INCREMENTAL, T0, Stage
 
 V1_FIELDS = {
     "pipeline_run_id",
@@ -95,7 +95,8 @@ def test_v1s_pages_and_dates_choose_runs(viewer: Api, stage: Stage, settled: Run
             at=T0.replace(day=day),
         )
     path = "/pipelines/people/status/runs"
-    chosen = viewer.get(path, startDate="2024-05-01T00:00:00Z", endDate="2024-05-03T00:00:00Z").json()["items"]
+    # v1 writes instants without a zone, and means UTC.
+    chosen = viewer.get(path, startDate="2024-05-01T00:00:00.000", endDate="2024-05-03T00:00:00Z").json()["items"]
     assert [one["logical_date"][:10] for one in chosen] == ["2024-05-02", "2024-05-01"]
     pages = [viewer.get(path, currentPage=page, pageSize=3).json()["items"] for page in (1, 2, 3)]
     assert [len(page) for page in pages] == [3, 1, 0]
@@ -206,3 +207,12 @@ def test_a_run_is_cancelled_continued_and_given_up(operator: Api, viewer: Api, s
 def test_no_answer_shows_a_whole_key_or_a_snapshot(viewer: Api, settled: RunId) -> None:
     texts = [viewer.get(path).text for path in ("/pipelines", f"/runs/{settled}", "/runs")]
     assert not any(FEED.api_secret in text or "snapshot" in text for text in texts)
+
+
+def test_a_window_is_told_with_all_its_digits(viewer: Api, stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL)
+    run_id = stage.started()
+    stage.plan(run_id, Window(None, T0.replace(microsecond=123_456), includes_null=True))
+    shown = viewer.get(f"/runs/{run_id}").json()
+    assert (shown["range_start"], shown["range_end"]) == (None, "2024-05-01T00:00:00.123456Z")
+    assert viewer.get("/pipelines/people").json()["watermark"] == "2024-05-01T00:00:00.123456Z"
