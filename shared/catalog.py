@@ -10,10 +10,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from shared.dataplan import DataPlan
-from shared.fields import WEB_ADDRESS, Declared, Duration, Name, SecretReference, Slug, ZoneName
+from shared.fields import WEB_ADDRESS, Declared, Duration, Moment, Name, SecretReference, Slug, ZoneName
 from shared.limits import Beyond, Limits
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
@@ -173,8 +173,8 @@ class Incremental(Declared):
     iterator_field: Name
     iterator_data_type: IteratorType
     iterator_time_zone: ZoneName = Field("UTC", description="what a zone-less iterator's values are local to")
-    track_from: AwareDatetime | None = Field(None, description="where history begins, inclusive; unset: everything")
-    until: AwareDatetime | None = Field(None, description="no row at or after this is read")
+    track_from: Moment | None = Field(None, description="where history begins, inclusive; unset: everything")
+    until: Moment | None = Field(None, description="no row at or after this is read")
     lookback: Duration | None = Field(
         None,
         gt=timedelta(0),

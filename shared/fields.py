@@ -2,11 +2,20 @@
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, WrapValidator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -46,6 +55,18 @@ Duration = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DURATION}, {"type": "number", "minimum": 0}]}),
 ]
 """How long: ``90s``, ``15m``, ``1h``, ``2d``, ISO 8601 (``PT1H``), ``01:30:00``, or a number of seconds."""
+
+
+def _exists_in_utc(instant: datetime) -> datetime:
+    try:
+        instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected an instant of the years 1 to 9999, also in UTC") from None
+    return instant
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_exists_in_utc)]
+"""An instant as it was given; in UTC it is not before the first day that Python knows, nor after the last."""
 
 
 def _known_zone(name: str) -> str:

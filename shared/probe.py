@@ -11,10 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.catalog import DataModel, Pipeline
-from shared.fields import Slug
+from shared.fields import Moment, Slug
 from shared.transformation import FieldTransformation
 
 
@@ -97,8 +97,8 @@ class Question(_Told):
     data_model: DataModel | None = Field(None, description="one that is not saved")
     field_transformation: FieldTransformation | None = Field(None, description="one that is not saved")
     rows: Annotated[int, Field(ge=1, le=100)] = Field(5, description="of a query, a preview or a sending")
-    low: AwareDatetime | None = Field(None, description="of a count or cost: instead of the next run's window")
-    high: AwareDatetime | None = None
+    low: Moment | None = Field(None, description="of a count or cost: instead of the next run's window")
+    high: Moment | None = None
     public_key: str | None = Field(None, description="of resealing: what secrets are sealed to from now on")
 
     @property

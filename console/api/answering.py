@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from console.shapes.ground import ErrorBody, Message
@@ -37,6 +38,10 @@ STATUSES: Final[dict[type[SyncError], int]] = {
     Broken: 500,
 }
 _RETRY_AFTER_S: Final = 5
+_NOT_KEPT: Final = (
+    "the request holds what the state database cannot: the character U+0000, half of a surrogate pair, or a number "
+    "beyond its range; leave it out"
+)
 
 
 def status_of(error: SyncError) -> int:
@@ -80,6 +85,14 @@ def install(app: FastAPI) -> None:
             f"{'.'.join(str(part) for part in found['loc'][1:]) or 'body'}: {found['msg']}" for found in error.errors()
         ]
         return _answer(400, told, errors.DeclarationInvalid.__name__, {})
+
+    @app.exception_handler(DataError)
+    @app.exception_handler(UnicodeEncodeError)
+    def _not_kept(_: Request, error: Exception) -> JSONResponse:
+        # Here rather than field by field: whatever a request holds, the database is the judge of what it can hold. Its
+        # own words quote what was given, which may be a secret.
+        _log.warning("value_not_kept", error_kind=type(error).__name__)
+        return _answer(400, [_NOT_KEPT], errors.DeclarationInvalid.__name__, {})
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
@@ -128,5 +141,7 @@ def _busy(status: int, error: errors.AlreadyInProgress) -> JSONResponse:
 
 
 def _answer(status: int, sentences: list[str], code: str | None, headers: dict[str, str]) -> JSONResponse:
-    body = ErrorBody(statusCode=status, errors=tuple(Message(message=one, code=code) for one in sentences))
+    # Half a surrogate pair, which JSON can carry and UTF-8 cannot, is shown as what it is.
+    shown = [one.encode("utf-8", "backslashreplace").decode() for one in sentences]
+    body = ErrorBody(statusCode=status, errors=tuple(Message(message=one, code=code) for one in shown))
     return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, headers)

@@ -80,7 +80,7 @@ def read(after: str | None, *kinds: type[str | int]) -> Place | None:
         return None
     try:
         found = json.loads(urlsafe_b64decode(after + "=" * (-len(after) % 4)))
-    except ValueError:  # No base64, no UTF-8, no JSON.
+    except (ValueError, RecursionError):  # No base64, no UTF-8, no JSON, or lists in lists without end.
         found = None
     if not isinstance(found, list) or [type(part) for part in found] != list(kinds):
         raise no_place()

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer
+
+from shared.fields import Moment
 
 _MS_IN_US: Final = 1000
 
@@ -25,5 +27,5 @@ def _in_utc(given: object) -> object:
     return given
 
 
-Bound = Annotated[AwareDatetime, BeforeValidator(_in_utc), PlainSerializer(exactly, return_type=str, when_used="json")]
+Bound = Annotated[Moment, BeforeValidator(_in_utc), PlainSerializer(exactly, return_type=str, when_used="json")]
 """Such as ``2026-01-31T06:00:00.000Z``; one without a zone is taken as UTC."""

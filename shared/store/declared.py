@@ -1,5 +1,7 @@
 """Feeds, connections, data models, field transformations and pipelines as rows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -17,7 +19,7 @@ from shared.catalog import (
     ProtectionLevel,
     declared_environment,
 )
-from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import PipelineState, Standing
 from shared.store.records import table_of
 from shared.store.tables import ACTOR, pipelines
@@ -58,7 +60,12 @@ class PipelineRow:
 
 
 def put(connection: sa.Connection, resource: DeclaredResource) -> bool:
-    """Insert or replace a resource; say whether anything changed."""
+    """Insert or replace a resource; say whether anything changed.
+
+    Raises:
+        DeclarationInvalid: another of its kind has its name.
+        ChangedMeanwhile: somebody gave that name away at the same time.
+    """
     return _upsert(connection, resource, {"id": resource.id, "document": resource.model_dump(mode="json")})
 
 
@@ -69,6 +76,7 @@ def put_pipeline(connection: sa.Connection, pipeline: Pipeline) -> bool:
         NotFound: its connection, data model, field transformation or feed was never declared.
         DeclarationInvalid: its feed may not change profiles, its id belonged to a pipeline that was deleted, or it
             would begin in the future.
+        ChangedMeanwhile: somebody removed what it names, or gave its name away, at the same time.
     """
     get(connection, Connection, pipeline.connection_id)
     get(connection, DataModel, pipeline.data_model_id)
@@ -169,6 +177,7 @@ def delete(connection: sa.Connection, kind: type[Resource], resource_id: str) ->
     Raises:
         NotFound: there is none.
         MoveNotAllowed: pipelines use it, or did and are kept for their runs; the message names them.
+        ChangedMeanwhile: somebody declared such a pipeline at the same time.
     """
     table, noun = table_of(kind)
     resource = get(connection, kind, resource_id)
@@ -177,7 +186,8 @@ def delete(connection: sa.Connection, kind: type[Resource], resource_id: str) ->
             f"{noun} {resource_id!r} is used by pipeline {', '.join(users)}; a pipeline that was deleted keeps what it "
             "used, because its runs name it"
         )
-    connection.execute(sa.delete(table).where(table.c.id == resource_id))
+    with _alone(noun, resource_id):
+        connection.execute(sa.delete(table).where(table.c.id == resource_id))
 
 
 def list_all(connection: sa.Connection, kind: type[Resource]) -> list[Resource]:
@@ -219,14 +229,27 @@ def _upsert(connection: sa.Connection, resource: DeclaredResource | Pipeline, ro
         "version": table.c.version + 1,
     }
     # A row comes back where one was written. SQLAlchemy does not count the rows of an INSERT.
-    written = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[table.c.id],
-            set_=replaced,
-            where=table.c.document.is_distinct_from(statement.excluded.document),
-        ).returning(table.c.id)
-    )
+    with _alone(noun, resource.id):
+        written = connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[table.c.id],
+                set_=replaced,
+                where=table.c.document.is_distinct_from(statement.excluded.document),
+            ).returning(table.c.id)
+        )
     return written.one_or_none() is not None
+
+
+@contextmanager
+def _alone(noun: str, resource_id: str) -> Iterator[None]:
+    """Say by name what only a constraint can see: that somebody else changed what was looked at a moment ago."""
+    try:
+        yield
+    except sa.exc.IntegrityError:
+        raise ChangedMeanwhile(
+            f"{noun} {resource_id!r}: somebody else gave its name away, or changed what it names or is named by, at "
+            "the same time; nothing was done, try again"
+        ) from None
 
 
 def _require_free_name(

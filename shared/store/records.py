@@ -73,10 +73,15 @@ def require_version(connection: sa.Connection, kind: type[BaseModel], resource_i
 def require_new(connection: sa.Connection, resource: BaseModel, resource_id: str) -> None:
     """Raise unless nothing has this id, or what has it is the same; then creating it once more changes nothing.
 
+    Whoever else would create it waits until the transaction ends, and sees what became of it.
+
     Raises:
         AlreadyDeclared: something else has it.
     """
     table, noun = _TABLES[type(resource)]
+    # No row is there yet that could be locked; and the second to write one would replace the first's.
+    creating = sa.func.hashtextextended(f"{noun} {resource_id}", 0)
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(creating)))
     document = connection.scalar(_alive(sa.select(table.c.document), table).where(table.c.id == resource_id))
     if document is not None and document != resource.model_dump(mode="json"):
         raise AlreadyDeclared(

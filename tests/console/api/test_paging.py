@@ -1,4 +1,5 @@
 import asyncio
+from base64 import urlsafe_b64encode
 
 import httpx
 import pytest
@@ -16,7 +17,20 @@ def test_a_place_is_read_as_it_was_written(parts: list[int | str]) -> None:
     assert read(written(tuple(parts)), *(type(part) for part in parts)) == tuple(parts)
 
 
-@pytest.mark.parametrize("after", ["", "e", "%%%", "bnVsbA", "WzFd", written((1, 2)), written(("a",)), "\u00e9"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        urlsafe_b64encode(b"[" * 40_000).decode(),
+        "",
+        "e",
+        "%%%",
+        "bnVsbA",
+        "WzFd",
+        written((1, 2)),
+        written(("a",)),
+        "\u00e9",
+    ],
+)
 def test_what_no_answer_named_is_refused(after: str) -> None:
     with pytest.raises(DeclarationInvalid, match="Link header"):
         read(after, int, str)

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.errors import FeedRefused, Refused, SyncError
+from shared.catalog import Feed
+from shared.errors import AlreadyDeclared, ChangedMeanwhile, FeedRefused, Refused, SyncError
 from shared.messages import Message, Queue, TaskName
 from shared.run import STOPPED, ChunkId, Lane, RunId, RunState, SliceId, Window
-from shared.store import chunks, declared, lost, moves, runs, slices
+from shared.store import chunks, declared, lost, moves, records, runs, slices
 from shared.store.claims import ClaimLost
 from tests.shared.store.promises import Promises
-from tests.shared.store.stage import INCREMENTAL, LAPSED_S, LEASE_S, T0, T1, WINDOW_CHUNKS, Stage, sent
+from tests.shared.store.stage import FEED, INCREMENTAL, LAPSED_S, LEASE_S, T0, T1, WINDOW_CHUNKS, Stage, sent
 
 LIMIT_S = 20.0
 STORM_THREADS = 6
@@ -311,3 +312,56 @@ def test_a_storm_of_every_move_deadlocks_nobody_and_breaks_no_promise(stage: Sta
             with stage.database.transaction() as connection:
                 moves.retry(connection, run.id, window_chunks=WINDOW_CHUNKS)
     Promises(stage).check()
+
+
+def test_of_two_that_take_a_name_at_once_the_second_is_refused_by_name(stage: Stage, pool: ThreadPoolExecutor) -> None:
+    first, second = (FEED.model_copy(update={"id": one, "name": "One name"}) for one in ("one", "two"))
+
+    def put() -> None:
+        with stage.database.transaction() as connection:
+            declared.put(connection, second)
+
+    with stage.database.transaction() as connection:
+        declared.put(connection, first)
+        later = pool.submit(put)
+        wait_until_blocked(stage, later)
+    with pytest.raises(ChangedMeanwhile, match=r"feed 'two'.*try again"):
+        later.result(LIMIT_S)
+
+
+def test_of_two_that_create_one_id_at_once_the_second_replaces_nothing(stage: Stage, pool: ThreadPoolExecutor) -> None:
+    first, second = (FEED.model_copy(update={"id": "one", "name": name}) for name in ("First", "Second"))
+
+    def create() -> None:
+        with stage.database.transaction() as connection:
+            records.require_new(connection, second, second.id)
+            declared.put(connection, second)
+
+    with stage.database.transaction() as connection:
+        records.require_new(connection, first, first.id)
+        declared.put(connection, first)
+        later = pool.submit(create)
+        wait_until_blocked(stage, later)
+    with pytest.raises(AlreadyDeclared):
+        later.result(LIMIT_S)
+    with stage.database.transaction() as connection:
+        assert declared.get(connection, Feed, "one") == first
+
+
+def test_what_is_named_at_once_by_a_new_pipeline_is_not_removed(stage: Stage, pool: ThreadPoolExecutor) -> None:
+    stage.declare("people")
+    other = FEED.model_copy(update={"id": "other", "name": "Other"})
+    with stage.database.transaction() as connection:
+        declared.put(connection, other)
+        named = declared.get_pipeline(connection, "people").pipeline
+
+    def remove() -> None:
+        with stage.database.transaction() as connection:
+            declared.delete(connection, Feed, "other")
+
+    with stage.database.transaction() as connection:
+        declared.put_pipeline(connection, named.model_copy(update={"feed_id": "other"}))
+        later = pool.submit(remove)
+        wait_until_blocked(stage, later)
+    with pytest.raises(ChangedMeanwhile, match="feed 'other'"):
+        later.result(LIMIT_S)
