@@ -28,7 +28,8 @@ Unchecked = Annotated[
 Provider = Annotated[
     str | None, Query(alias="serviceProvider", description="only those of this provider's warehouses, in any case")
 ]
-_BODY: Final = documented(PipelineRequest)
+_NEW: Final = documented(PipelineRequest)
+_WHOLE: Final = documented(PipelineRequest, id_in_path=True)
 
 
 @router.get("", responses=responses())
@@ -43,7 +44,7 @@ def get_pipeline(operations: Viewer, pipeline_id: PipelineId, response: Response
     return _shown(operations, pipeline_id, response)
 
 
-@router.post("", responses=responses(409, 504, 505), openapi_extra=_BODY)
+@router.post("", responses=responses(409, 504, 505), openapi_extra=_NEW)
 def create_pipeline(
     operations: Admin, document: Document, response: Response, *, unchecked: Unchecked = False
 ) -> PipelineShape:
@@ -56,7 +57,7 @@ def create_pipeline(
     return _moved(operations, asked, response, unchecked=unchecked)
 
 
-@router.put("/{id}", responses=responses(412, 504, 505), openapi_extra=_BODY)
+@router.put("/{id}", responses=responses(412, 504, 505), openapi_extra=_WHOLE)
 def replace_pipeline(
     operations: Admin,
     pipeline_id: PipelineId,

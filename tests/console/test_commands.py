@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import redis
 import uvicorn
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from console.api.app import build_api
@@ -177,7 +178,8 @@ def server(here: None) -> Iterator[tuple[str, Operations]]:  # noqa: ARG001 - it
     while not serving.started and time.monotonic() < deadline:
         time.sleep(0.01)
     assert serving.started
-    yield f"http://127.0.0.1:{port}", operations
+    with capture_logs():  # What a server of its own writes elsewhere would stand among what commands print here.
+        yield f"http://127.0.0.1:{port}", operations
     serving.should_exit = True
     thread.join(_START_LIMIT_S)
 
