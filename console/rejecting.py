@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from console import downloads
 from console.downloads import Format
@@ -176,8 +177,7 @@ class Rejecting:
     ) -> Iterator[tuple[RejectFile, pa.Table]]:
         """Give a run's rejected rows, a file at a time, from a file on."""
         with self._database.transaction() as connection:
-            pipeline = declared.get_pipeline(connection, runs.get(connection, run_id).pipeline_id, even_deleted=True)
-            model = declared.get(connection, DataModel, pipeline.pipeline.data_model_id)
+            secret = _secret_columns(connection, runs.get(connection, run_id))
             files = rejects.files_of(connection, run_id)
         spool = self._spool()
         for file in files:
@@ -190,7 +190,7 @@ class Rejecting:
             if code is not None:
                 table = of_codes(table, {code})
             if is_masked:
-                table = masked(table, secrets_among(table.column_names, model.secret_columns))
+                table = masked(table, secrets_among(table.column_names, secret))
             yield file, table
 
     def _spool(self) -> Spool:
@@ -205,6 +205,20 @@ class Rejecting:
             f"the rejected rows of run {file.run_id} are not in the spool that this command sees: {error}. If the "
             "workers have another, set WAREHOUSE_SYNC_SPOOL_URL to theirs"
         )
+
+
+def _secret_columns(connection: sa.Connection, run: Run) -> set[str]:
+    """Give what hides a run's rows: today's secret columns, and those of when they were read.
+
+    An edit may leave a column out of the model, or give the pipeline another one; the rows still hold its values.
+    """
+    pipeline = declared.get_pipeline(connection, run.pipeline_id, even_deleted=True).pipeline
+    secret = set(declared.get(connection, DataModel, pipeline.data_model_id).secret_columns)
+    while True:
+        secret.update((run.snapshot or {}).get("secret_columns", ()))
+        if run.replays is None:
+            return secret
+        run = runs.get(connection, run.replays)
 
 
 class _Wanted:

@@ -52,7 +52,8 @@ class Snapshot(_Frozen):
     ``row_key`` then tells which rows were sent before. No number of rejected rows stops a run without ``max_rejected``.
     ``order_by`` puts rows of one user side by side; up to ``batch_max_events`` events share a batch, rows of one user
     do where ``merges_users``, and events before ``historical_before_ms`` go to the historical endpoint. ``data_plan``
-    is the pipeline's own declaration of one. The defaults are those of runs of an earlier release.
+    is the pipeline's own declaration of one. ``secret_columns`` are the data model's, by which its rows stay hidden,
+    however it is edited later. The defaults are those of runs of an earlier release.
     """
 
     version: Literal[1] = SNAPSHOT_VERSION
@@ -82,3 +83,4 @@ class Snapshot(_Frozen):
     max_rejected_ratio: float | None = None
     max_rejected_rows: int | None = None
     is_replay: bool = False
+    secret_columns: tuple[str, ...] = ()

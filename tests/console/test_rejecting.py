@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from console.cli import app
@@ -22,6 +23,7 @@ from shared.run import RejectCode
 from shared.settings import Settings, settings
 from shared.spool import Spool
 from shared.store import rejects
+from shared.store.tables import runs
 from tests.rejected import Rejected
 from tests.shared.store.stage import Stage
 
@@ -103,6 +105,19 @@ def test_secret_columns_are_masked_where_rows_are_shown_and_not_where_they_are_s
     assert lines[0]["warehouse_sync_code"] == "no_identity"
     assert "masked" in command("rejects", str(run_id), "--to", str(hidden), "--masked")
     assert pa.parquet.read_table(hidden)["Customer_Id"].to_pylist() == [MASK, MASK, None]
+
+
+def test_what_was_secret_when_rows_were_read_stays_hidden_when_the_model_is_edited(
+    rejected: Rejected, operations: Operations, stage: Stage
+) -> None:
+    run_id = rejected.run((PEOPLE, CODES))
+    with stage.database.transaction() as connection:
+        connection.execute(
+            sa.update(runs).where(runs.c.id == run_id).values(snapshot={"secret_columns": ["customer_id"]})
+        )
+    rejected.keep_secret("traits")
+    first = operations.rejects.rows(run_id, limit=1)[0]
+    assert first.values == {"Customer_Id": MASK, "age": 1, "traits": MASK}
 
 
 def test_somebodys_rows_are_purged_from_every_run_whatever_the_case_of_the_column(

@@ -173,6 +173,7 @@ def _freeze(
         body_max_batches=limits.body_max_batches,
         body_max_bytes=limits.body_max_bytes,
         columns=tuple(schema.names),
+        secret_columns=found.model.secret_columns,
         one_row_per=find_user_columns(schema, pipeline.one_row_per),
         data_plan=None if pipeline.data_plan is None else pipeline.data_plan.model_dump(mode="json"),
         **_merging(run, pipeline, mapping, limits),

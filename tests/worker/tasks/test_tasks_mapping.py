@@ -59,6 +59,17 @@ def test_a_run_freezes_its_plan_and_keeps_it_while_the_mapping_is_edited(desk: D
     assert plan_of(desk, run_id) == plan
 
 
+def test_a_run_freezes_which_columns_are_secret(desk: Desk) -> None:
+    name = desk.pipeline()
+    with desk.database.transaction() as store:
+        model = declared.get(store, catalog.DataModel, name)
+        declared.put(store, model.model_copy(update={"secret_columns": ("FIRSTNAME",)}))
+    run_id = desk.trigger(name)
+    desk.do(TaskName.PLAN_RUN, desk.take_until(TaskName.PLAN_RUN))
+    (row,) = desk.rows(sa.select(runs.c.snapshot).where(runs.c.id == run_id))
+    assert row.snapshot["secret_columns"] == ["FIRSTNAME"]
+
+
 def test_a_mapping_that_does_not_fit_fails_its_run_and_a_corrected_one_is_used(desk: Desk) -> None:
     name = event_pipeline(desk, WHO, NAME)
     run_id = desk.trigger(name)
