@@ -10,7 +10,7 @@ from typing import Final
 from console.reviewed import Reading, Reads
 from shared.errors import SyncError
 from shared.probe import Answer
-from shared.schedule import Cron, Interval, Schedule, count_due, next_due
+from shared.schedule import Schedule, count_due, next_due
 
 DUE_SHOWN: Final = 5
 _DAY: Final = timedelta(days=1)
@@ -38,17 +38,6 @@ class Sampled:
 def due_times(schedule: Schedule, first: datetime | None, now: datetime) -> tuple[datetime, ...]:
     """Give the next times that a run is due: ``first``, and what follows it and now."""
     return tuple(islice(_due(schedule, first, now), DUE_SHOWN))
-
-
-def schedule_words(schedule: Schedule) -> str:
-    """Give a schedule in a word or an expression."""
-    match schedule:
-        case Interval():
-            return schedule.frequency
-        case Cron():
-            return schedule.expression
-        case _:
-            return schedule.type
 
 
 def interval_of(due: tuple[datetime, ...]) -> timedelta | None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from console.asking import Outcome
-from console.forecast import Sampled, due_times, interval_of, reading, schedule_words, warn_of_full
+from console.forecast import Sampled, due_times, interval_of, reading, warn_of_full
+from console.frequency import in_words
 from console.reviewed import Reads, Review, ReviewedColumn, ReviewedFeed
 from console.sampled import MEANS, historical_before, note_on, profiles_of
 from shared.catalog import Connection, DataModel, Environment, Feed, Full, Pipeline, declared_environment
@@ -181,7 +182,7 @@ def _reviewed(  # noqa: PLR0913 - a review is where all of these meet
         profiles=profiles_of(sample.batches, protection=protection, historical_before=historical),
         profiles_note=note_on(protection),
         rejects=sample.rejects,
-        schedule=schedule_words(pipeline.schedule),
+        schedule=in_words(pipeline.schedule),
         due=due,
         readings=readings,
         unknown=unknown,
