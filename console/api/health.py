@@ -15,8 +15,9 @@ class Health(Shape):
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Say that this process serves; whether all it needs is there, the doctor says."""
+    # Not in a thread: while all of them wait, this is still so, and whoever balances load must not end the process.
     return Health()
 
 
