@@ -19,7 +19,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console.commands import backfills, doctor, pipelines, probes, rejects, reviews, runs
+from console.commands import (
+    access,
+    backfills,
+    declarations,
+    declared,
+    doctor,
+    pipelines,
+    probes,
+    rejects,
+    reviews,
+    runs,
+    sealed_secrets,
+    serving,
+)
 from console.demo import Options, run_demo
 from console.destinations import destinations_table
 from console.limits import limits_table
@@ -32,7 +45,20 @@ from shared.settings import settings
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
 app.add_typer(spool, name="spool")
-for commands in (pipelines.app, runs.app, probes.app, backfills.app, rejects.app, reviews.app, doctor.app):
+for commands in (
+    declarations.app,
+    pipelines.app,
+    runs.app,
+    probes.app,
+    backfills.app,
+    rejects.app,
+    reviews.app,
+    doctor.app,
+    declared.app,
+    access.app,
+    sealed_secrets.app,
+    serving.app,
+):
     app.add_typer(commands)
 
 _NOT_NOW: Final = 3
@@ -74,7 +100,7 @@ def demo(
 
 @app.command()
 def up() -> None:
-    """Run everything on this machine: embedded servers, all workers, beat and Flower, until Ctrl-C."""
+    """Run everything on this machine: embedded servers, all workers, beat, the API and Flower, until Ctrl-C."""
     run_machine(settings(), dict(os.environ), screen)
 
 

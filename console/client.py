@@ -81,6 +81,10 @@ class Client:
         """Ask for something; what of the query is ``None`` is left out. Errors as of ``call``."""
         return self.call("GET", path, answer, query=query)
 
+    def written(self, path: str, media_type: str, **query: object) -> str:
+        """Ask for something in another form than JSON. Errors as of ``call``."""
+        return self._answered("GET", path, query=query, headers={"Accept": media_type}).text
+
     def post(self, path: str, answer: type[Answer], body: object = None, **query: object) -> Answer:
         """Have something done or made. Errors as of ``call``."""
         return self.call("POST", path, answer, body=body, query=query)

@@ -72,6 +72,21 @@ class Declarations(BaseModel):
         """Give the paths of the secrets of a resource that stay as the deployment has them."""
         return self._kept.get((type(resource), resource.id), ())
 
+    def as_document(self) -> dict[str, list[dict[str, Any]]]:
+        """Give the same as JSON, for ``read_document``: with all files' lists together, and no files beside them."""
+        document: dict[str, list[dict[str, Any]]] = {}
+        for name in KINDS:
+            for resource in getattr(self, name):
+                entry = resource.model_dump(mode="json")
+                for path in self.kept_secrets(resource):
+                    *above, last = path.split(".")
+                    inside = entry
+                    for part in above:
+                        inside = inside[part]
+                    inside[last] = STORED
+                document.setdefault(name, []).append(entry)
+        return document
+
     def ids(self, kind: type[BaseModel]) -> frozenset[str]:
         """Give the ids that the document declares of a kind."""
         return frozenset(resource.id for resource in self.in_order() if type(resource) is kind)

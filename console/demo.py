@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from console import verdict
+from console.client import Client
 from console.operations import Operations
 from console.progress import follow, ledger_table
+from console.shapes.reconstructed import RunShape
 from sandbox import stack
 from sandbox.child import Program
 from sandbox.demo import build_warehouse, change_users
@@ -25,7 +27,7 @@ from sandbox.services import running_services, services_for
 from sandbox.supervisor import Supervisor
 from shared import endpoints
 from shared.errors import MoveNotAllowed
-from shared.run import Run
+from shared.run import RunId
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,10 @@ class _Demo:
         self._screen = screen
         self._pipeline = f"demo-{secrets.token_hex(4)}"
         self._operations = Operations(premises.settings())
+        self._client = Client.here(premises.settings())
 
     def close(self) -> None:
+        self._client.close()
         self._operations.close()
 
     def show(self) -> bool:
@@ -109,13 +113,13 @@ class _Demo:
         self._operations.declare(self._premises.pipeline(self._pipeline))
         self._operations.begin(self._pipeline)
 
-    def _sync(self, title: str) -> Run:
+    def _sync(self, title: str) -> RunShape:
         (run_id,) = self._operations.trigger(self._pipeline)
-        return follow(self._operations, run_id, title, self._screen)
+        return follow(self._client, run_id, title, self._screen)
 
-    def _report(self, runs: tuple[Run, Run]) -> bool:
+    def _report(self, runs: tuple[RunShape, RunShape]) -> bool:
         counters = self._premises.ask("/counters")
-        result = verdict.outcome(runs, self._operations.claimants([run.id for run in runs]), counters)
+        result = verdict.outcome(runs, self._operations.claimants([RunId(run.id) for run in runs]), counters)
         found = verdict.problems(result, runs, users=self._options.users)
         if self._options.as_json:
             print(json.dumps(result))  # noqa: T201 - what --json promises, on standard output

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from console.examining.declarations import of_declarations
 from console.examining.finding import Finding
 from console.examining.probing import Prober
+from console.examining.sealed import of_secrets
 from console.examining.services import BROKER, STORE, of_broker, of_store
 from console.examining.workers import of_beats, of_spool, of_workers
 from console.operations import Operations
@@ -31,4 +32,5 @@ def examine(operations: Operations, connection_id: str | None = None) -> Iterato
     yield from of_workers(operations, prober)
     yield from of_beats(operations)
     yield from of_spool(operations, prober)
+    yield from of_secrets(operations)
     yield from of_declarations(operations, prober, connection_id)

@@ -1,20 +1,25 @@
 """``warehouse-sync up``: a whole deployment on one machine, until it is told to stop."""
 
+import os
 import secrets
 import signal
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from console.operations import Operations
+from console.serving import DEFAULT_PORT
 from sandbox import stack
 from sandbox.home_keys import PUBLIC_KEY, key_variables
-from sandbox.ports import free_port
+from sandbox.ports import free_port, is_free
 from sandbox.services import Services, running_services, services_for
 from sandbox.supervisor import Supervisor
 from shared import endpoints
+from shared.access import Role
 from shared.errors import MoveNotAllowed
 from shared.settings import Settings
 
@@ -22,7 +27,7 @@ _FLOWER_USER = "operator"
 
 
 def run_machine(settings: Settings, environment: Mapping[str, str], screen: Console) -> None:
-    """Start servers, workers, beat and Flower, say where they are, and stop them on SIGINT or SIGTERM.
+    """Start servers, workers, beat, the API and Flower, say where they are, and stop them on SIGINT or SIGTERM.
 
     Raises:
         MoveNotAllowed: everything of this home runs already.
@@ -46,16 +51,42 @@ def run_machine(settings: Settings, environment: Mapping[str, str], screen: Cons
         try:
             operations = Operations(settings)
             operations.migrate()
+            token = token_file(operations, home)
             operations.close()
-            _supervise(home, {**environment, **keys}, services, screen, stop)
+            _supervise(home, {**environment, **keys}, services, _Told(screen, token), stop)
         finally:
             endpoints.forget(home)
 
 
+def token_file(operations: Operations, home: Path) -> Path:
+    """Give a file that only its owner can read, with a token of an admin; one that is revoked is replaced."""
+    path = home / "api-token"
+    with suppress(OSError):
+        held = operations.access.identify(path.read_text(encoding="utf-8").strip())
+        if held is not None and held.role is Role.ADMIN:
+            return path
+    made = operations.access.create_token(f"up-{secrets.token_hex(4)}", Role.ADMIN)
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)  # One that was left behind may be readable by others.
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{made.text}\n")
+    new.replace(path)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What people are told, and where."""
+
+    screen: Console
+    token: Path
+
+
 def _supervise(
-    home: Path, environment: Mapping[str, str], services: Services, screen: Console, stop: threading.Event
+    home: Path, environment: Mapping[str, str], services: Services, told: _Told, stop: threading.Event
 ) -> None:
     password, port = secrets.token_urlsafe(12), free_port()
+    api_port = DEFAULT_PORT if is_free(DEFAULT_PORT) else free_port()
     whole = {
         **environment,
         "WAREHOUSE_SYNC_HOME": str(home),
@@ -65,13 +96,16 @@ def _supervise(
     programs = [
         *stack.workers(home, whole, size=stack.Size()),
         stack.flower(home, whole, port=port, user=_FLOWER_USER, password=password),
+        stack.api(home, whole, port=api_port),
     ]
     with Supervisor(home, programs) as supervisor:
-        screen.print(
+        told.screen.print(
             f"Everything runs, until Ctrl-C:\n"
+            f"  API       http://127.0.0.1:{api_port}  (token in {told.token})\n"
             f"  Flower    http://127.0.0.1:{port}  (user {_FLOWER_USER}, password {password})\n"
             f"  logs      {home / 'logs'}\n"
-            f"  commands  warehouse-sync apply FILE, trigger PIPELINE --wait, runs"
+            f"  commands  warehouse-sync apply FILE, trigger PIPELINE --wait, runs",
+            soft_wrap=True,
         )
         while not stop.wait(1):
             supervisor.wait(0)

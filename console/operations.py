@@ -15,27 +15,29 @@ from console.rejecting import Rejecting
 from console.resources import Resources
 from console.reviewing import Reviewing
 from console.sealing import Sealing
+from console.watching import Watching
 from shared import broker
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.errors import (
     BrokerUnavailable,
+    DeclarationInvalid,
     MoveNotAllowed,
+    NotFound,
+    NoWorker,
     Refused,
 )
 from shared.messages import Queue
-from shared.probe import Answer, Question
+from shared.probe import Answer, ProbeKind, Question
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import chunk_list, chunks, declared, lives, markers, moves, notices, requests, run_events, runs
+from shared.store import chunks, declared, lives, markers, moves, notices, records, requests, runs
 from shared.store.asked import Asked
-from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
-from shared.store.notices import Notice, NoticeName
-from shared.store.run_events import RunEvent
+from shared.store.notices import NoticeName
 
 _POOL_SIZE: Final = 10
 """Connections to the state database at once, and as many more for a moment; a server has many requests under way."""
@@ -61,12 +63,13 @@ class Operations:
     def _bind(self, database: Database) -> None:
         settings = self.settings
         self._database = database
-        self.access = Access(database)
+        self.access = Access(self._database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
         self.dependencies = Dependencies(self._database, settings)
+        self.watching = Watching(self._database)
         self.review = Reviewing(self._database, self.ask_all)
         self.secrets = Sealing(self._database, settings, self.ask)
 
@@ -167,6 +170,42 @@ class Operations:
         with self._database.transaction() as connection:
             return lives.activate(connection, pipeline_id)
 
+    def check_draft(self, pipeline_id: str) -> None:
+        """Have a worker look at a draft's columns and its iterator; run no query.
+
+        Raises:
+            NotFound: there is no such pipeline.
+            MoveNotAllowed: it is no draft any more.
+            DeclarationInvalid: it cannot run as it is declared.
+            NoWorker, WarehouseBusy, SyncError: as of ``ask``.
+        """
+        with self._database.transaction() as connection:
+            lives.require_draft(declared.get_pipeline(connection, pipeline_id))
+        try:
+            answer = self.ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=pipeline_id))
+        except NoWorker as error:
+            raise NoWorker(f"{error}; or activate it with --unchecked (unchecked=true)") from error
+        if answer.refused:
+            raise DeclarationInvalid(f"pipeline {pipeline_id!r} cannot run as it is declared: {answer.refused}")
+
+    def move(self, pipeline_id: str, state: PipelineState, *, unchecked: bool = False) -> None:
+        """Bring a pipeline into a state; nothing happens where it is in it. A draft is checked before it begins.
+
+        Raises:
+            NotFound: there is no such pipeline.
+            MoveNotAllowed: nothing leads there: what has begun is no draft again.
+            DeclarationInvalid, NoWorker, WarehouseBusy, SyncError: as of ``check_draft`` and ``activate``.
+        """
+        with self._database.transaction() as connection:
+            found = declared.get_pipeline(connection, pipeline_id).state
+        if found is state:
+            return
+        if found is PipelineState.DRAFT and not unchecked:
+            self.check_draft(pipeline_id)
+        with self._database.transaction() as connection:
+            asked = lives.move(connection, pipeline_id, state, window_chunks=self.settings.run_window_chunks)
+        self._sent(asked)
+
     def begin(self, pipeline_id: str) -> PipelineRow:
         """Activate a pipeline if it is a draft; else leave it as it is."""
         with self._database.transaction() as connection:
@@ -186,55 +225,50 @@ class Operations:
         self._sent(asked)
         return row
 
-    def delete(self, pipeline_id: str) -> None:
-        """Cancel what a pipeline does and let nothing start any more."""
+    def delete(self, pipeline_id: str, *, version: int | None = None) -> None:
+        """Cancel what a pipeline does and let nothing start any more; ``version`` is the one that was read, if any.
+
+        Raises:
+            NotFound: there is none.
+            ChangedMeanwhile: somebody changed it since.
+        """
         with self._database.transaction() as connection:
+            if version is not None:
+                declared.get_pipeline(connection, pipeline_id)
+                records.require_version(connection, Pipeline, pipeline_id, version)
             lives.delete(connection, pipeline_id)
 
-    def find_run(self, named: str) -> RunId:
-        """Give the run of that number, or whose id begins so; errors as of ``shared.store.runs.find``."""
+    def find_run(self, named: str, *, pipeline_id: str | None = None) -> RunId:
+        """Give the run of that number, or whose id begins so.
+
+        Raises:
+            NotFound: no run is named so, or several are; or it is not one of the pipeline's, or there is no such
+                pipeline.
+        """
         with self._database.transaction() as connection:
-            return runs.find(connection, named)
+            if pipeline_id is not None:
+                declared.get_pipeline(connection, pipeline_id)
+            run_id = runs.find(connection, named)
+            if pipeline_id is not None and runs.get(connection, run_id).pipeline_id != pipeline_id:
+                raise NotFound(
+                    f"pipeline {pipeline_id!r} has no run {named}; `warehouse-sync runs {pipeline_id}` lists its runs"
+                )
+            return run_id
 
     def run(self, run_id: RunId) -> Run:
         """Give one run as it stands."""
         with self._database.transaction() as connection:
             return runs.get(connection, run_id)
 
-    def why_it_waits(self, run_id: RunId) -> str | None:
-        """Give what keeps a run's work waiting, or ``None`` where nothing does."""
-        with self._database.transaction() as connection:
-            return runs.why_it_waits(connection, run_id)
-
     def runs(self, pipeline_id: str | None = None, *, limit: int = 20) -> list[Run]:
         """Give the newest runs, of one pipeline or of all."""
         with self._database.transaction() as connection:
             return runs.newest(connection, pipeline_id, limit=limit)
 
-    def run_events(self, run_id: RunId, *, after_id: int = 0, limit: int = 200) -> list[RunEvent]:
-        """Give what happened to a run, oldest first; later than ``after_id`` to read on."""
-        with self._database.transaction() as connection:
-            return run_events.of_run(connection, run_id, after_id=after_id, limit=limit)
-
-    def chunks(self, run_id: RunId, *, after: ChunkPlace | None = None, limit: int = 200) -> list[ListedChunk]:
-        """Give a run's chunks in order; those behind the place ``after`` to read on."""
-        with self._database.transaction() as connection:
-            return chunk_list.of_run(connection, run_id, after=after, limit=limit)
-
     def claimants(self, run_ids: Sequence[RunId]) -> Mapping[str, int]:
         """Count the chunks of some runs by the worker process that finished them."""
         with self._database.transaction() as connection:
             return chunks.claimants(connection, run_ids)
-
-    def holders(self) -> list[Run]:
-        """Give the stopped runs that hold a pipeline's window until somebody decides."""
-        with self._database.transaction() as connection:
-            return runs.stopped(connection)
-
-    def notices(self, pipeline_id: str) -> list[Notice]:
-        """Give what happened to a pipeline, newest first."""
-        with self._database.transaction() as connection:
-            return notices.newest(connection, declared.get_pipeline(connection, pipeline_id).pipeline.id)
 
     def connections(self) -> list[Connection]:
         """Give every connection by id."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -17,11 +17,15 @@ from shared.rejects import CODE, OURS, REASON, ROW, masked, nearest, of_codes, s
 from shared.run import RejectCode, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import declared, purging, rejects, replays, runs
+from shared.store import auditing, declared, purging, rejects, replays, runs
 from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.rejects import RejectFile
 from shared.store.replays import Taken
+
+_KIND: Final = "rejects"
+"""What the audit log calls rejected rows."""
+_EVERY_PIPELINE: Final = "every pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,9 @@ class Rejecting:
             counts = rejects.by_code(rejects.files_of(connection, run_id))
         if not (counts if code is None else counts.get(code)):
             raise NotFound(f"run {run.id} has no rejected rows{'' if code is None else f' of code {code}'} to save")
+        if not is_masked:
+            with self._database.transaction() as connection:
+                auditing.note(connection, "downloaded", _KIND, f"{run.pipeline_id}: run {run.id}")
         tables = self._tables(run_id, code, is_masked=is_masked)
         return downloads.write((table.drop_columns([ROW]) for _, table in tables), file, kind)
 
@@ -145,6 +152,9 @@ class Rejecting:
         with self._database.transaction() as connection:
             for pipeline_id in pipeline_ids or ():
                 declared.get_pipeline(connection, pipeline_id, even_deleted=True)
+            for subject in pipeline_ids or (_EVERY_PIPELINE,):
+                # Without the column: whoever mixes the two up would have the value noted.
+                auditing.note(connection, "purged", _KIND, subject)
             files = rejects.files_of_pipelines(connection, pipeline_ids)
             in_spool = runs.with_chunks(connection, pipeline_ids)
         wanted = _Wanted(column, value)

@@ -2,25 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic
 
 import sqlalchemy as sa
 
 from console.declaring import Declaring
-from shared.catalog import Connection, DataModel, Feed, Pipeline
-from shared.errors import CredentialsRefused, RightsMissing, SecretUnavailable, WarehouseUnreachable
+from shared.errors import CredentialsRefused, NotFound, RightsMissing, SecretUnavailable, WarehouseUnreachable
 from shared.run import STOPPED, PipelineState
 from shared.store import declared, records
 from shared.store.database import Database
-from shared.store.declared import DeclaredResource, Resource
+from shared.store.declared import Declaration, DeclaredResource, Resource
 from shared.store.edits import Watermark
 from shared.store.records import Record
 from shared.store.tables import pipelines, runs
-from shared.transformation import FieldTransformation
 
-Declaration = TypeVar("Declaration", Feed, Connection, DataModel, FieldTransformation, Pipeline)
-
-_FAULTS: Final = tuple(
+CONNECTION_FAULTS: Final = tuple(
     kind.__name__ for kind in (CredentialsRefused, RightsMissing, SecretUnavailable, WarehouseUnreachable)
 )
 """What a run stops for when its connection is not as it should be."""
@@ -43,17 +39,27 @@ class Use:
 
 
 class Resources:
-    """The verbs of feeds, connections, data models and field transformations, bound to one state database."""
+    """The verbs of what is declared, bound to one state database; those of pipelines alone are ``Operations``'."""
 
     def __init__(self, database: Database, declaring: Declaring) -> None:
         """Take what ``Operations`` holds."""
         self._database = database
         self._declaring = declaring
 
-    def get(self, kind: type[Resource], resource_id: str) -> Recorded[Resource]:
+    def get(self, kind: type[Declaration], resource_id: str) -> Recorded[Declaration]:
         """Give one, or raise ``NotFound``."""
         with self._database.transaction() as connection:
-            return Recorded(declared.get(connection, kind, resource_id), records.of(connection, kind, resource_id))
+            record = records.of(connection, kind, resource_id)  # What was deleted has none.
+            return Recorded(declared.get(connection, kind, resource_id), record)
+
+    def find(self, kind: type[Declaration], resource_id: object) -> Recorded[Declaration] | None:
+        """Give one, or ``None`` where there is none; a document may name anything for an id."""
+        if not isinstance(resource_id, str):
+            return None
+        try:
+            return self.get(kind, resource_id)
+        except NotFound:
+            return None
 
     def all(self, kind: type[Resource]) -> list[Recorded[Resource]]:
         """Give all of a kind by id."""
@@ -61,7 +67,7 @@ class Resources:
             known = records.of_all(connection, kind)
             return [Recorded(one, known[one.id]) for one in declared.list_all(connection, kind)]
 
-    def create(self, resource: Resource) -> Recorded[Resource]:
+    def create(self, resource: Declaration) -> Recorded[Declaration]:
         """Declare a new one; the same once more changes nothing.
 
         Raises:
@@ -72,8 +78,8 @@ class Resources:
         return self.get(type(resource), resource.id)
 
     def replace(
-        self, resource: Resource, *, version: int | None = None, watermark: Watermark | None = None
-    ) -> Recorded[Resource]:
+        self, resource: Declaration, *, version: int | None = None, watermark: Watermark | None = None
+    ) -> Recorded[Declaration]:
         """Replace one that is there, of the ``version`` that was read where one is given.
 
         Raises:
@@ -112,7 +118,7 @@ class Resources:
                 sa.and_(
                     runs.c.pipeline_id == pipelines.c.id,
                     runs.c.state.in_(STOPPED),
-                    runs.c.error_kind.in_(_FAULTS),
+                    runs.c.error_kind.in_(CONNECTION_FAULTS),
                 ),
             )
             .where(pipelines.c.state != PipelineState.DELETED)

@@ -53,7 +53,7 @@ class Sealing:
         Raises:
             DeclarationInvalid: there is no public key, or the secret cannot be sealed; it is not repeated.
         """
-        return seal(secret, purpose(resource), self._public_key())
+        return seal(secret, purpose(resource), sealing_key(self._settings))
 
     def seal_all(self, resource: Resource, plain: Mapping[str, str]) -> Resource:
         """Give a resource with secrets, by their paths, sealed into it.
@@ -71,7 +71,7 @@ class Sealing:
             SecretUnavailable: the worker does not hold its private half; nothing was changed.
             NoWorker: none took the question.
         """
-        answer = self._ask(Question(kind=ProbeKind.RESEAL, public_key=self._public_key().text))
+        answer = self._ask(Question(kind=ProbeKind.RESEAL, public_key=sealing_key(self._settings).text))
         return answer.resealing or ResealAnswer()
 
     def status(self) -> SealedSecrets:
@@ -89,14 +89,16 @@ class Sealing:
             references=len(found) - sum(map(len, by_key.values())),
         )
 
-    def _public_key(self) -> PublicKey:
-        word = public_key(self._settings)
-        if word is None:
-            raise DeclarationInvalid(
-                "a secret was given as it is, and there is no public key to seal it to; make one with `warehouse-sync "
-                "secrets keygen FILE` and set WAREHOUSE_SYNC_PUBLIC_KEY, or give a reference: env:NAME or file:/path"
-            )
-        return PublicKey.read(word)
+
+def sealing_key(settings: Settings) -> PublicKey:
+    """Give the public key that secrets are sealed to, or raise ``DeclarationInvalid`` where there is none."""
+    word = public_key(settings)
+    if word is None:
+        raise DeclarationInvalid(
+            "a secret was given as it is, and there is no public key to seal it to; make one with `warehouse-sync "
+            "secrets keygen FILE` and set WAREHOUSE_SYNC_PUBLIC_KEY, or give a reference: env:NAME or file:/path"
+        )
+    return PublicKey.read(word)
 
 
 def keygen(path: Path) -> PublicKey:

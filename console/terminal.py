@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Final
+from uuid import UUID
 
 import typer
+from pydantic import BaseModel
+from pydantic_core import to_json
 from rich.console import Console
-from rich.markup import escape
 
 from console.client import Client
 from console.operations import Operations
-from console.progress import follow, ledger_table, show_found
+from console.progress import follow, ledger_table, show_found, show_why
 from shared.errors import SignInRefused
-from shared.run import RunId, RunState
+from shared.run import RunState
 from shared.settings import settings
 
 _ANY_WORKSPACE: Final = "default"
@@ -35,7 +37,7 @@ def _screen() -> Console:
 screen = _screen()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's number, its id, or the id's beginning.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +88,31 @@ def opened() -> Iterator[Operations]:
         operations.close()
 
 
-def follow_all(operations: Operations, run_ids: Sequence[RunId], *, wait: bool) -> None:
-    """Say that runs are on their way, or follow them to their end and exit with 1 unless all settled."""
+def follow_all(client: Client, started: BaseModel, run_ids: Sequence[UUID], *, wait: bool, as_json: bool) -> None:
+    """Say that runs are on their way, or follow them to their end and exit with 1 unless all settled.
+
+    As JSON, that is what the API said that it ``started``, or the runs as they ended.
+    """
     if not wait:
+        if as_json:
+            echo_json(started)
+            return
         for run_id in run_ids:
             screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it", soft_wrap=True)
         return
-    ended = [follow(operations, run_id, f"run {run_id}", screen) for run_id in run_ids]
-    screen.print(ledger_table(ended))
-    for run in ended:
-        show_found(screen, run)
-        if run.error_kind:
-            screen.print(f"[red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
+    shown = Console(stderr=True) if as_json else screen
+    ended = [follow(client, run_id, f"run {run_id}", shown) for run_id in run_ids]
+    if as_json:
+        echo_json(ended)
+    else:
+        screen.print(ledger_table(ended))
+        for run in ended:
+            show_found(screen, run)
+            show_why(screen, run)
     if any(run.state is not RunState.SETTLED for run in ended):
         raise typer.Exit(1)
+
+
+def echo_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """Print what the API gave as one JSON document."""
+    typer.echo(to_json(value).decode())

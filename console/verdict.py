@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from console.progress import rows_per_s, took
-from shared.run import Run, RunKind, RunState
+from console.progress import rows_per_s, took_s
+from console.shapes.reconstructed import RunShape
+from shared.run import RunKind, RunState
 
 _FEWEST_CHUNKS: Final = 10
 _FEWEST_PROCESSES: Final = 2
 
 
-def outcome(runs: tuple[Run, Run], claimants: Mapping[str, int], counters: Mapping[str, Any]) -> dict[str, Any]:
+def outcome(
+    runs: tuple[RunShape, RunShape], claimants: Mapping[str, int], counters: Mapping[str, Any]
+) -> dict[str, Any]:
     """Give the demo's result as one JSON object; ``claimants`` counts chunks by ``worker@host:pid``."""
     per_pid: dict[str, int] = {}
     for claimant, count in claimants.items():
@@ -25,10 +28,10 @@ def outcome(runs: tuple[Run, Run], claimants: Mapping[str, int], counters: Mappi
     }
 
 
-def problems(result: Mapping[str, Any], runs: tuple[Run, Run], *, users: int) -> list[str]:
+def problems(result: Mapping[str, Any], runs: tuple[RunShape, RunShape], *, users: int) -> list[str]:
     """Say what does not agree; an empty list is success."""
     found = [
-        f"run {run.id} is {run.state}, expected settled: {run.error}"
+        f"run {run.id} is {run.state}, expected settled: {', '.join(error.message for error in run.errors)}"
         for run in runs
         if run.state is not RunState.SETTLED
     ]
@@ -50,7 +53,7 @@ def problems(result: Mapping[str, Any], runs: tuple[Run, Run], *, users: int) ->
     return found
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: RunShape) -> dict[str, Any]:
     ledger = run.ledger
     return {
         "mode": "full" if run.kind is RunKind.INITIAL else run.mode,
@@ -61,6 +64,6 @@ def _run(run: Run) -> dict[str, Any]:
         "unchanged": ledger.unchanged,
         "superseded": ledger.superseded,
         "unsent": ledger.unsent,
-        "took_s": round(took(run).total_seconds(), 3),
+        "took_s": round(took_s(run), 3),
         "rows_per_s": round(rows_per_s(run)),
     }

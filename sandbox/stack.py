@@ -53,6 +53,12 @@ def flower(home: Path, environment: Mapping[str, str], *, port: int, user: str, 
     return _celery(home, protected, "flower", arguments, "Visit me at")
 
 
+def api(home: Path, environment: Mapping[str, str], *, port: int) -> Program:
+    """Give the API server, on 127.0.0.1 only."""
+    argv = (sys.executable, "-c", "from console.cli import main; main()", "serve", "--port", str(port))
+    return Program("api", argv, without_secrets(environment), home, ready=_says(home, "api", "Uvicorn running on"))
+
+
 def feed(home: Path, environment: Mapping[str, str], *, port: int, arguments: tuple[str, ...] = ()) -> Program:
     """Give the stand-in mParticle; what it is told beyond its port are its own options."""
     argv = (sys.executable, "-m", "sandbox.feed", "--port", str(port), *arguments)

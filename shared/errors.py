@@ -18,6 +18,7 @@
                │   │   └─ WatermarkUndecided   an edit asks what becomes of the watermark, and nobody says
                │   ├─ AlreadyDeclared      something else has that id
                │   ├─ ChangedMeanwhile     somebody changed it since it was read
+               │   ├─ BodyTooLarge         a request has more bytes than the API reads
                │   ├─ SignInRefused        no token, or none that is valid
                │   ├─ RoleTooLow           who signed in may not do this
                │   ├─ AlreadyInProgress    the pipeline has an open run
@@ -51,6 +52,9 @@
 Every class takes one positional sentence (and one of them a number), so that it survives pickling. The sentence names
 the thing, what was expected, what came and what to do. It never holds a row's value or a secret.
 """
+
+import traceback
+from typing import Self
 
 
 class SyncError(Exception):
@@ -130,6 +134,10 @@ class AlreadyDeclared(Refused):
 
 class ChangedMeanwhile(Refused):
     """Somebody changed it since it was read."""
+
+
+class BodyTooLarge(Refused):
+    """A request has more bytes than the API reads."""
 
 
 class SignInRefused(Refused):
@@ -242,3 +250,12 @@ class PayloadUnknown(Broken):
 
 class Unexpected(Broken):
     """An exception nobody foresaw, told by its kind and place: its own text may hold a row's values."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Give what may be told of such an exception."""
+        frames = traceback.extract_tb(error.__traceback__)
+        trail = " > ".join(
+            f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames[-4:]
+        )
+        return cls(f"{type(error).__module__}.{type(error).__name__} at {trail}; please report this place")

@@ -1,5 +1,6 @@
 """Failures as HTTP answers: which status each kind has, and the body that mParticle's API gives."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,7 @@ STATUSES: Final[dict[type[SyncError], int]] = {
     errors.NotFound: 404,
     errors.AlreadyDeclared: 409,
     errors.ChangedMeanwhile: 412,
+    errors.BodyTooLarge: 413,
     errors.SignInRefused: 401,
     errors.RoleTooLow: 403,
     errors.TooManySignIns: 429,
@@ -51,7 +53,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Give the refusals of a route for its documentation, besides those that every route has."""
     return {
         status: {"model": ErrorBody, "description": _MEANINGS[status]}
-        for status in sorted({400, 401, 403, 404, 503, *statuses})
+        for status in sorted({400, 401, 403, 404, 413, 503, *statuses})
     }
 
 
@@ -62,6 +64,7 @@ _MEANINGS: Final = {
     404: "Nothing has this id",
     409: "Something else has this id",
     412: "Somebody changed it since the version of If-Match",
+    413: "The body has more bytes than are read",
     429: "Too many sign-ins failed; wait",
     503: "A worker, the broker, the state database or the spool does not answer",
     504: "The warehouse did not answer in time",
@@ -74,14 +77,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SyncError)
     def _failed(_: Request, error: SyncError) -> JSONResponse:
-        status = status_of(error)
-        if isinstance(error, Broken):
-            _log.error("request_failed", error_kind=type(error).__name__, error=str(error))
-        headers = {"Retry-After": str(_RETRY_AFTER_S)} if isinstance(error, Transient) else {}
-        if status == STATUSES[errors.SignInRefused]:
-            headers["WWW-Authenticate"] = "Bearer"
-        # A declaration with several mistakes names one a line.
-        return _answer(status, str(error).splitlines(), type(error).__name__, headers)
+        return answer_of(error)
 
     @app.exception_handler(RequestValidationError)
     def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -99,8 +95,49 @@ def install(app: FastAPI) -> None:
         return _answer(400, [_NOT_KEPT], errors.DeclarationInvalid.__name__, {})
 
     @app.exception_handler(HTTPException)
-    def _of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
-        return _answer(error.status_code, [str(error.detail)], None, dict(error.headers or {}))
+    def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        code = errors.NotFound.__name__ if error.status_code == STATUSES[errors.NotFound] else None
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_allowed(app, getattr(request.scope.get("route"), "path", "")))
+        return _answer(error.status_code, [str(error.detail)], code, headers)
+
+
+def answer_of(error: SyncError) -> JSONResponse:
+    """Give the answer that tells a failure; ours are logged as well."""
+    status = status_of(error)
+    if isinstance(error, Broken):
+        _log.error("request_failed", error_kind=type(error).__name__, error=str(error))
+    headers = {"Retry-After": str(_wait_s(error))} if isinstance(error, Transient) else {}
+    if status == STATUSES[errors.SignInRefused]:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.AlreadyInProgress):
+        return _busy(status, error)
+    # A declaration with several mistakes names one a line.
+    return _answer(status, str(error).splitlines(), type(error).__name__, headers)
+
+
+def _allowed(app: FastAPI, path: str) -> list[str]:
+    """Give the methods of a path; the framework knows those of the first route of several that have it."""
+    paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    found = (methods for full, methods in paths.items() if path in {full, full.partition("{workspaceId}")[2]})
+    return sorted({method.upper() for methods in found for method in methods})
+
+
+def _wait_s(error: Transient) -> int:
+    return error.wait_s if isinstance(error, errors.TooManySignIns) else _RETRY_AFTER_S
+
+
+def _busy(status: int, error: errors.AlreadyInProgress) -> JSONResponse:
+    """Answer as mParticle does, to the letter, and say in a second message what to do.
+
+    Source: mParticle, Warehouse Sync API v1, "Errors".
+    """
+    busy, _, more = str(error).partition(" is already in progress")
+    sentence = more.removeprefix(":").removeprefix(".").strip() or "wait until its run has ended, or cancel it first"
+    confirmed = Message(message=f"{busy} is already in progress.")
+    body = ErrorBody(statusCode=status, errors=(confirmed, Message(message=sentence, code=type(error).__name__)))
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status)
 
 
 def _answer(status: int, sentences: list[str], code: str | None, headers: dict[str, str]) -> JSONResponse:

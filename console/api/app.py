@@ -2,25 +2,36 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import Lifespan
 
 from console.api import (
+    access,
     answering,
     backfills,
     connections,
     data_models,
+    declarations,
     doctor,
     feeds,
     field_transformations,
     health,
+    pipeline_runs,
+    pipelines,
     probes,
     questions,
     rejects,
     reviews,
+    runs,
+    sealed_secrets,
     signing_in,
 )
+from console.api.describing import described
+from console.api.gate import Gate, Own
+from console.api.signed_in import identified
 from console.operations import Operations
 from shared.access import Identity
 
@@ -32,6 +43,12 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     data_models.router,
     field_transformations.router,
     feeds.router,
+    access.router,
+    sealed_secrets.router,
+    declarations.router,
+    pipelines.router,
+    pipeline_runs.router,
+    runs.router,
     backfills.router,
     rejects.router,
     probes.router,
@@ -48,19 +65,22 @@ def build_api(operations: Operations, *, local: Identity | None = None) -> FastA
         yield
         operations.close()
 
-    app = FastAPI(
-        title="Warehouse Sync",
-        version="2",
-        summary="mParticle's Warehouse Sync API v2, served from your own machines",
-        # Its pages load scripts from elsewhere, and they would have to be open to everybody.
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        lifespan=lifespan,
-        generate_unique_id_function=lambda route: route.name,
-    )
+    app = _routed(lifespan)
     app.state.operations = operations
-    app.state.local = local
+    if local is None:
+        app.add_middleware(Gate, identify=partial(identified, operations))
+    else:
+        app.add_middleware(Own, who=local)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """Give the API's OpenAPI document; needs no server and no database."""
+    return _routed(None).openapi()
+
+
+def _routed(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
+    app = described(lifespan=lifespan)
     answering.install(app)
     questions.install(app)
     app.include_router(health.router)
@@ -68,8 +88,3 @@ def build_api(operations: Operations, *, local: Identity | None = None) -> FastA
     for router in _ROUTERS:
         app.include_router(router, prefix=BASE)
     return app
-
-
-def describe(app: FastAPI) -> dict[str, Any]:
-    """Give the app's OpenAPI document."""
-    return app.openapi()

@@ -4,12 +4,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query
 
-from console.api import paging
 from console.api.answering import responses
-from console.api.declared import Document, documented
-from console.api.paging import After, Limit
+from console.api.bodies import OptionalDocument, optionally
+from console.api.paging import Paged, Pages, no_place
 from console.api.reading import read
 from console.api.signed_in import Operator, Viewer
 from console.backfilling import Progress
@@ -17,7 +16,6 @@ from console.operations import Operations
 from console.shapes.bounds import Bound
 from console.shapes.ground import Message
 from console.shapes.history import BackfillDetail, BackfillRequest, BackfillShape, PartShape, WindowShape
-from shared.errors import DeclarationInvalid
 from shared.run import BackfillId, Run
 
 router = APIRouter(tags=["backfills"])
@@ -29,15 +27,12 @@ PipelineId = Annotated[str, Path(alias="id", description="the id of a pipeline")
 @router.get("/backfills", responses=responses())
 def list_backfills(
     operations: Viewer,
-    request: Request,
-    response: Response,
+    paged: Paged,
     pipeline_id: Annotated[str | None, Query(alias="pipelineId", description="of this pipeline")] = None,
-    limit: Limit = paging.DEFAULT,
-    after: After = None,
 ) -> list[BackfillShape]:
     """List backfills and initial syncs, the newest first, and how far each is."""
-    found = operations.history.newest(pipeline_id, limit=limit + 1, after=_behind(after))
-    shown = paging.page(request, response, found, limit, lambda one: (str(one.backfill.id),))
+    found = operations.history.newest(pipeline_id, limit=paged.limit + 1, after=_behind(paged))
+    shown = paged.one(found, lambda one: (str(one.backfill.id),))
     return [BackfillShape(**_fields(one)) for one in shown]
 
 
@@ -59,8 +54,8 @@ def get_backfill_window(
     return WindowShape(low=low, high=high)
 
 
-@router.post("/pipelines/{id}/backfills", responses=responses(), openapi_extra=documented(BackfillRequest))
-def begin_backfill(operations: Operator, pipeline_id: PipelineId, document: Document) -> BackfillShape:
+@router.post("/pipelines/{id}/backfills", responses=responses(), openapi_extra=optionally(BackfillRequest))
+def begin_backfill(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> BackfillShape:
     """Begin to read a window once more, in the background.
 
     A repeat of the same request while that backfill is being read gives it, and begins nothing; any other is refused
@@ -149,11 +144,11 @@ def _part(run: Run) -> PartShape:
     )
 
 
-def _behind(after: str | None) -> BackfillId | None:
-    place = paging.read(after, str)
+def _behind(paged: Pages) -> BackfillId | None:
+    place = paged.behind(str)
     if place is None:
         return None
     try:
         return BackfillId(UUID(str(place[0])))
     except ValueError:
-        raise DeclarationInvalid("after: expected what the Link header of the page before says, or nothing") from None
+        raise no_place() from None

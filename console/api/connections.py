@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 
 from console.api.answering import responses
-from console.api.declared import Kind, add_routes
+from console.api.declared import Kind, add_routes, kinds_of_secrets
 from console.api.signed_in import Viewer
 from console.operations import Operations
 from console.resources import Recorded, Use
@@ -27,6 +27,8 @@ def _shaped(operations: Operations, found: list[Recorded[Connection]]) -> list[C
 
 def _shape(found: Recorded[Connection], use: Use | None) -> ConnectionShape:
     connection = found.resource
+    secrets = kinds_of_secrets(connection)
+    secret = {path.removeprefix("config.") for path in secrets}
     faults = () if use is None else use.faults
     return ConnectionShape(
         id=connection.id,
@@ -35,7 +37,8 @@ def _shape(found: Recorded[Connection], use: Use | None) -> ConnectionShape:
         status=ConnectionStatus.FAULTED if faults else ConnectionStatus.HEALTHY,
         errors=tuple(Message(message=fault) for fault in faults),
         service_provider=SPELLINGS[connection.service_provider],
-        config=connection.config.model_dump(mode="json", by_alias=True, exclude_none=True),
+        config=connection.config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=secret),
+        secrets=secrets,
         **authors(found.record),
     )
 

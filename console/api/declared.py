@@ -8,12 +8,25 @@ from fastapi import APIRouter, Body, Header, Path, Response
 from pydantic import BaseModel
 
 from console.api.answering import responses
+from console.api.examples import EXAMPLES
 from console.api.reading import read, require_same_id
 from console.api.signed_in import Admin, Viewer
 from console.operations import Operations
-from console.resources import Declaration, Recorded
-from console.shapes.ground import Audited, Message
+from console.resources import Recorded
+from console.shapes.confirmed import SPELLINGS
+from console.shapes.ground import Audited, Message, SecretKind
+from shared.catalog import Connection, Feed
 from shared.errors import DeclarationInvalid
+from shared.providers.bigquery import BigQueryConfig, read_key
+from shared.secret_fields import (
+    kept_paths,
+    require_same_destination,
+    secret_paths,
+    secrets_of,
+    take_plain,
+    with_stored,
+)
+from shared.store.declared import Declaration
 from shared.store.edits import Watermark
 
 Document = Annotated[dict[str, Any], Body(description="the whole object; fields of answers are ignored")]
@@ -51,22 +64,36 @@ class Kind(Generic[Declaration]):
         (shown,) = self.shaped(operations, [found])
         return shown.model_copy(update={"warnings": told}) if told else shown
 
-    def read(self, document: Mapping[str, Any]) -> tuple[Declaration, tuple[Message, ...]]:
-        """Give what a request declares, and what of it was not understood."""
-        return read(self.kind, document, answered=self._answered)
+    def read(
+        self, operations: Operations, document: Mapping[str, Any], stored: Declaration | None
+    ) -> tuple[Declaration, tuple[Message, ...]]:
+        """Give what a request declares, and what of it was not understood.
+
+        Secrets that it leaves out are the stored ones; those that stand in it as they are, are sealed here, before
+        anything is stored. No message repeats one.
+        """
+        kept = kept_paths(self.kind, document, stored)
+        complete, plain = take_plain(self.kind, with_stored(self.kind, document, stored))
+        resource, told = read(self.kind, complete, answered=self._answered)
+        if isinstance(resource, Feed | Connection):
+            if plain:
+                _require_key_of_account(resource, plain)
+                resource = operations.secrets.seal_all(resource, plain)
+            require_same_destination(resource, stored, kept)
+        return resource, told
 
 
 def add_routes(router: APIRouter, known: Kind[Any], noun: str) -> None:
     """Add the routes that read one, create, replace and delete; names of routes end in ``noun``."""
     word = noun.replace("_", " ")
-    body = documented(known.kind)
     ResourceId = Annotated[str, Path(alias="id", description=f"the id of a {word}")]  # noqa: N806 - a type
 
     def get(operations: Viewer, resource_id: ResourceId, response: Response) -> Any:
         return known.one(operations, operations.resources.get(known.kind, resource_id), response)
 
     def create(operations: Admin, document: Document, response: Response) -> Any:
-        resource, told = known.read(document)
+        found = operations.resources.find(known.kind, document.get("id"))
+        resource, told = known.read(operations, document, None if found is None else found.resource)
         return known.one(operations, operations.resources.create(resource), response, told)
 
     def replace(
@@ -77,8 +104,12 @@ def add_routes(router: APIRouter, known: Kind[Any], noun: str) -> None:
         if_match: IfMatch = None,
         watermark: OnWatermark = None,
     ) -> Any:
-        resource, told = known.read(require_same_id(resource_id, document))
-        found = operations.resources.replace(resource, version=expected_version(if_match), watermark=watermark)
+        version = expected_version(if_match)
+        stored = operations.resources.get(known.kind, resource_id)
+        resource, told = known.read(operations, require_same_id(resource_id, document), stored.resource)
+        if version is None and secrets_of(resource):  # Those that were kept are those of the version that was read.
+            version = stored.record.version
+        found = operations.resources.replace(resource, version=version, watermark=watermark)
         return known.one(operations, found, response, told)
 
     def delete(operations: Admin, resource_id: ResourceId, if_match: IfMatch = None) -> Response:
@@ -86,20 +117,77 @@ def add_routes(router: APIRouter, known: Kind[Any], noun: str) -> None:
         return Response(status_code=204)
 
     route = router.add_api_route
+    creating, replacing = documented(known.kind), documented(known.kind, id_in_path=True)
     route("/{id}", get, methods=["GET"], response_model=known.shape, responses=responses(), name=f"get_{noun}",
           summary=f"Give one {word}")  # fmt: skip
     route("", create, methods=["POST"], response_model=known.shape, responses=responses(409), name=f"create_{noun}",
-          summary=f"Create a {word}; the same once more changes nothing", openapi_extra=body)  # fmt: skip
+          summary=f"Create a {word}; the same once more changes nothing", openapi_extra=creating)  # fmt: skip
     route("/{id}", replace, methods=["PUT"], response_model=known.shape, responses=responses(412),
-          name=f"replace_{noun}", summary=f"Replace a {word}, whole", openapi_extra=body)  # fmt: skip
+          name=f"replace_{noun}", summary=f"Replace a {word}, whole", openapi_extra=replacing)  # fmt: skip
     route("/{id}", delete, methods=["DELETE"], status_code=204, response_class=Response, responses=responses(412),
           name=f"delete_{noun}", summary=f"Delete a {word} that no pipeline uses or has used")  # fmt: skip
 
 
-def documented(kind: type[BaseModel]) -> dict[str, Any]:
+def kinds_of_secrets(resource: Feed | Connection) -> dict[str, SecretKind | None]:
+    """Say of each secret that a resource may have what is stored, by path: no answer shows more of one."""
+    provider = resource.service_provider if isinstance(resource, Connection) else None
+    held = secrets_of(resource)
+    return {
+        path: SecretKind(held[path].partition(":")[0]) if path in held else None
+        for path in secret_paths(type(resource), provider)
+    }
+
+
+def documented(kind: type[BaseModel], *, id_in_path: bool = False) -> dict[str, Any]:
     """Give what documents a request's body: the declaration's own JSON Schema, whole, where it is used."""
-    schema = kind.model_json_schema(mode="validation")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+    schema = _as_requested(inlined(kind.model_json_schema(mode="validation")))
+    content = {"schema": schema}
+    if kind in EXAMPLES:
+        content["example"] = EXAMPLES[kind]
+    if id_in_path:
+        schema["required"] = [name for name in schema["required"] if name != "id"]
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+_SECRET: Final = {
+    "type": ["string", "null"],
+    "writeOnly": True,
+    "description": "the secret itself, which is sealed before it is stored; or env:NAME, file:/absolute/path or a "
+    "sealed text. Left out, null or a mask: what is stored stays",
+}
+_PROVIDER: Final = {
+    "type": "string",
+    "enum": [*SPELLINGS.values(), *SPELLINGS],
+    "description": "in any case",
+}
+_OF_REFERENCES: Final = "^(env:"
+"""How the pattern of references to secrets begins."""
+
+
+def _as_requested(schema: Any) -> Any:
+    """Give a schema as requests may be: unknown fields are told and ignored, and secrets may stand as they are."""
+    if isinstance(schema, list):
+        return [_as_requested(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    secret = {name for name, part in schema.get("properties", {}).items() if _is_reference(part)}
+    wide = {
+        # What tells one alternative from another is that it takes no other fields.
+        "anyOf" if name == "oneOf" else name: _as_requested(part)
+        for name, part in schema.items()
+        if (name, part) != ("additionalProperties", False) and name != "required"
+    }
+    if secret:
+        wide["properties"].update(dict.fromkeys(secret, _SECRET))
+    if "service_provider" in wide.get("properties", ()):
+        wide["properties"]["service_provider"] = _PROVIDER
+    if required := [name for name in schema.get("required", ()) if name not in secret]:
+        wide["required"] = required
+    return wide
+
+
+def _is_reference(schema: Any) -> bool:
+    return any(str(part.get("pattern", "")).startswith(_OF_REFERENCES) for part in [schema, *schema.get("anyOf", ())])
 
 
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
@@ -133,3 +221,10 @@ def expected_version(if_match: str | None) -> int | None:
     if named is None:
         raise DeclarationInvalid(f'If-Match: expected an ETag of this API, such as "3", got {if_match!r}')
     return int(named[1])
+
+
+def _require_key_of_account(resource: Feed | Connection, plain: Mapping[str, str]) -> None:
+    """Raise ``DeclarationInvalid`` where a service account's key is another's; sealed, only workers could tell."""
+    key = plain.get("config.service_account_key")
+    if key is not None and isinstance(resource, Connection) and isinstance(resource.config, BigQueryConfig):
+        read_key(resource.id, resource.config, key)

@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from console.api.answering import responses
-from console.api.declared import Kind, add_routes
+from console.api.declared import Kind, add_routes, kinds_of_secrets
 from console.api.signed_in import Viewer
 from console.operations import Operations
 from console.resources import Recorded
@@ -17,7 +17,14 @@ router = APIRouter(prefix="/feeds", tags=["feeds"])
 
 
 def _shaped(_: Operations, found: list[Recorded[Feed]]) -> list[FeedShape]:
-    return [FeedShape(**one.resource.model_dump(exclude={"api_secret"}), **authors(one.record)) for one in found]
+    return [
+        FeedShape(
+            **one.resource.model_dump(exclude={"api_secret"}),
+            secrets=kinds_of_secrets(one.resource),
+            **authors(one.record),
+        )
+        for one in found
+    ]
 
 
 _KNOWN: Final = Kind(Feed, FeedShape, _shaped)

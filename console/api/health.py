@@ -17,7 +17,7 @@ class Health(Shape):
 @router.get("/healthz")
 async def healthz() -> Health:
     """Say that this process serves; whether all it needs is there, the doctor says."""
-    # Not in a thread: while all of them wait, this is still so, and whoever balances load must not end the process.
+    # Needs no thread, which may all be waiting for answers of workers.
     return Health()
 
 

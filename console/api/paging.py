@@ -8,10 +8,11 @@ moves nobody's pages.
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 from urllib.parse import urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from shared.errors import DeclarationInvalid
 
@@ -26,6 +27,27 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="items of a page")]
 After = Annotated[str | None, Query(description="where the page before ended; its Link header says it")]
 
 DEFAULT: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The page that a request asks for, and the answer that it goes into."""
+
+    request: Request
+    response: Response
+    limit: Limit = DEFAULT
+    after: After = None
+
+    def behind(self, *kinds: type[str | int]) -> Place | None:
+        """Give where the page begins; errors as of ``read``."""
+        return read(self.after, *kinds)
+
+    def one(self, found: Sequence[Item], place: Callable[[Item], Place]) -> list[Item]:
+        """Give the page of what was found, see ``page``."""
+        return page(self.request, self.response, found, self.limit, place)
+
+
+Paged = Annotated[Pages, Depends()]
 
 
 def page(
@@ -61,5 +83,10 @@ def read(after: str | None, *kinds: type[str | int]) -> Place | None:
     except (ValueError, RecursionError):  # No base64, no UTF-8, no JSON, or lists in lists without end.
         found = None
     if not isinstance(found, list) or [type(part) for part in found] != list(kinds):
-        raise DeclarationInvalid("after: expected what the Link header of the page before says, or nothing")
+        raise no_place()
     return tuple(found)
+
+
+def no_place() -> DeclarationInvalid:
+    """Give what is wrong with an ``after`` that no answer of ours named."""
+    return DeclarationInvalid("after: expected what the Link header of the page before says, or nothing")

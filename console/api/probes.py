@@ -4,11 +4,12 @@ An answer takes half a minute at most. A question that was cut off may be asked 
 and does it again.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends, Path
+from fastapi import APIRouter, Depends, Path
 
 from console.api.answering import responses
+from console.api.bodies import OptionalDocument, optionally
 from console.api.declared import Document, documented
 from console.api.questions import asking
 from console.api.reading import read
@@ -23,7 +24,6 @@ from shared.probe import ProbeKind, Question
 router = APIRouter(tags=["probes"], dependencies=[asking])
 
 Who = Annotated[Identity, Depends(identity)]
-Optional = Annotated[dict[str, Any] | None, Body(description="nothing is as good as an empty object")]
 ConnectionId = Annotated[str, Path(alias="id", description="the id of a connection")]
 FeedId = Annotated[str, Path(alias="id", description="the id of a feed")]
 PipelineId = Annotated[str, Path(alias="id", description="the id of a pipeline")]
@@ -71,11 +71,11 @@ def look_at_columns(operations: Operator, pipeline_id: PipelineId) -> AnswerShap
     "/pipelines/{id}/preview",
     responses=_REFUSALS,
     response_model_exclude_defaults=True,
-    openapi_extra=documented(SampleRequest),
+    openapi_extra=optionally(SampleRequest),
 )
-def preview_pipeline(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+def preview_pipeline(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Read some rows and give the batches that they become; nothing is sent."""
-    wanted, told = read(SampleRequest, document or {})
+    wanted, told = read(SampleRequest, document)
     return _asked(operations, ProbeKind.PREVIEW, told, pipeline_id=pipeline_id, rows=wanted.rows)
 
 
@@ -83,11 +83,11 @@ def preview_pipeline(operations: Operator, pipeline_id: PipelineId, document: Op
     "/pipelines/{id}/count",
     responses=_REFUSALS,
     response_model_exclude_defaults=True,
-    openapi_extra=documented(WindowRequest),
+    openapi_extra=optionally(WindowRequest),
 )
-def count_rows(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+def count_rows(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Count the rows that the next run would read, or of another window; the warehouse runs a query for it."""
-    wanted, told = read(WindowRequest, document or {})
+    wanted, told = read(WindowRequest, document)
     return _asked(operations, ProbeKind.COUNT, told, pipeline_id=pipeline_id, low=wanted.low, high=wanted.high)
 
 
@@ -95,11 +95,11 @@ def count_rows(operations: Operator, pipeline_id: PipelineId, document: Optional
     "/pipelines/{id}/cost",
     responses=_REFUSALS,
     response_model_exclude_defaults=True,
-    openapi_extra=documented(WindowRequest),
+    openapi_extra=optionally(WindowRequest),
 )
-def estimate_cost(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+def estimate_cost(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Give the bytes that a query for those rows would read, where the warehouse tells; no query is run."""
-    wanted, told = read(WindowRequest, document or {})
+    wanted, told = read(WindowRequest, document)
     return _asked(operations, ProbeKind.COST, told, pipeline_id=pipeline_id, low=wanted.low, high=wanted.high)
 
 
@@ -107,11 +107,11 @@ def estimate_cost(operations: Operator, pipeline_id: PipelineId, document: Optio
     "/pipelines/{id}/send",
     responses=_REFUSALS,
     response_model_exclude_defaults=True,
-    openapi_extra=documented(SendRequest),
+    openapi_extra=optionally(SendRequest),
 )
-def send_sample(operations: Operator, pipeline_id: PipelineId, document: Optional = None) -> AnswerShape:
+def send_sample(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Send some rows to the pipeline's feed, in the environment development; a repeat sends them once more."""
-    wanted, told = read(SendRequest, document or {})
+    wanted, told = read(SendRequest, document)
     return _asked(operations, ProbeKind.SEND, told, pipeline_id=pipeline_id, rows=wanted.rows)
 
 

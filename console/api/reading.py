@@ -17,7 +17,16 @@ _UNKNOWN: Final = "extra_forbidden"
 """pydantic's word for a field that a kind does not have."""
 
 ANSWERED: Final = frozenset(
-    {"created_on", "created_by", "last_modified_on", "last_modified_by", "version", "warnings", "workspace_id"}
+    {
+        "created_on",
+        "created_by",
+        "last_modified_on",
+        "last_modified_by",
+        "secrets",
+        "version",
+        "warnings",
+        "workspace_id",
+    }
 )
 """Fields of every answer. Whoever reads an object, changes it and puts it back sends them too; they mean nothing."""
 MOST_TOLD: Final = 100

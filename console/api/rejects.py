@@ -2,14 +2,15 @@
 
 import tempfile
 from collections.abc import Iterator
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 import orjson
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from console.api import paging
 from console.api.answering import responses
+from console.api.bodies import OptionalDocument, optionally
 from console.api.declared import Document, documented
 from console.api.paging import After, Limit
 from console.api.reading import read
@@ -128,17 +129,17 @@ def download_rejects(
     return StreamingResponse(_parts(file), media_type=_MEDIA_TYPES[kind], headers=headers)
 
 
-@router.post("/runs/{id}/replay", responses=responses(), openapi_extra=documented(ReplayRequest))
+@router.post("/runs/{id}/replay", responses=responses(), openapi_extra=optionally(ReplayRequest))
 def replay_rejects(
     operations: Operator,
     run: Named,
-    document: Annotated[dict[str, Any] | None, Body(description="nothing is as good as an empty object")] = None,
+    document: OptionalDocument,
 ) -> ReplayShape:
     """Send a run's rejected rows anew, by a run of its own: today's mapping, checks and feed, new ids.
 
     A repeat is refused: the first one has taken the rows.
     """
-    asked, told = read(ReplayRequest, document or {})
+    asked, told = read(ReplayRequest, document)
     (replay_id,) = operations.rejects.replay(operations.find_run(run), asked.code)
     return ReplayShape(run_id=replay_id, number=operations.run(replay_id).number, warnings=told)
 

@@ -1,10 +1,11 @@
 """``/reviews`` and ``/pipelines/{id}/review``: all that a pipeline would do, before it does anything."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Path
 
 from console.api.answering import responses
+from console.api.bodies import OptionalDocument, optionally
 from console.api.declared import Document, documented
 from console.api.questions import asking
 from console.api.reading import read
@@ -17,14 +18,14 @@ from console.shapes.reviews import ReviewRequest, ReviewShape
 router = APIRouter(tags=["reviews"], dependencies=[asking])
 
 
-@router.post("/pipelines/{id}/review", responses=responses(504, 505), openapi_extra=documented(SampleRequest))
+@router.post("/pipelines/{id}/review", responses=responses(504, 505), openapi_extra=optionally(SampleRequest))
 def review_pipeline(
     operations: Operator,
     pipeline_id: Annotated[str, Path(alias="id", description="the id of a pipeline")],
-    document: Annotated[dict[str, Any] | None, Body(description="nothing is as good as an empty object")] = None,
+    document: OptionalDocument,
 ) -> ReviewShape:
     """Review a pipeline that is declared; what could not be found out is among ``unknown``, and the rest is there."""
-    wanted, told = read(SampleRequest, document or {})
+    wanted, told = read(SampleRequest, document)
     return _shaped(operations.review.saved(pipeline_id, rows=wanted.rows), told)
 
 

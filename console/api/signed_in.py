@@ -13,21 +13,24 @@ from shared.errors import NotFound, SignInRefused
 _bearer = HTTPBearer(auto_error=False, description="POST /oauth/token gives one; a static token is one, too")
 
 
-def identity(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Identity:
-    """Give who asks: whoever the token belongs to, or whoever runs this process, where it serves itself alone.
+def identified(operations: Operations, header: str | None) -> Identity:
+    """Give whom an ``Authorization`` header identifies now.
 
     Raises:
         SignInRefused: no token, or none that is valid.
     """
-    local: Identity | None = request.app.state.local
-    if local is not None:
-        return local
-    if given is None:
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise SignInRefused("sign in first: Authorization: Bearer TOKEN; POST /oauth/token gives one for 8 hours")
-    operations: Operations = request.app.state.operations
-    found = operations.access.identify(given.credentials)
+    found = operations.access.identify(token.strip())
     if found is None:
         raise SignInRefused("this token is not valid, or not any more; sign in again, or ask for another one")
+    return found
+
+
+def identity(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Identity:
+    """Give who asks, as the gate found out."""
+    found: Identity = request.state.identity
     return found
 
 

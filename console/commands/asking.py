@@ -1,12 +1,10 @@
-"""What commands share that ask the API: names in paths, JSON as it came, and a sign of life while workers are asked."""
+"""What commands share that ask the API: names in paths, and a sign of life while workers are asked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
-import typer
-from pydantic import BaseModel, TypeAdapter
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from console.client import Answer, Client
 from console.terminal import screen
@@ -39,8 +37,3 @@ def asked(client: Client, path: str, answer: type[Answer], body: object = None) 
     with waiting("a worker looks"):
         told = client.text("POST", path, body=body)
     return TypeAdapter(answer).validate_json(told), told
-
-
-def echo_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """Print what the API gave as one JSON document."""
-    typer.echo(to_json(value).decode())

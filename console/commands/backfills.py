@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 
 from console.answers import show_window
-from console.commands.asking import asked, echo_json, path_of
+from console.commands.asking import asked, path_of
 from console.shapes.answers import AnswerShape
 from console.shapes.history import BackfillDetail, BackfillShape, WindowShape
-from console.terminal import AsJson, api, screen
+from console.terminal import AsJson, api, echo_json, screen
 from shared.catalog import MOST_PARTS
 from shared.errors import DeclarationInvalid
 

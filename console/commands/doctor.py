@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from console.answers import show_findings
-from console.commands.asking import echo_json, waiting
+from console.commands.asking import waiting
 from console.doctor import Finding, examine
 from console.shapes.findings import FindingShape
-from console.terminal import AsJson, api, is_here, opened, screen
+from console.terminal import AsJson, api, echo_json, is_here, opened, screen
 
 app = typer.Typer()
 

@@ -1,52 +1,18 @@
-"""Commands about pipelines: declare, activate, pause, resume, delete, list."""
+"""Commands about pipelines: activate, pause, resume, delete, list."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from console.declarations import read_declarations
-from console.plan_lines import plan_lines
-from console.planning import Action
-from console.progress import notice_table, pipeline_table
-from console.terminal import opened, screen
-from shared.errors import DeclarationInvalid, NoWorker
-from shared.probe import ProbeKind, Question
-from shared.run import RunKind
-from shared.store.edits import Watermark
+from console.commands.asking import path_of, waiting
+from console.shapes.extensions import NoticeShape
+from console.shapes.reconstructed import PipelineShape
+from console.showing import notice_table, show_pipeline, show_pipelines
+from console.terminal import AsJson, api, echo_json, screen
 
 app = typer.Typer()
-
-
-@app.command()
-def apply(
-    files: Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; see docs/as-code.md.")],
-    *,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete what is declared and not in the files.")] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep-watermark", help="Where an edit asks: read on from where the pipeline stands.")
-    ] = False,
-    reset: Annotated[
-        bool, typer.Option("--reset-watermark", help="Where an edit asks: read everything anew, history first.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Show what the files change and do it, all or nothing; repeating it changes nothing. A new pipeline is a draft."""
-    if keep and reset:
-        raise typer.BadParameter("say --keep-watermark or --reset-watermark, not both")
-    watermark = Watermark.KEEP if keep else Watermark.RESET if reset else None
-    document = read_declarations(*files)
-    with opened() as operations:
-        plan = operations.declarations.plan(document, prune=prune, watermark=watermark)
-        for line in plan_lines(plan):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
-        if plan.is_empty:
-            return
-        if not yes and not plan.refused and (sys.stdin.isatty() or plan.count(Action.DELETE)):
-            typer.confirm("Do it?", abort=True)
-        operations.declarations.apply(document, prune=prune, watermark=watermark, expected=plan.digest)
+group = typer.Typer()
+app.add_typer(group, name="pipelines")
 
 
 @app.command()
@@ -56,70 +22,93 @@ def activate(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not have a worker look at its columns and its iterator first.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let a draft run on its schedule, once a worker has found nothing that would keep it from running."""
-    with opened() as operations:
-        if not unchecked:
-            try:
-                answer = operations.ask(Question(kind=ProbeKind.COLUMNS, pipeline_id=pipeline))
-            except NoWorker as error:
-                raise NoWorker(f"{error}; or activate it with --unchecked") from error
-            if answer.refused:
-                raise DeclarationInvalid(f"pipeline {pipeline!r} cannot run as it is declared: {answer.refused}")
-        row = operations.activate(pipeline)
-    due = f"its first run is due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if row.next_due_at else "trigger it"
-    screen.print(f"pipeline {pipeline} is active; {due}", soft_wrap=True)
+    with api() as client, waiting("a worker looks at its columns"):
+        found = client.post(path_of("pipeline", pipeline, "activate"), PipelineShape, unchecked=unchecked)
+    due = f"its first run is due at {found.next_due_on:%Y-%m-%d %H:%M:%S} UTC" if found.next_due_on else "trigger it"
+    _say(found, f"pipeline {pipeline} is active; {due}", as_json=as_json)
 
 
 @app.command()
-def pause(pipeline: str) -> None:
+def pause(pipeline: str, *, as_json: AsJson = False) -> None:
     """Start no new run of a pipeline, and claim nothing more of those that are open; what is claimed finishes."""
-    with opened() as operations:
-        operations.pause(pipeline)
-    screen.print(f"pipeline {pipeline} is paused; `warehouse-sync resume {pipeline}` lets it go on", soft_wrap=True)
+    with api() as client:
+        found = client.post(path_of("pipeline", pipeline, "pause"), PipelineShape)
+    _say(found, f"pipeline {pipeline} is paused; `warehouse-sync resume {pipeline}` lets it go on", as_json=as_json)
 
 
 @app.command()
-def resume(pipeline: str) -> None:
+def resume(pipeline: str, *, as_json: AsJson = False) -> None:
     """Let a paused pipeline go on: open runs at once, new ones from its next occurrence on."""
-    with opened() as operations:
-        row = operations.resume(pipeline)
-    due = f"; its next run is due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC" if row.next_due_at else ""
-    screen.print(f"pipeline {pipeline} is active{due}", soft_wrap=True)
+    with api() as client:
+        found = client.post(path_of("pipeline", pipeline, "resume"), PipelineShape)
+    due = f"; its next run is due at {found.next_due_on:%Y-%m-%d %H:%M:%S} UTC" if found.next_due_on else ""
+    _say(found, f"pipeline {pipeline} is active{due}", as_json=as_json)
 
 
 @app.command()
+@group.command("delete")
 def delete(pipeline: str, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Cancel what a pipeline does and delete it; its runs and rejects stay until their retention ends."""
     if not yes:
         typer.confirm(f"Delete pipeline {pipeline}? Its id can never be used again.", abort=True)
-    with opened() as operations:
-        operations.delete(pipeline)
+    with api() as client:
+        client.delete(path_of("pipeline", pipeline))
     screen.print(f"pipeline {pipeline} is deleted")
 
 
-@app.command()
-def pipelines() -> None:
-    """List the pipelines: state, when each is next due, watermark, and what holds one up."""
-    with opened() as operations:
-        rows = operations.pipelines()
-        holders = operations.holders()
-    screen.print(pipeline_table(rows))
-    for row in rows:
-        if row.faulted_reason:
-            screen.print(f"{row.pipeline.id} is [red]faulted[/]: {escape(row.faulted_reason)}", soft_wrap=True)
-    for run in holders:
-        is_replay = run.kind is RunKind.REPLAY
-        holds, frees = ("has a", "rows") if is_replay else ("is held by", "window")
-        screen.print(
-            f"{run.pipeline_id} {holds} {run.state} {'replay' if is_replay else 'run'} {run.id}: `warehouse-sync retry "
-            f"{run.id}` continues it, `abandon` frees its {frees}",
-            soft_wrap=True,
-        )
+@group.callback(invoke_without_command=True)
+def pipelines(
+    context: typer.Context,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="Only those of this provider's warehouses.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the pipelines by provider: state, when each is next due, watermark, and what holds one up."""
+    if context.invoked_subcommand is not None:
+        return
+    with api() as client:
+        found = client.get("/pipelines", list[PipelineShape], serviceProvider=provider)
+    if as_json:
+        echo_json(found)
+    else:
+        show_pipelines(screen, found)
 
 
 @app.command()
-def notices(pipeline: str) -> None:
+@group.command("show")
+def status(pipeline: str, *, as_json: AsJson = False) -> None:
+    """Show one pipeline: its state and frequency, how far it is, what holds it, its newest runs."""
+    with api() as client:
+        found = client.get(path_of("pipeline", pipeline), PipelineShape)
+    if as_json:
+        echo_json(found)
+    else:
+        show_pipeline(screen, found)
+
+
+@app.command()
+def notices(
+    pipeline: str,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """List what happened to a pipeline: refused requests, watermarks that were reset."""
-    with opened() as operations:
-        screen.print(notice_table(operations.notices(pipeline)))
+    with api() as client:
+        found = client.newest(path_of("pipeline", pipeline, "notices"), NoticeShape, limit)
+    if as_json:
+        echo_json(found)
+    else:
+        screen.print(notice_table(found))
+
+
+def _say(found: PipelineShape, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(found)
+    else:
+        screen.print(sentence, soft_wrap=True)

@@ -18,8 +18,8 @@ from console.commands.asking import path_of, waiting
 from console.downloads import format_of, new_file
 from console.json_values import as_text
 from console.shapes.rejects import PurgeShape, RejectsShape, ReplayShape
-from console.terminal import AsJson, RunText, api, follow_all, opened, screen
-from shared.run import RejectCode, RunId
+from console.terminal import AsJson, RunText, api, follow_all, screen
+from shared.run import RejectCode
 
 app = typer.Typer()
 
@@ -67,6 +67,7 @@ def replay(
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the replay until it ends.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send a run's rejected rows anew, once their cause is mended: today's mapping, checks and feed, new ids."""
     with api() as client:
@@ -79,8 +80,7 @@ def replay(
                 abort=True,
             )
         begun = client.post(path_of("run", run, "replay"), ReplayShape, {"code": code})
-    with opened() as operations:
-        follow_all(operations, [RunId(begun.run_id)], wait=wait)
+        follow_all(client, begun, [begun.run_id], wait=wait, as_json=as_json)
 
 
 @app.command()

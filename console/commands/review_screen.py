@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Final
 
 from rich import box
@@ -46,7 +47,7 @@ def _show_what_it_is(screen: Console, review: ReviewShape) -> None:
     )
     feed = review.feed
     screen.print(
-        f"feed {feed.id} ({escape(feed.name)}) at {escape(feed.host)}: {feed.batches_per_s:g} batches a second, of "
+        f"feed {feed.id} ({escape(feed.name)}) at {escape(feed.host)}: {feed.batches_per_s:,.10g} batches a second, of "
         f"quota group {escape(feed.quota_group)}",
         soft_wrap=True,
     )
@@ -75,7 +76,10 @@ def _show_sample(screen: Console, review: ReviewShape) -> None:
     _head(screen, "Profiles")
     for profile in review.profiles:
         who = ", ".join(f"{name} {value}" for name, value in profile.identities.items())
-        screen.print(f"{escape(who) or 'nobody'}, of {profile.batches} batches", soft_wrap=True)
+        screen.print(
+            f"{escape(who) or 'nobody'}, of {profile.batches} batch{'' if profile.batches == 1 else 'es'}",
+            soft_wrap=True,
+        )
         screen.print_json(json.dumps(profile.user_attributes))
     screen.print(escape(review.profiles_note), soft_wrap=True)
 
@@ -102,7 +106,7 @@ def _show_readings(screen: Console, readings: Iterable[ReadingShape]) -> None:
             _instant(one.low) if one.low else "the beginning",
             _instant(one.high) if one.high else "the end",
             *(_count(number) for number in (one.rows, one.null_rows, one.scanned_bytes, one.batches)),
-            "-" if one.takes_s is None else str(timedelta(seconds=round(one.takes_s))),
+            "-" if one.takes_s is None else str(timedelta(seconds=ceil(one.takes_s))),
         )
         notes += [f"{named}: {note}" for note in (*([one.estimated] if one.estimated else []), *one.unknown)]
     screen.print(table)

@@ -1,42 +1,73 @@
 """Commands about runs: start, watch, continue, cancel and abandon them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
-from rich.markup import escape
 
-from console.progress import run_table, show_found
-from console.terminal import RunText, follow_all, opened, screen
-from shared.run import STOPPED, WORKING, RunKind
+from console.commands.asking import path_of
+from console.progress import run_table, show_found, show_why
+from console.shapes.confirmed import TriggeredShape
+from console.shapes.extensions import AbandonedShape, ChunkShape, RunEventShape, RunsShape
+from console.shapes.reconstructed import RunShape
+from console.showing import show_run
+from console.terminal import AsJson, RunText, api, echo_json, follow_all, screen
+from shared.run import STOPPED, RunKind, RunState
 
 app = typer.Typer()
 
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")]
+
+_MOST_EVENTS: Final = 1000
+
 
 @app.command()
-def trigger(
-    pipeline: str,
-    *,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
-) -> None:
+def trigger(pipeline: str, *, wait: Wait = False, as_json: AsJson = False) -> None:
     """Start a run of a pipeline now, or reopen the one that failed."""
-    with opened() as operations:
-        run_ids = operations.trigger(pipeline)
-        follow_all(operations, run_ids, wait=wait)
+    with api() as client:
+        begun = client.post(path_of("pipeline", pipeline, "trigger"), TriggeredShape)
+        follow_all(client, begun, [run.id for run in begun.runs], wait=wait, as_json=as_json)
 
 
 @app.command()
-def runs(pipeline: Annotated[str | None, typer.Argument()] = None, limit: int = 20) -> None:
+def runs(
+    pipeline: Annotated[str | None, typer.Argument(help="Of one pipeline; of all without.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    states: Annotated[
+        list[RunState] | None, typer.Option("--state", help="Only in this state; may be repeated.")
+    ] = None,
+    *,
+    wide: Annotated[bool, typer.Option("--wide", help="Show unchanged and superseded rows, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the newest runs and their ledgers."""
-    with opened() as operations:
-        found = operations.runs(pipeline, limit=limit)
-        waiting = {run.id: operations.why_it_waits(run.id) for run in found if run.state in WORKING}
-    screen.print(run_table(found))
-    for run in found:
-        show_found(screen, run)
-        if why := waiting.get(run.id):
-            screen.print(f"{run.id} waits: {escape(why)}", soft_wrap=True)
-        elif run.error_kind:
-            screen.print(f"{run.id} [red]{run.error_kind}[/]: {escape(run.error or '')}", soft_wrap=True)
+    path = "/runs" if pipeline is None else path_of("pipeline", pipeline, "runs")
+    with api() as client:
+        found = client.newest(path, RunShape, limit, state=states or None)
+    if as_json:
+        echo_json(found)
+        return
+    screen.print(run_table(found, wide=wide))
+    for one in found:
+        show_found(screen, one)
+        show_why(screen, one)
+
+
+@app.command("run")
+def show(
+    run: RunText,
+    chunks: Annotated[int, typer.Option(min=0, help="How many of its chunks to show.")] = 20,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: what became of its rows, what happened to it and who did it, and its chunks."""
+    with api() as client:
+        found = client.get(path_of("run", run), RunShape)
+        if as_json:
+            echo_json(found)
+            return
+        events = client.newest(path_of("run", run, "events"), RunEventShape, _MOST_EVENTS)
+        listed = client.newest(path_of("run", run, "chunks"), ChunkShape, chunks) if chunks else []
+    show_run(screen, found, events, listed)
 
 
 @app.command()
@@ -46,34 +77,49 @@ def retry(
     accepts_rejects: Annotated[
         bool, typer.Option("--accept-rejects", help="Take its rejected rows as they are, however many there are.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
 ) -> None:
     """Continue a failed or cancelled run with the same window, chunks and ids."""
-    with opened() as operations:
-        run_ids = operations.retry(operations.find_run(run), accepts_rejects=accepts_rejects)
-        follow_all(operations, run_ids, wait=wait)
+    with api() as client:
+        begun = client.post(path_of("run", run, "retry"), RunsShape, {"accepts_rejects": accepts_rejects})
+        follow_all(client, begun, [one.id for one in begun.runs], wait=wait, as_json=as_json)
 
 
 @app.command()
-def cancel(run: RunText) -> None:
+def cancel(run: RunText, *, as_json: AsJson = False) -> None:
     """Stop a run; it keeps its window until it is retried or abandoned."""
-    with opened() as operations:
-        operations.cancel(operations.find_run(run))
-    screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
+    with api() as client:
+        found = client.post(path_of("run", run, "cancel"), RunShape)
+    if as_json:
+        echo_json(found)
+    else:
+        screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
 
 
 @app.command()
-def abandon(run: RunText, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def abandon(
+    run: RunText,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Give up a failed or cancelled run and free its window."""
-    with opened() as operations:
-        run_id = operations.find_run(run)
-        found = operations.run(run_id)
+    with api() as client:
+        found = client.get(path_of("run", run), RunShape)
         by_whom = "replay of the rows that it took" if found.kind is RunKind.REPLAY else "run that reads its window"
-        accepted = f"{found.ledger.accepted:,} accepted rows"
         if not yes and found.state in STOPPED:  # Any other is refused, and nothing needs to be asked.
             typer.confirm(
-                f"{accepted} of run {run} will be sent again, under new ids, by the next {by_whom}. Abandon it?",
+                f"{found.ledger.accepted:,} accepted rows of run {run} will be sent again, under new ids, by the next "
+                f"{by_whom}. Abandon it?",
                 abort=True,
             )
-        operations.abandon(run_id)
-    screen.print(f"run {run} is abandoned; {accepted} will be sent again by the next {by_whom}", soft_wrap=True)
+        gone = client.post(path_of("run", str(found.id), "abandon"), AbandonedShape)
+    if as_json:
+        echo_json(gone)
+    else:
+        screen.print(
+            f"run {run} is abandoned; {gone.rows_to_be_sent_again:,} accepted rows will be sent again by the next "
+            f"{by_whom}",
+            soft_wrap=True,
+        )

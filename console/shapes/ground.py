@@ -1,6 +1,7 @@
 """What all shapes stand on: instants as mParticle writes them, the error body, and what every resource has."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
@@ -40,6 +41,23 @@ class ErrorBody(Shape):
 
     statusCode: int  # noqa: N815 - mParticle's spelling
     errors: tuple[Message, ...]
+
+
+class SecretKind(StrEnum):
+    """What is stored in a secret's place."""
+
+    SEALED = "sealed"
+    """The secret itself, sealed to a key that only workers hold."""
+    ENV = "env"
+    """The name of a variable of the workers' environment."""
+    FILE = "file"
+    """The path of a file on the workers' machines."""
+
+
+Secrets = Annotated[
+    dict[str, SecretKind | None],
+    Field(description="ours: what is stored of each secret, by its path; the secrets themselves are in no answer"),
+]
 
 
 class Audited(Shape):

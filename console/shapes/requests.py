@@ -6,4 +6,9 @@ from pydantic import BaseModel, ConfigDict
 class Requested(BaseModel):
     """A body. It refuses what it does not know, so that :mod:`console.api.reading` can tell of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=False,
+        json_schema_extra={"additionalProperties": True},  # As the API takes it.
+    )

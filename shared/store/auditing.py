@@ -1,4 +1,8 @@
-"""The audit log: who did what to which declaration, pipeline, token or client. The database itself writes it."""
+"""The audit log: who did what to which declaration, pipeline, token or client. The database itself writes it.
+
+What changes no row that it could watch is noted by whoever does it: that rejected rows were purged, or downloaded with
+the values of secret columns.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +29,12 @@ class AuditEntry:
     kind: str
     subject: str
     fields: tuple[str, ...]
+
+
+def note(connection: sa.Connection, action: str, kind: str, subject: str) -> None:
+    """Note what whoever acts in this transaction does; ``subject`` is an id or a name."""
+    actor = sa.func.nullif(sa.func.current_setting("warehouse_sync.actor", True), "")  # noqa: FBT003 - may be unset
+    connection.execute(sa.insert(audit).values(actor=actor, action=action, kind=kind, subject=subject, fields=[]))
 
 
 def newest(

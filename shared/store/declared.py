@@ -28,6 +28,7 @@ from shared.transformation import FieldTransformation
 DeclaredResource = Feed | Connection | DataModel | FieldTransformation
 """What pipelines are made of."""
 Resource = TypeVar("Resource", Feed, Connection, DataModel, FieldTransformation)
+Declaration = TypeVar("Declaration", Feed, Connection, DataModel, FieldTransformation, Pipeline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ def require_may_update(pipeline: Pipeline, feed: Feed) -> None:
         )
 
 
-def get(connection: sa.Connection, kind: type[Resource], resource_id: str) -> Resource:
-    """Give one resource, or raise ``NotFound``."""
+def get(connection: sa.Connection, kind: type[Declaration], resource_id: str) -> Declaration:
+    """Give one declaration, or raise ``NotFound``; a deleted pipeline's is there, see ``get_pipeline``."""
     table, noun = table_of(kind)
     document = connection.scalar(sa.select(table.c.document).where(table.c.id == resource_id))
     if document is None:

@@ -41,8 +41,7 @@ def activate(connection: sa.Connection, pipeline_id: str, *, now: datetime | Non
         DeclarationInvalid: it declares no environment, or its schedule has ended.
     """
     row = get_pipeline(connection, pipeline_id, lock=True)
-    if row.state is not PipelineState.DRAFT:
-        raise MoveNotAllowed(f"pipeline {pipeline_id!r} is {row.state}; only a draft can be activated")
+    require_draft(row)
     require_environment(connection, row)
     now = now or _now(connection)
     due = schedule.first_due(row.pipeline.schedule, now)
@@ -52,6 +51,32 @@ def activate(connection: sa.Connection, pipeline_id: str, *, now: datetime | Non
             "schedule.end, or make it on_demand"
         )
     return _set(connection, pipeline_id, PipelineState.ACTIVE, due)
+
+
+def require_draft(row: PipelineRow) -> None:
+    """Raise ``MoveNotAllowed`` unless a pipeline can be activated."""
+    if row.state is not PipelineState.DRAFT:
+        raise MoveNotAllowed(f"pipeline {row.pipeline.id!r} is {row.state}; only a draft can be activated")
+
+
+def move(connection: sa.Connection, pipeline_id: str, state: PipelineState, *, window_chunks: int) -> Asked:
+    """Bring a pipeline into a state, by the moves that lead there; nothing happens where it is in it.
+
+    Raises:
+        NotFound, MoveNotAllowed, DeclarationInvalid: as of those moves; or none leads there.
+    """
+    found = get_pipeline(connection, pipeline_id, lock=True).state
+    if found is state:
+        return Asked((), ())
+    if state not in {PipelineState.ACTIVE, PipelineState.PAUSED}:
+        raise MoveNotAllowed(f"pipeline {pipeline_id!r} is {found} and cannot be a draft again; pause it instead")
+    if found is PipelineState.PAUSED:
+        return resume(connection, pipeline_id, window_chunks=window_chunks)
+    if found is PipelineState.DRAFT:
+        activate(connection, pipeline_id)
+    if state is PipelineState.PAUSED:
+        pause(connection, pipeline_id)
+    return Asked((), ())
 
 
 def pause(connection: sa.Connection, pipeline_id: str) -> PipelineRow:

@@ -21,6 +21,7 @@ class NoticeName(StrEnum):
 class Notice:
     """One thing that happened."""
 
+    id: int
     pipeline_id: str
     name: NoticeName
     message: str
@@ -38,9 +39,14 @@ def add(connection: sa.Connection, pipeline_id: str, name: NoticeName, message: 
     return added.one_or_none() is not None
 
 
-def newest(connection: sa.Connection, pipeline_id: str, *, limit: int = 20) -> list[Notice]:
-    """Give the newest notices of a pipeline."""
-    rows = connection.execute(
-        sa.select(notices).where(notices.c.pipeline_id == pipeline_id).order_by(notices.c.id.desc()).limit(limit)
-    )
-    return [Notice(row.pipeline_id, NoticeName(row.name), row.message, row.noticed_at) for row in rows]
+def newest(
+    connection: sa.Connection, pipeline_id: str, *, before_id: int | None = None, limit: int = 20
+) -> list[Notice]:
+    """Give the newest notices of a pipeline; older than ``before_id`` to read on."""
+    query = sa.select(notices).where(notices.c.pipeline_id == pipeline_id).order_by(notices.c.id.desc()).limit(limit)
+    if before_id is not None:
+        query = query.where(notices.c.id < before_id)
+    return [
+        Notice(row.id, row.pipeline_id, NoticeName(row.name), row.message, row.noticed_at)
+        for row in connection.execute(query)
+    ]

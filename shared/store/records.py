@@ -42,16 +42,16 @@ def table_of(kind: type[BaseModel]) -> tuple[sa.Table, str]:
 def of(connection: sa.Connection, kind: type[BaseModel], resource_id: str) -> Record:
     """Give the record of one declaration, or raise ``NotFound``."""
     table, noun = _TABLES[kind]
-    row = connection.execute(_query(table).where(table.c.id == resource_id)).one_or_none()
+    row = connection.execute(_query(table).where(table.c.id == resource_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no {noun} {resource_id!r}; declare it first")
-    return _to_record(row)
+    return to_record(row)
 
 
 def of_all(connection: sa.Connection, kind: type[BaseModel]) -> dict[str, Record]:
     """Give the record of every declaration of a kind, by id."""
     table, _ = _TABLES[kind]
-    return {row.id: _to_record(row) for row in connection.execute(_query(table))}
+    return {row["id"]: to_record(row) for row in connection.execute(_query(table)).mappings()}
 
 
 def require_version(connection: sa.Connection, kind: type[BaseModel], resource_id: str, version: int) -> None:
@@ -90,6 +90,17 @@ def require_new(connection: sa.Connection, resource: BaseModel, resource_id: str
         )
 
 
+def to_record(row: sa.RowMapping) -> Record:
+    """Give a row of any declaration as its record."""
+    return Record(
+        version=row["version"],
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+        modified_at=row["modified_at"],
+        modified_by=row["modified_by"],
+    )
+
+
 def _query(table: sa.Table) -> sa.Select[Any]:
     columns = (table.c.version, table.c.created_at, table.c.created_by, table.c.modified_at, table.c.modified_by)
     return _alive(sa.select(table.c.id, *columns), table)
@@ -97,13 +108,3 @@ def _query(table: sa.Table) -> sa.Select[Any]:
 
 def _alive(query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
     return query.where(pipelines.c.state != PipelineState.DELETED) if table is pipelines else query
-
-
-def _to_record(row: sa.Row[Any]) -> Record:
-    return Record(
-        version=row.version,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        modified_at=row.modified_at,
-        modified_by=row.modified_by,
-    )

@@ -1,10 +1,12 @@
 """What happened to a run, in order, and who moved it. The database itself writes it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from shared.run import RunId
 from shared.store.life_tables import run_events
@@ -39,3 +41,14 @@ def of_run(connection: sa.Connection, run_id: RunId, *, after_id: int = 0, limit
         RunEvent(row.id, row.happened_at, row.name, row.actor, row.error_kind, row.error)
         for row in connection.execute(query)
     ]
+
+
+def askers(connection: sa.Connection, run_ids: Collection[RunId]) -> dict[RunId, str]:
+    """Give who asked for each of some runs, of those that somebody asked for."""
+    query = (
+        sa.select(run_events.c.run_id, run_events.c.actor)
+        .where(run_events.c.run_id.in_(run_ids))
+        .ext(distinct_on(run_events.c.run_id))
+        .order_by(run_events.c.run_id, run_events.c.id)
+    )
+    return {RunId(run_id): actor for run_id, actor in connection.execute(query) if actor is not None}

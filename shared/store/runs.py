@@ -12,7 +12,6 @@ from shared.run import (
     OPEN,
     STOPPED,
     WORKING,
-    ChunkState,
     Lane,
     Ledger,
     PipelineState,
@@ -20,12 +19,11 @@ from shared.run import (
     RunId,
     RunKind,
     RunState,
-    SliceState,
     Window,
 )
 from shared.store import beginnings, claims
 from shared.store.declared import PipelineRow
-from shared.store.tables import chunks, pipelines, runs, slices
+from shared.store.tables import pipelines, runs
 
 
 def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lane, **columns: Any) -> Run:
@@ -67,20 +65,6 @@ def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
 def find(connection: sa.Connection, named: str) -> RunId:
     """Give the run of that number, or whose id begins so, or raise ``NotFound``; see ``beginnings.find``."""
     return RunId(beginnings.find(connection, runs.c.id, named, noun="run", number_column=runs.c.number))
-
-
-def why_it_waits(connection: sa.Connection, run_id: RunId) -> str | None:
-    """Give what the run's planning, slices or chunks last said when they were put off, or ``None``."""
-    asked = (
-        sa.select(runs.c.error.label("why")).where(runs.c.id == run_id, runs.c.state == RunState.CREATED),
-        sa.select(slices.c.held_reason).where(slices.c.run_id == run_id, slices.c.state == SliceState.PENDING),
-        # Only a chunk that was tried can say why; those few are indexed, the many that nobody tried yet are not read.
-        sa.select(chunks.c.error).where(
-            chunks.c.run_id == run_id, chunks.c.state == ChunkState.READY, chunks.c.in_doubt_since.is_not(None)
-        ),
-    )
-    told = sa.union_all(*asked).subquery()
-    return connection.scalar(sa.select(told.c.why).where(told.c.why.is_not(None)).limit(1))
 
 
 def newest(connection: sa.Connection, pipeline_id: str | None = None, *, limit: int = 50) -> list[Run]:

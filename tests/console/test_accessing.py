@@ -117,7 +117,7 @@ def test_who_moved_a_run_stands_with_it(operations: Operations) -> None:
     ]
     number = operations.run(run_id).number
     assert operations.find_run(str(number)) == run_id
-    assert operations.chunks(run_id) == []
+    assert operations.watching.chunks(run_id, limit=9) == []
 
 
 def test_who_asked_for_history_once_more_stands_with_its_runs(operations: Operations, database: Database) -> None:
@@ -137,4 +137,4 @@ def test_who_asked_for_history_once_more_stands_with_its_runs(operations: Operat
 
 
 def done_to(operations: Operations, run_id: RunId) -> list[tuple[str, str | None]]:
-    return [(event.name, event.actor) for event in operations.run_events(run_id)]
+    return [(event.name, event.actor) for event in operations.watching.events(run_id, limit=99)]

@@ -20,11 +20,14 @@ from shared.endpoints import spool_url
 from shared.errors import NoWorker
 from shared.messages import Queue
 from shared.probe import Answer, Question
+from shared.sealing import generate
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import beats, markers
+from shared.store import declared as store_declared
 from shared.store.database import Database
 from shared.store.life_tables import beats as rows_of_beats
+from tests.shared.store.stage import FEED
 from tests.shared.test_connections import declared
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -36,6 +39,7 @@ def configured(services: Services, database: Database, tmp_path: Path) -> dict[s
         "database_url": database.url.render_as_string(hide_password=False),
         "broker_url": services.broker_url,
         "spool_url": (tmp_path / "spool").as_uri(),
+        "home": tmp_path,
     }
 
 
@@ -240,3 +244,23 @@ def test_after_a_question_that_nobody_took_no_further_is_asked(configured: dict[
         bad = {finding.subject: finding.cure for finding in examine(operations) if not finding.is_well}
     assert bad["spool, from a worker"] == "none came"
     assert len(asked) == 1
+
+
+def test_sealed_secrets_need_the_current_key_and_say_which_need_another(
+    configured: dict[str, Any], database: Database
+) -> None:
+    old, new = generate(), generate()
+    with opened(configured | {"public_key": old.public.text}) as operations:
+        assert found(operations, "secrets").found == "0 are references, 0 are sealed to the current key"
+        sealed = operations.secrets.seal_all(FEED, {"api_secret": "hunter2"})
+        with database.transaction() as connection:
+            store_declared.put(connection, sealed)
+        assert found(operations, "secrets").found == "0 are references, 1 are sealed to the current key"
+    with opened(configured | {"public_key": new.public.text}) as operations:
+        outdated = found(operations, "secrets")
+    assert old.public.id in outdated.found
+    assert "secrets rotate" in (outdated.cure or "")
+    with opened(configured) as operations:
+        keyless = found(operations, "secrets")
+    assert "no public key" in keyless.found
+    assert "WAREHOUSE_SYNC_PUBLIC_KEY" in (keyless.cure or "")

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from console.api.run_answers import run_shape
 from console.progress import run_table, show_found
+from console.watching import SeenRun
 from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Window
 
 RUN = Run(
@@ -37,7 +39,7 @@ RUN = Run(
 
 def shown(run: Run) -> str:
     screen = Console(file=StringIO(), width=40)
-    show_found(screen, run)
+    show_found(screen, run_shape(SeenRun(run, None)))
     assert isinstance(screen.file, StringIO)
     return screen.file.getvalue()
 
@@ -55,8 +57,9 @@ def test_nothing_is_shown_where_nothing_was_found() -> None:
 
 
 def test_no_number_is_cut_on_a_narrow_screen() -> None:
+    million = replace(RUN, ledger=Ledger(extracted=1_234_567, accepted=1_234_567))
     screen = Console(file=StringIO(), width=70)
-    screen.print(run_table([replace(RUN, ledger=Ledger(extracted=1_234_567, accepted=1_234_567))]))
+    screen.print(run_table([run_shape(SeenRun(million, None))]))
     assert isinstance(screen.file, StringIO)
     written = screen.file.getvalue()
     assert str(RUN.id)[:8] in written

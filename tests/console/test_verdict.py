@@ -6,7 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from console.api.run_answers import run_shape
 from console.verdict import outcome, problems
+from console.watching import SeenRun
 from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Window
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -40,7 +42,8 @@ def _run(kind: RunKind, rows: int) -> Run:
     )
 
 
-FIRST, SECOND = _run(RunKind.INITIAL, 100_000), _run(RunKind.MANUAL, 1_000)
+_FIRST, _SECOND = _run(RunKind.INITIAL, 100_000), _run(RunKind.MANUAL, 1_000)
+FIRST, SECOND = run_shape(SeenRun(_FIRST, None)), run_shape(SeenRun(_SECOND, None))
 
 
 def test_agreement_is_no_problem() -> None:
@@ -59,7 +62,7 @@ def test_a_counter_that_differs_is_a_problem(counter: str) -> None:
 
 
 def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
-    lost = replace(FIRST, ledger=Ledger(extracted=100_000, accepted=99_999))
+    lost = run_shape(SeenRun(replace(_FIRST, ledger=Ledger(extracted=100_000, accepted=99_999)), None))
     assert any(
         "balance" in problem
         for problem in problems(outcome((lost, SECOND), CLAIMANTS, COUNTERS), (lost, SECOND), users=100_000)
@@ -67,7 +70,7 @@ def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
 
 
 def test_a_run_that_failed_is_a_problem() -> None:
-    failed = replace(SECOND, state=RunState.FAILED, error="why")
+    failed = run_shape(SeenRun(replace(_SECOND, state=RunState.FAILED, error_kind="FeedRefused", error="why"), None))
     found = problems(outcome((FIRST, failed), CLAIMANTS, COUNTERS), (FIRST, failed), users=100_000)
     assert any("failed" in problem and "why" in problem for problem in found)
 

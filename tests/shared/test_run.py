@@ -19,18 +19,18 @@ def test_every_state_but_waiting_is_worked_on_stopped_or_closed() -> None:
     assert OPEN == WORKING | STOPPED
 
 
-@pytest.mark.parametrize("state", CLOSED)
+@pytest.mark.parametrize("state", sorted(CLOSED))
 def test_nothing_leaves_a_closed_state(state: RunState) -> None:
     assert not any(may_move(state, target) for target in RunState)
 
 
-@pytest.mark.parametrize("state", WORKING)
+@pytest.mark.parametrize("state", sorted(WORKING))
 def test_a_run_that_is_worked_on_may_fail_or_be_cancelled_but_not_abandoned(state: RunState) -> None:
     assert all(may_move(state, target) for target in STOPPED)
     assert not may_move(state, RunState.ABANDONED)
 
 
-@pytest.mark.parametrize("state", STOPPED)
+@pytest.mark.parametrize("state", sorted(STOPPED))
 def test_a_stopped_run_goes_back_to_where_it_stood_or_is_abandoned_and_never_settles_at_once(state: RunState) -> None:
     back = WORKING | ({RunState.WAITING} if state is RunState.CANCELLED else set())
     assert {target for target in RunState if may_move(state, target)} == back | {RunState.ABANDONED}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from typer.testing import CliRunner, Result
 from console.api.app import build_api
 from console.cli import app
 from shared.access import Identity, Role
-from shared.catalog import Pipeline
+from shared.catalog import Environment, Pipeline
+from shared.schedule import OnDemand
 from shared.settings import settings
 from tests.system.deployment import Deployment
 from tests.system.people import INCREMENTAL, PLANTED, QUERY, People
@@ -103,8 +105,9 @@ def test_a_review_is_shown_of_what_is_declared_and_of_a_file(people: People, tmp
     ):
         assert told in shown.output, told
     pipeline = Pipeline(
+        schedule=OnDemand(delay=timedelta(0)),
         id="drafted", name="Drafted", connection_id=people.id, data_model_id="short", feed_id="sandbox",
-        environment="development", sync_mode=INCREMENTAL,
+        environment=Environment.DEVELOPMENT, sync_mode=INCREMENTAL,
     )  # fmt: skip
     file = tmp_path / "draft.yaml"
     model = {"id": "short", "name": "Short", "sql_query": QUERY.replace("score, ", "")}

@@ -17,7 +17,7 @@ HISTORY = 10_000
 def test_a_feed_that_is_dead_leaves_the_slots_to_others_and_is_tried_ever_less(people: People) -> None:
     deployment = people.deployment
     dead = deployment.premises.feed().model_copy(
-        update={"id": "dead", "base_url": f"http://127.0.0.1:{free_port()}/v2", "quota_group": "dead"}
+        update={"id": "dead", "name": "Dead", "base_url": f"http://127.0.0.1:{free_port()}/v2", "quota_group": "dead"}
     )
     deployment.operations.declare(dead)
     stopped = People(deployment, f"{people.id[:60]}-dead")
@@ -32,7 +32,7 @@ def test_a_feed_that_is_dead_leaves_the_slots_to_others_and_is_tried_ever_less(p
     assert people.settle().ledger.accepted == 600
     attempts = sum(chunk["attempts"] for chunk in deployment.chunks(stuck))
     assert attempts < len(deployment.chunks(stuck)), "each chunk of the dead feed took a slot"
-    assert deployment.operations.why_it_waits(stuck)
+    assert deployment.operations.watching.run(stuck).waits_for
     assert deployment.run(stuck).state is RunState.UPLOADING
     deployment.operations.cancel(stuck)
 

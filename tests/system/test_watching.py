@@ -64,10 +64,12 @@ def test_a_trigger_sent_through_flower_starts_a_run_and_a_busy_one_is_kept(peopl
         lambda: next(iter(operations.runs(people.id)), None), "the run that Flower asked for is in the store"
     )
     flower.send("warehouse_sync.trigger", people.id)
-    people.deployment.until(lambda: operations.notices(people.id), "the second request's refusal is kept")
+    people.deployment.until(
+        lambda: operations.watching.notices(people.id, limit=9), "the second request's refusal is kept"
+    )
     assert people.expect(run.id, RunState.SETTLED).ledger.accepted == 150
     assert [run.id for run in operations.runs(people.id)] == [run.id]
-    (notice,) = operations.notices(people.id)
+    (notice,) = operations.watching.notices(people.id, limit=9)
     assert notice.message == f"Pipeline {people.id} is already in progress."
 
 

@@ -1,6 +1,5 @@
 """Around every task: ids in the log, one place where failures become records, and messages sent after commit."""
 
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -55,7 +54,7 @@ def recorded(
         _log.error("run_stopped", error_kind=type(error).__name__, error=str(error))
         _record(stop_run, error)
     except Exception as error:  # noqa: BLE001 - the one place; it is recorded and raised again
-        unexpected = Unexpected(_place(error))
+        unexpected = Unexpected.of(error)
         _log.error("run_stopped", error_kind="Unexpected", error=str(unexpected))
         _record(stop_run, unexpected)
         raise unexpected from None
@@ -78,9 +77,3 @@ def _record(save: Callable[[Failure], object], error: Failure) -> None:
     except Transient as unsaved:
         # The claim lapses by itself, and upkeep takes it from there.
         _log.warning("failure_not_recorded", error=str(unsaved))
-
-
-def _place(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    trail = " > ".join(f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames[-4:])
-    return f"{type(error).__module__}.{type(error).__name__} at {trail}; please report this place"

@@ -43,8 +43,10 @@ class Api:
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send any request; a path that begins with the host is taken as it is."""
-        if options.get("json") is None:
-            options.pop("json", None)
+        # An empty query would take the place of the one that a path has.
+        options = {
+            name: value for name, value in options.items() if value is not None and (name, value) != ("params", {})
+        }
         url = path if path.startswith(HOST) else f"{HOST}{WORKSPACE}{path}"
         return self.runner.run(self.http.request(method, url, **options))
 

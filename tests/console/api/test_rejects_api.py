@@ -111,6 +111,8 @@ def test_a_download_is_masked_unless_an_admin_asks_for_the_values(
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, "RoleTooLow")
     real = rows_of(admin.get(path, format=kind, masked=False, code="no_identity").content, kind)
     assert [(row["email"], row["score"]) for row in real] == [("a@planted.example", LONG), (None, LONG)]
+    (noted,) = rejected.stage.rows("SELECT actor, subject FROM audit WHERE action = 'downloaded'")
+    assert tuple(noted) == ("some admin", f"people: run {run_id}")
 
 
 def test_what_cannot_be_downloaded_is_told_by_a_status(rejected: Rejected, operator: Api) -> None:
@@ -163,3 +165,9 @@ def test_a_purge_takes_an_admin_and_leaves_the_value_nowhere(
     assert "planted" not in caplog.text
     noted = [str(row) for table in ("audit", "run_events", "notices") for row in rejected.stage.rows(f"TABLE {table}")]
     assert not [one for one in noted if "planted" in one]
+    done = rejected.stage.rows("SELECT actor, subject FROM audit WHERE action = 'purged' ORDER BY id")
+    assert [tuple(row) for row in done] == [
+        ("some admin", "people"),
+        ("some admin", "people"),
+        ("some admin", "every pipeline"),
+    ]

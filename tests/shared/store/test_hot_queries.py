@@ -22,13 +22,16 @@ from shared.store import (
     rejected_users,
     rejects,
     run_events,
+    run_lists,
     runs,
     settling,
     slices,
+    summaries,
 )
 from shared.store.chunk_list import ChunkPlace
 from shared.store.chunks import ClaimedChunk
 from shared.store.database import Database
+from shared.store.run_lists import RunPlace, Wanted
 from tests.shared.store.stage import DOUBT_MAX_S, T0, WINDOW_CHUNKS, Stage
 
 CHUNKS = 100_000
@@ -158,10 +161,14 @@ def test_no_hot_query_reads_more_than_its_work(database: Database) -> None:
         "find what is in doubt": lambda c: lost.in_doubt(c, longer_than_s=86400),
         "find expired spools": lambda c: lost.expired_spools(c, retention_s=3600),
         "find expired rejects": lambda c: rejects.expire(c, retention_s=3600),
-        "list the newest runs": lambda c: runs.newest(c, limit=20),
-        "list a pipeline's newest runs": lambda c: runs.newest(c, "people", limit=20),
+        "list the newest runs": lambda c: run_lists.newest(c, Wanted(), limit=20),
+        "list a pipeline's newest runs": lambda c: run_lists.newest(c, Wanted("people"), limit=20),
+        "list the next page of a pipeline's runs": lambda c: run_lists.newest(
+            c, Wanted("people"), before=RunPlace(run.created_at, run.number), limit=20
+        ),
+        "show all pipelines": summaries.of_all,
         "find open runs": lambda c: runs.open_of(c, "people"),
-        "say why a run waits": lambda c: runs.why_it_waits(c, run_id),
+        "say why a run waits": lambda c: run_lists.why_they_wait(c, [run_id]),
         "ask whether history is loaded": lambda c: (newer.is_loading(c, "people"), newer.is_watched(c, "people")),
         "look users up": lambda c: newer.newer(c, "people", [uuid4() for _ in range(1_000)]),
         "forget users": lambda c: newer.forget(c, at_most=1_000),

@@ -7,7 +7,7 @@ import pytest
 from shared.errors import ChunkAbandoned, FeedRefused
 from shared.messages import Message, Queue, TaskName
 from shared.run import ChunkId, RunId, RunState
-from shared.store import chunks, lost, moves, plans, rejects, runs, slices
+from shared.store import chunks, lost, moves, plans, rejects, run_lists, runs, slices
 from tests.shared.store.stage import WINDOW_CHUNKS, Stage, sent
 
 DAY_S = 86400.0
@@ -313,7 +313,7 @@ def test_removing_rejects_leaves_their_counts_in_the_ledger(stage: Stage) -> Non
 def test_a_run_says_why_it_waits_whatever_it_waits_for(stage: Stage) -> None:
     def why(run_id: RunId) -> str | None:
         with stage.database.transaction() as connection:
-            return runs.why_it_waits(connection, run_id)
+            return run_lists.why_they_wait(connection, [run_id]).get(run_id)
 
     stage.declare()
     run_id = stage.started()

@@ -1,0 +1,161 @@
+"""What every request passes before any route is looked for: who asks, how much is sent, and one line in the log.
+
+It stands before the routes, so that nobody without a token learns which there are: an unknown path, a wrong method and
+a route that forgot to ask who calls are all refused alike. Only ``OPEN`` answers without.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.api.answering import answer_of
+from shared.access import Identity
+from shared.errors import BodyTooLarge, SyncError, Unexpected
+from shared.telemetry import bound, log
+
+_log = log(__name__)
+
+OPEN: Final = frozenset({("GET", "/healthz"), ("POST", "/oauth/token")})
+"""What answers without a token."""
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of a request's body: room for a deployment's declarations with some data plans."""
+MOST_BYTES_UNKNOWN: Final = 16 * 1024
+"""Of the body of somebody who did not sign in yet."""
+REQUEST_ID: Final = "X-Request-Id"
+
+_OURS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UNROUTED: Final = "none"
+
+Identify = Callable[[str | None], Identity]
+"""Gives whom an ``Authorization`` header identifies, or raises ``SignInRefused``."""
+
+
+@dataclass(slots=True)
+class _Answered:
+    """What is known of an answer once it begins."""
+
+    status: int | None = None
+    actor: str | None = None
+
+
+class Gate:
+    """ASGI middleware; ``identify`` may wait for the store, and is called in a thread."""
+
+    def __init__(self, app: ASGIApp, identify: Identify) -> None:
+        self._app = app
+        self._identify = identify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through to the routes, or answer why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, answered = time.perf_counter(), _Answered()
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
+        with bound(request_id=request_id):
+            try:
+                await self._pass(scope, receive, _with_our_headers(send, request_id, answered), answered)
+            finally:
+                _note(scope, answered, time.perf_counter() - started)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, answered: _Answered) -> None:
+        headers, most = Headers(scope=scope), MOST_BYTES_UNKNOWN
+        try:
+            if (scope["method"], scope["path"]) not in OPEN:
+                who = await run_in_threadpool(self._identify, headers.get("Authorization"))
+                scope.setdefault("state", {})["identity"] = who
+                answered.actor, most = who.name, MOST_BYTES
+            await self._app(scope, await _whole(receive, headers, most), send)
+        except SyncError as error:
+            await answer_of(error)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - the boundary of a request; it is logged, without its text
+            if answered.status is None:
+                await answer_of(Unexpected.of(error))(scope, receive, send)
+            else:
+                _log.error("answer_broken_off", error=str(Unexpected.of(error)))
+
+
+class Own:
+    """ASGI middleware in the gate's place where a process serves itself alone: whoever runs it asks.
+
+    Failures nobody foresaw are left to be raised: a traceback on somebody's own screen is no answer to others.
+    """
+
+    def __init__(self, app: ASGIApp, who: Identity) -> None:
+        self._app = app
+        self._who = who
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through to the routes."""
+        scope.setdefault("state", {})["identity"] = self._who
+        await self._app(scope, receive, send)
+
+
+def _request_id(given: str | None) -> str:
+    """Give the caller's id of a request where it can stand in a log line, or a new one."""
+    return given if given is not None and _GIVEN_ID.fullmatch(given) else uuid4().hex
+
+
+def _with_our_headers(send: Send, request_id: str, answered: _Answered) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answered.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.update({**_OURS, REQUEST_ID: request_id})
+        await send(message)
+
+    return sending
+
+
+async def _whole(receive: Receive, headers: Headers, most: int) -> Receive:
+    """Read a request's body, and give what hands it on.
+
+    Raises:
+        BodyTooLarge: it has more than ``most`` bytes, or says so; the rest of it is not read.
+    """
+    told = headers.get("Content-Length", "0")
+    refusal = BodyTooLarge(f"the body of a request has {most:,} bytes at most; send less at once")
+    if not told.isdecimal() or int(told) > most:
+        raise refusal
+    parts: list[Message] = []
+    read, is_more = 0, True
+    while is_more:
+        message = await receive()
+        parts.append(message)
+        read += len(message.get("body", b""))
+        if read > most:
+            raise refusal
+        is_more = message.get("more_body", False)
+    return partial(_next, iter(parts), receive)
+
+
+async def _next(parts: Any, receive: Receive) -> Message:
+    kept: Message | None = next(parts, None)
+    return kept if kept is not None else await receive()
+
+
+def _note(scope: Scope, answered: _Answered, took_s: float) -> None:
+    """Log one line: never the path itself, a value of the query, a body or a token."""
+    route = getattr(scope.get("route"), "path", _UNROUTED)
+    if (scope["method"], route) == ("GET", "/healthz"):
+        return  # Every few seconds, of whoever balances load.
+    _log.info(
+        "request_answered",
+        method=scope["method"] if scope["method"] in _METHODS else _UNROUTED,
+        route=route,
+        status=answered.status,
+        took_ms=round(took_s * 1000),
+        actor=answered.actor,
+    )
+
+
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})

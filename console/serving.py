@@ -1,0 +1,119 @@
+"""``warehouse-sync serve``: the HTTP API on a port, until it is told to stop."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from rich.console import Console
+
+from console.api.app import build_api
+from console.operations import Operations
+from shared.errors import DeclarationInvalid, MoveNotAllowed
+from shared.settings import Settings
+from shared.telemetry import configure_logs
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8000
+GRACE_S: Final = 30
+"""How long requests that are under way may take once the server is told to stop; a question takes no longer."""
+_KEEP_ALIVE_S: Final = 75
+"""Longer than the idle time of the usual proxies, which would otherwise send into a connection that is just closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server listens, and whom it believes.
+
+    ``certificate`` and ``key`` are PEM files, both or neither. Of ``proxies`` (addresses, separated by commas, or
+    ``*``) it believes the headers that say from where a request came, and how.
+    """
+
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    certificate: Path | None = None
+    key: Path | None = None
+    proxies: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine get through."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """Where the API is, as this machine sees it."""
+        scheme = "https" if self.certificate else "http"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+
+def serve(settings: Settings, listening: Listening, screen: Console) -> None:
+    """Serve until SIGINT or SIGTERM; requests that are under way are answered first, within ``GRACE_S``.
+
+    Raises:
+        DeclarationInvalid: a certificate without its key, or the other way round, or a file that is not there.
+        MoveNotAllowed: others would get through, and nobody could sign in.
+        StoreUnavailable, ServiceUnavailable: the state database does not answer, or is of another version.
+    """
+    _require_pair(listening)
+    operations = Operations(settings)
+    try:
+        operations.check_store()
+        require_sign_in(operations, listening)
+        for warning in cautions(listening):
+            screen.print(f"[yellow]{warning}[/]", soft_wrap=True)
+        configure_logs(settings.log_format)
+        uvicorn.Server(configured(operations, listening)).run()
+    finally:
+        operations.close()
+
+
+def require_sign_in(operations: Operations, listening: Listening) -> None:
+    """Raise ``MoveNotAllowed`` where others would get through before anybody could sign in as an admin."""
+    if not listening.is_local and not operations.access.any_admin():
+        raise MoveNotAllowed(
+            f"on {listening.host} others can reach this API, and nobody can sign in as an admin yet; run "
+            "`warehouse-sync tokens create NAME --role admin` first, or serve 127.0.0.1"
+        )
+
+
+def cautions(listening: Listening) -> list[str]:
+    """Say what somebody should know of how a server listens."""
+    if listening.is_local or listening.certificate is not None or listening.proxies is not None:
+        return []
+    told = "Tokens and secrets travel in the clear: give --tls-certificate and --tls-key, or name a proxy that has them"
+    return [f"{told} (--forwarded-allow-ips)"]
+
+
+def configured(operations: Operations, listening: Listening) -> uvicorn.Config:
+    """Give what uvicorn runs: our log lines only, no banner, and no word of a caller's address but a known proxy's."""
+    return uvicorn.Config(
+        build_api(operations),
+        host=listening.host,
+        port=listening.port,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.key,
+        proxy_headers=listening.proxies is not None,
+        forwarded_allow_ips=listening.proxies,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def _require_pair(listening: Listening) -> None:
+    if (listening.certificate is None) != (listening.key is None):
+        raise DeclarationInvalid("TLS needs both --tls-certificate and --tls-key; give the other one, too")
+    for path in (listening.certificate, listening.key):
+        if path is not None and not path.is_file():
+            raise DeclarationInvalid(f"{path} is no file; expected a PEM file")

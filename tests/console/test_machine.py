@@ -1,0 +1,71 @@
+"""Everything on one machine: the API among it, and its token for the owner only."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from console.machine import token_file
+from console.operations import Operations
+from sandbox.services import Services
+from shared.access import Role
+from shared.settings import PREFIX, Settings
+from tests.shared.store.stage import Stage
+
+LIMIT_S = 120
+
+
+@pytest.fixture
+def operations(services: Services, stage: Stage) -> Iterator[Operations]:
+    url = stage.database.url.render_as_string(hide_password=False)
+    opened = Operations(Settings.model_validate({"database_url": url, "broker_url": services.broker_url}))
+    yield opened
+    opened.close()
+
+
+def test_a_home_keeps_one_admins_token_for_its_owner_until_it_is_revoked(
+    operations: Operations, tmp_path: Path
+) -> None:
+    path = token_file(operations, tmp_path)
+    text = path.read_text().strip()
+    found = operations.access.identify(text)
+    assert found is not None
+    assert found.role is Role.ADMIN
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert token_file(operations, tmp_path).read_text().strip() == text
+    operations.access.revoke_token(found.name)
+    assert token_file(operations, tmp_path).read_text().strip() != text
+
+
+def test_up_serves_the_api_and_says_where_its_token_is(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {f"{PREFIX}HOME": str(tmp_path / "home"), "COLUMNS": "300"}
+    argv = [sys.executable, "-u", "-c", "from console.cli import main; main()", "up"]
+    printed = tmp_path / "printed"
+    with printed.open("w") as file, subprocess.Popen(argv, env=environment, stdout=file, stderr=file) as up:
+        try:
+            url, token = told(printed, up)
+            headers = {"Authorization": f"Bearer {Path(token).read_text().strip()}"}
+            asked = httpx.get(f"{url}/platform/v2/workspaces/any/feeds", headers=headers)
+            assert (asked.status_code, asked.json()) == (200, [])
+            assert httpx.get(f"{url}/platform/v2/workspaces/any/feeds").status_code == 401
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.wait(timeout=LIMIT_S)
+    assert up.returncode == 0
+
+
+def told(printed: Path, up: subprocess.Popen[bytes]) -> tuple[str, str]:
+    until = time.monotonic() + LIMIT_S
+    while time.monotonic() < until and up.poll() is None:
+        if found := re.search(r"API +(http://\S+) +\(token in (\S+)\)", printed.read_text()):
+            return found[1], found[2]
+        time.sleep(0.1)
+    pytest.fail(f"`up` said nothing of its API: {printed.read_text()}")
