@@ -6,8 +6,10 @@ the state database and the broker of the environment, for whoever runs the comma
 
 import asyncio
 import getpass
+import re
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -19,13 +21,14 @@ from console.operations import Operations
 from console.shapes.ground import ErrorBody
 from shared import errors
 from shared.access import Identity, Role
-from shared.errors import ServerUnavailable, SyncError
+from shared.errors import DeclarationInvalid, ServerUnavailable, SignInRefused, SyncError
 from shared.settings import Settings
 
 Answer = TypeVar("Answer")
 
 _HERE: Final = "http://this-process"
 _WORKSPACE_HERE: Final = "local"
+_ONE_WORD: Final = re.compile(r"[!-~]+")
 _CONNECT_TIMEOUT_S: Final = 10
 _ANSWER_TIMEOUT_S: Final = 120
 """Longer than any question to a worker takes."""
@@ -51,10 +54,22 @@ class Client:
 
     @classmethod
     def elsewhere(cls, url: str, token: str, workspace: str) -> Self:
-        """Give a client of a server's API, signed in by a token."""
+        """Give a client of a server's API, signed in by a token.
+
+        Raises:
+            DeclarationInvalid: the address is none, or holds a password; it is not repeated.
+            SignInRefused: the token cannot be one; it is not repeated.
+        """
+        token = token.strip()  # One that was read from a file often ends in a line end.
+        _require_address(url)
+        if not _ONE_WORD.fullmatch(token):
+            raise SignInRefused(
+                "--token: expected one word of ASCII, as `warehouse-sync tokens create` or POST /oauth/token gives it"
+            )
         timeout = httpx.Timeout(_ANSWER_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         headers = {"Authorization": f"Bearer {token}"}
-        return cls(httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=timeout), workspace)
+        http = httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=timeout)
+        return cls(http, quote(workspace, safe=""))
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +176,19 @@ class Client:
         return ServerUnavailable(
             f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
             "`warehouse-sync serve` runs there"
+        )
+
+
+def _require_address(url: str) -> None:
+    """Raise ``DeclarationInvalid`` unless messages may repeat an address."""
+    try:
+        read = httpx.URL(url)
+    except httpx.InvalidURL:
+        read = httpx.URL("")
+    if read.scheme not in {"http", "https"} or not read.host or read.userinfo or read.query:
+        raise DeclarationInvalid(
+            "--url: expected an address such as https://warehouse-sync.example.com, without a user, a password or a "
+            "query; a token signs in (--token, or better WAREHOUSE_SYNC_API_TOKEN)"
         )
 
 

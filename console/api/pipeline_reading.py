@@ -74,6 +74,6 @@ def _unused(document: Mapping[str, Any], pipeline: Pipeline) -> list[Message]:
         f"{name}: what batches are checked against is the document in data_plan, which says {declared[name]!r}; "
         "it is ignored"
         for name in _PLAN
-        if document.get(name) not in {None, declared[name]}
+        if document.get(name) not in (None, declared[name])
     ]
     return [Message(message=sentence) for sentence in told]

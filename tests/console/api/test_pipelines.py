@@ -86,6 +86,11 @@ def test_what_is_not_used_is_told(admin: Api) -> None:
     assert all(name in sentences for name in told)
 
 
+def test_so_is_what_could_be_no_plans_id(admin: Api) -> None:
+    shown = admin.post("/pipelines", {**V2, "plan_id": {"of": "another shape"}, "plan_version": [1]})
+    assert [one["message"].split(":")[0] for one in shown.json()["warnings"]] == ["plan_id", "plan_version"]
+
+
 def test_a_feed_is_named_by_its_key_and_by_none_other(admin: Api) -> None:
     unknown = admin.post("/pipelines", {**V2, "partner_feed_key": "us1-7654321"})
     assert unknown.status_code == 400
