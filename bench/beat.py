@@ -83,7 +83,7 @@ def _declare(database: Database, feed: catalog.Feed) -> None:
         connection.execute(
             sa.text(
                 "INSERT INTO pipelines (id, document, connection_id, data_model_id, feed_id, state, next_due_at)"
-                " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i), connection_id, data_model_id,"
+                " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i, 'name', 'p' || i), connection_id, data_model_id,"
                 " feed_id, 'active', now() + i * interval '1 second' + interval '1 day'"
                 " FROM pipelines, generate_series(1, :pipelines) i"
             ),

@@ -115,7 +115,7 @@ class Premises:
         """Give the declaration of a pipeline over the sample query, incremental unless told otherwise."""
         return catalog.Pipeline(
             id=pipeline_id,
-            name="Users to mParticle",
+            name=f"Users to mParticle, {pipeline_id}",
             connection_id="sample",
             data_model_id="users",
             feed_id="sandbox",
