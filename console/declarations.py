@@ -78,6 +78,8 @@ class Declarations(BaseModel):
         for name in KINDS:
             for resource in getattr(self, name):
                 entry = resource.model_dump(mode="json")
+                if isinstance(resource, PipelineEntry) and resource.state is not None:
+                    entry["state"] = resource.state
                 for path in self.kept_secrets(resource):
                     *above, last = path.split(".")
                     inside = entry
