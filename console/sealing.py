@@ -13,7 +13,7 @@ from shared.probe import Answer, ProbeKind, Question, ResealAnswer
 from shared.sealing import PublicKey, key_id_of, seal
 from shared.secret_fields import purpose, with_secrets
 from shared.settings import Settings
-from shared.store import secret_references
+from shared.store import auditing, secret_references
 from shared.store.database import Database
 
 Resource = TypeVar("Resource", Feed, Connection)
@@ -66,12 +66,17 @@ class Sealing:
     def rotate(self) -> ResealAnswer:
         """Have a worker seal every sealed secret anew, to the configured public key; safe to repeat.
 
+        Who asked stands in the audit log first; what the worker moves stands there under the name of this verb.
+
         Raises:
             DeclarationInvalid: there is no public key.
             SecretUnavailable: the worker does not hold its private half; nothing was changed.
             NoWorker: none took the question.
         """
-        answer = self._ask(Question(kind=ProbeKind.RESEAL, public_key=sealing_key(self._settings).text))
+        key = sealing_key(self._settings)
+        with self._database.transaction() as connection:
+            auditing.note(connection, "rotated", "key", key.id)
+        answer = self._ask(Question(kind=ProbeKind.RESEAL, public_key=key.text))
         return answer.resealing or ResealAnswer()
 
     def status(self) -> SealedSecrets:
