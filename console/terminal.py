@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.console import Console
+from rich.table import Table
 
 from console.client import Client
 from console.operations import Operations
@@ -35,6 +36,15 @@ def _screen() -> Console:
 
 
 screen = _screen()
+
+
+def plain_table(*headings: str) -> Table:
+    """Give a table without lines, whose values are folded where the screen is narrow and never cut: ids are copied."""
+    table = Table(*headings, box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's number, its id, or the id's beginning.")]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from console.shapes.access import AuditShape, ClientShape, NewClientShape, NewTokenShape, TokenShape
 from console.shapes.ground import written
-from console.terminal import AsJson, api, echo_json, screen
+from console.terminal import AsJson, api, echo_json, plain_table, screen
 from shared.access import Role
 
 app = typer.Typer()
@@ -108,7 +108,7 @@ def audit(
     if as_json:
         echo_json(found)
         return
-    table = Table("when", "who", "did", "to", "fields", box=None)
+    table = plain_table("when", "who", "did", "to", "fields")
     for one in found:
         what = f"{one.kind} {one.subject}"
         table.add_row(written(one.noted_on), *map(escape, (one.actor or "-", one.action, what, ", ".join(one.fields))))
@@ -116,7 +116,7 @@ def audit(
 
 
 def _table(found: list[TokenShape] | list[ClientShape]) -> Table:
-    table = Table("name", "role", "since", "by", "until", "id", box=None)
+    table = plain_table("name", "role", "since", "by", "until", "id")
     for one in found:
         until = one.expires_on if isinstance(one, TokenShape) else None
         if one.revoked_on is not None:

@@ -7,14 +7,13 @@ from urllib.parse import quote
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from console.exporting import to_yaml
 from console.shapes.confirmed import ConnectionShape
 from console.shapes.extensions import FeedShape
 from console.shapes.ground import Audited
 from console.shapes.reconstructed import DataModelShape, FieldTransformationShape
-from console.terminal import AsJson, api, echo_json, screen
+from console.terminal import AsJson, api, echo_json, plain_table, screen
 
 app = typer.Typer()
 
@@ -69,7 +68,7 @@ def _commands(kind: _Kind) -> typer.Typer:
         if as_json:
             echo_json(found)
             return
-        table = Table("id", "name", *(title for title, _ in kind.columns), "version", "by", box=None)
+        table = plain_table("id", "name", *(title for title, _ in kind.columns), "version", "by")
         for one in found:
             shown = (escape(write(one)) for _, write in kind.columns)
             by = escape(one.last_modified_by or one.created_by or "-")
