@@ -19,7 +19,7 @@ from console.operations import Operations
 from console.shapes.ground import ErrorBody
 from shared import errors
 from shared.access import Identity, Role
-from shared.errors import ServerUnavailable, SyncError
+from shared.errors import DeclarationInvalid, ServerUnavailable, SignInRefused, SyncError
 from shared.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -29,6 +29,9 @@ _WORKSPACE_HERE: Final = "local"
 _CONNECT_TIMEOUT_S: Final = 10
 _ANSWER_TIMEOUT_S: Final = 120
 """Longer than any question to a worker takes."""
+_NO_ADDRESS: Final = (
+    "--url: expected the address of a server, such as https://sync.example.com or http://127.0.0.1:8000"
+)
 
 
 class Client:
@@ -51,10 +54,15 @@ class Client:
 
     @classmethod
     def elsewhere(cls, url: str, token: str, workspace: str) -> Self:
-        """Give a client of a server's API, signed in by a token."""
+        """Give a client of a server's API, signed in by a token.
+
+        Raises:
+            DeclarationInvalid: the address is none.
+            SignInRefused: no token can look like this one.
+        """
         timeout = httpx.Timeout(_ANSWER_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {token}"}
-        return cls(httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=timeout), workspace)
+        headers = {"Authorization": f"Bearer {_sendable(token)}"}
+        return cls(httpx.AsyncClient(base_url=_address(url), headers=headers, timeout=timeout), workspace)
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +170,28 @@ class Client:
             f"{self._http.base_url} does not answer ({type(error).__name__}: {error}); check --url, and that "
             "`warehouse-sync serve` runs there"
         )
+
+
+def _address(url: str) -> httpx.URL:
+    given = url.strip().rstrip("/")
+    try:
+        address = httpx.URL(given)
+    except httpx.InvalidURL as error:
+        raise DeclarationInvalid(_NO_ADDRESS) from error
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise DeclarationInvalid(_NO_ADDRESS)
+    return address
+
+
+def _sendable(token: str) -> str:
+    """Give a token as a header can carry it: the line end that files and secret stores add is no part of it.
+
+    Looked at before it is sent, because the words of what goes wrong there hold the token.
+    """
+    bare = token.strip()
+    if not bare.isascii() or not bare.isprintable() or " " in bare:
+        raise SignInRefused("the token holds characters that no token has; copy it once more, alone")
+    return bare
 
 
 def _given(query: Mapping[str, object]) -> Any:
