@@ -83,8 +83,8 @@ def _declare(database: Database, feed: catalog.Feed) -> None:
         connection.execute(
             sa.text(
                 "INSERT INTO pipelines (id, document, connection_id, data_model_id, feed_id, state, next_due_at)"
-                " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i, 'name', 'p' || i), connection_id, data_model_id,"
-                " feed_id, 'active', now() + i * interval '1 second' + interval '1 day'"
+                " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i, 'name', 'p' || i), connection_id,"
+                " data_model_id, feed_id, 'active', now() + i * interval '1 second' + interval '1 day'"
                 " FROM pipelines, generate_series(1, :pipelines) i"
             ),
             {"pipelines": _PIPELINES - 1},

@@ -187,8 +187,8 @@ def _require_address(url: str) -> None:
         read = httpx.URL("")
     if read.scheme not in {"http", "https"} or not read.host or read.userinfo or read.query:
         raise DeclarationInvalid(
-            "--url: expected an address such as https://warehouse-sync.example.com, without a user, a password or a "
-            "query; a token signs in (--token, or better WAREHOUSE_SYNC_API_TOKEN)"
+            "--url: expected an address such as https://sync.example.com or http://127.0.0.1:8000, without a user, a "
+            "password or a query; a token signs in (--token, or better WAREHOUSE_SYNC_API_TOKEN)"
         )
 
 

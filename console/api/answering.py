@@ -96,7 +96,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        code = errors.NotFound.__name__ if error.status_code == STATUSES[errors.NotFound] else None
+        # 400 is a body that its JSON parser gave up, such as one that is nested too deeply.
+        code = {404: errors.NotFound.__name__, 400: errors.DeclarationInvalid.__name__}.get(error.status_code)
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_allowed(app, getattr(request.scope.get("route"), "path", "")))

@@ -32,7 +32,9 @@ def test_what_can_be_no_token_is_refused_and_not_repeated(nobody: str, token: st
     assert not token or token not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["https://anna:hunter2@host", "host:8000", "file:///hunter2", "https://"])
+@pytest.mark.parametrize(
+    "url", ["https://anna:hunter2@host", "host:8000", "127.0.0.1:8000", "file:///hunter2", "https://", "http://h:x"]
+)
 def test_an_address_that_could_hold_a_password_is_not_repeated(url: str) -> None:
     with pytest.raises(DeclarationInvalid, match="--url") as refused:
         Client.elsewhere(url, TOKEN, "12345")

@@ -1,9 +1,12 @@
 """A YAML file either declares resources or is refused with the path of every mistake."""
 
+import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
+from console import yaml_files
 from console.declarations import read_declarations, read_document
 from shared.catalog import Connection, IteratorType
 from shared.errors import DeclarationInvalid
@@ -94,6 +97,43 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
 
 def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
     assert "hunter2" not in _refusal(tmp_path, WHOLE.replace("env:WAREHOUSE_SYNC_SECRET_X", "hunter2"))
+
+
+@pytest.mark.parametrize(
+    "unquoted",
+    [
+        "!hunter2",
+        "!hunter2 x",
+        "!hunter2!x",
+        "*hunter2",
+        "@hunter2",
+        "%hunter2",
+        "`hunter2",
+        '"hunter2',
+        "a: hunter2",
+        "[hunter2",
+        "!!int hunter2",
+        "!!bool hunter2",
+        "!!timestamp hunter2",
+        "!!hunter2",
+    ],
+)
+@pytest.mark.parametrize("has_libyaml", [True, False])
+def test_a_secret_that_lacks_its_quotes_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unquoted: str, has_libyaml: bool
+) -> None:
+    if not has_libyaml:
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    load_yaml = runpy.run_path(yaml_files.__file__)["load_yaml"]
+    path = _written(tmp_path, WHOLE.replace("env:WAREHOUSE_SYNC_SECRET_X", unquoted))
+    with pytest.raises(DeclarationInvalid, match="is not YAML") as refused:
+        load_yaml(path)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_yaml_that_cannot_be_read_is_told_by_its_line(tmp_path: Path) -> None:
+    said = _refusal(tmp_path, "feeds:\n  - id: main\n    id: other\n")
+    assert "line 3, column 5: 'id' stands there twice" in said
 
 
 @pytest.mark.parametrize(("text", "expected"), [("feeds: [", "not YAML"), ("- 1", "declares something that cannot be")])

@@ -92,6 +92,12 @@ def test_with_a_token_unknown_paths_and_methods_are_told(stranger: Api, token: s
     assert stranger.send("GET", f"{HOST}/openapi.json", headers=bearing(token)).json()["openapi"].startswith("3.")
 
 
+def test_a_body_that_is_nested_too_deeply_is_refused_by_its_kind(stranger: Api, token: str) -> None:
+    headers = {**bearing(token), "Content-Type": "application/json"}
+    answer = stranger.send("POST", "/feeds", content=b"[" * 100_000, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "DeclarationInvalid")
+
+
 def test_a_revoked_token_is_refused_at_once(stranger: Api, operations: Operations, token: str) -> None:
     assert stranger.send("GET", "/feeds", headers=bearing(token)).status_code == 200
     operations.access.revoke_token("tester")
