@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from jsonschema import Draft7Validator
 
+from console.terminal import screen
 from sandbox.services import Services, services_for
 from shared.store.database import Database
 from tests.shared.store.stage import Stage
@@ -43,6 +44,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Hand the tests out to several processes, where they are asked for by ``--dist loadscope``."""
     return scheduling(config, log) if config.option.dist == "loadscope" else None
+
+
+@pytest.fixture(autouse=True)
+def _wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever starts the tests may say that the terminal is narrow, as pytest-xdist does."""
+    monkeypatch.setattr(screen, "width", 160)
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,12 @@
-"""The verbs of declarations, on the stage, and a screen that is wide wherever tests run."""
+"""The verbs of declarations, on the stage."""
 
 import pytest
 
 from console.declaring import Declaring
-from console.terminal import screen
 from shared.run import RunId
 from shared.settings import Settings
 from shared.store.asked import Asked
 from tests.shared.store.stage import Stage
-
-
-@pytest.fixture(autouse=True)
-def _wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever starts the tests may say that the terminal is narrow, as pytest-xdist does."""
-    monkeypatch.setattr(screen, "width", 160)
 
 
 @pytest.fixture
