@@ -115,7 +115,7 @@ def answer_of(error: SyncError) -> JSONResponse:
     if isinstance(error, errors.AlreadyInProgress):
         return _busy(status, error)
     # A declaration with several mistakes names one a line.
-    return _answer(status, str(error).splitlines(), type(error).__name__, headers)
+    return _answer(status, sentences(str(error)), type(error).__name__, headers)
 
 
 def _allowed(app: FastAPI, path: str) -> list[str]:
@@ -139,6 +139,12 @@ def _busy(status: int, error: errors.AlreadyInProgress) -> JSONResponse:
     confirmed = Message(message=f"{busy} is already in progress.")
     body = ErrorBody(statusCode=status, errors=(confirmed, Message(message=sentence, code=type(error).__name__)))
     return JSONResponse(body.model_dump(mode="json", exclude_none=True), status)
+
+
+def sentences(told: str) -> list[str]:
+    """Give what a failure says, a mistake a line, without the heading over several: programs show the first."""
+    heading, *mistakes = (line.strip() for line in told.splitlines() or [""])
+    return mistakes if mistakes and heading.endswith(":") else [heading, *mistakes]
 
 
 def _answer(status: int, sentences: list[str], code: str | None, headers: dict[str, str]) -> JSONResponse:

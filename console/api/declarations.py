@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, Query, Response
 
-from console.api.answering import responses
+from console.api.answering import responses, sentences
 from console.api.examples import DOCUMENT as EXAMPLE
 from console.api.signed_in import Admin, Viewer
 from console.declarations import KINDS, read_document
@@ -109,4 +109,4 @@ def validate_declarations(
 
 
 def _told(sentence: str, code: str | None) -> tuple[Message, ...]:
-    return tuple(Message(message=line, code=code) for line in sentence.splitlines())
+    return tuple(Message(message=line, code=code) for line in sentences(sentence))

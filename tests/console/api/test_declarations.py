@@ -53,6 +53,13 @@ def test_a_document_that_cannot_be_is_refused_whole(admin: Api) -> None:
     assert admin.get("/connections").json() == []
 
 
+def test_each_mistake_of_a_document_is_an_error_of_its_own(admin: Api) -> None:
+    wrong = {**DOCUMENT, "pipelines": [{**PIPELINE, "environment": "moon", "feed_id": 3}]}
+    told = [error["message"] for error in admin.post("/validations", wrong).json()["errors"]]
+    paths = [message.split(":")[0] for message in told]
+    assert paths == ["pipelines.0 (people).feed_id", "pipelines.0 (people).environment"]
+
+
 def test_validation_tells_all_that_applying_would_refuse_and_keeps_nothing(admin: Api) -> None:
     fine = admin.post("/validations", DOCUMENT).json()
     assert (fine["is_valid"], fine["errors"], fine["plan"]["is_refused"]) == (True, [], False)
