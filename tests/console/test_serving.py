@@ -90,7 +90,9 @@ def test_a_server_answers_until_it_is_told_to_stop(
         "WAREHOUSE_SYNC_BROKER_URL": own.broker_url.get_secret_value(),
         "WAREHOUSE_SYNC_LOG_FORMAT": "json",
     }
-    argv = [sys.executable, "-c", "from console.cli import main; main()", "serve", "--port", str(port)]
+    # Whoever runs the tests in the background has SIGINT ignored, and what they start would inherit that.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    argv = [sys.executable, "-c", f"{heard}from console.cli import main; main()", "serve", "--port", str(port)]
     with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert until_it_answers(f"http://127.0.0.1:{port}/healthz", server) == {"status": "ok"}

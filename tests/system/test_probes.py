@@ -87,7 +87,7 @@ def test_the_doctor_finds_what_is_well_and_what_is_not(people: People, deploymen
         f"connection {people.id}'s clock",
         f"pipeline {people.id}",
     ]
-    assert all(finding.is_well for finding in findings), findings
+    assert [finding for finding in findings if not finding.is_well] == []
     people.declare(query="SELECT customer_id, 'x'::BLOB AS picture, changed_at FROM people")
     *_, sick = examine(deployment.operations, people.id)
     assert not sick.is_well

@@ -156,4 +156,4 @@ def test_a_preview_says_that_historical_events_are_not_forwarded(desk: Desk, his
         declared.put_pipeline(store, pipeline.model_copy(update=changed))
     answer = answer_of(desk, ProbeKind.PREVIEW, pipeline_id=name, rows=2)
     assert len(answer.batches) == 2
-    assert len([one for one in answer.cautions if one.startswith("2 of these events are older")]) == said
+    assert len([one for one in answer.cautions if one.startswith("2 of these batches hold events older")]) == said
