@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +24,10 @@ _VARIES: Final[Sequence[tuple[str, str]]] = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?", "2026-01-31 06:00:00"),
     (r"\b1[6-9]\d{11}\b", "1769839200000"),
     (r'("number": |"pipeline_run_id": )\d+', r"\g<1>17"),
-    (r"(?m)^  [0-9a-f]{8}(   tutorial.*settled +)\d+(.* )[\d.]+$", r"  01234567\g<1>17\g<2>0.7"),
-    (r"(?m)^(.*[\d.]+ of [\d,]+ rows, )[\d,]+ rows/s", r"\g<1>4 rows/s"),
-    (r"(?m)^(  seconds +)[\d.]+$", r"\g<1>0.7"),
-    (r"(?m)^(  rows/s +)[\d,]+$", r"\g<1>4"),
+    (r"(?m)^  [0-9a-f]{8}(   tutorial.*settled +)\d+(.* )[\d.]+ *$", r"  01234567\g<1>17\g<2>0.7"),
+    (r"(?m)^.*━.*\n", ""),
+    (r"(?m)^(  seconds +)[\d.]+ *$", r"\g<1>0.7"),
+    (r"(?m)^(  rows/s +)[\d,]+ *$", r"\g<1>4"),
     (r"\d:\d\d:\d\d behind now", "0:00:23 behind now"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:8000"),
     (r'("lag_s": |"took_s": |"takes_s": )[\d.]+', r"\g<1>1.0"),
@@ -69,8 +70,9 @@ class Session:
         if os.environ.get(RECORD):
             path.write_text(self.page(), encoding="utf-8")
         kept = path.read_text(encoding="utf-8")
-        said = f"{path.name} says something else; if that is right, record it anew: {RECORD}=1, read it, and commit it"
-        assert _LAYOUT.sub(" ", self.page()) == _LAYOUT.sub(" ", kept), said
+        said, does = (_LAYOUT.sub(" ", text).splitlines() for text in (kept, self.page()))
+        differs = "\n".join(unified_diff(said, does, path.name, "what happens now", lineterm=""))
+        assert not differs, f"if that is right, record it anew ({RECORD}=1), read it, and commit it:\n{differs}"
 
 
 @dataclass(frozen=True)
