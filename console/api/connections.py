@@ -12,7 +12,7 @@ from console.api.declared import Kind, add_routes, kinds_of_secrets
 from console.api.signed_in import Viewer
 from console.operations import Operations
 from console.resources import Recorded, Use
-from console.shapes.confirmed import SPELLINGS, ConnectionShape, ConnectionState, ConnectionStatus
+from console.shapes.confirmed import SPELLINGS, ConnectionShape, ConnectionState, HealthStatus
 from console.shapes.ground import Message, authors
 from shared.catalog import Connection
 from shared.run import PipelineState
@@ -34,7 +34,7 @@ def _shape(found: Recorded[Connection], use: Use | None) -> ConnectionShape:
         id=connection.id,
         name=connection.name,
         state=_state(use),
-        status=ConnectionStatus.FAULTED if faults else ConnectionStatus.HEALTHY,
+        status=HealthStatus.FAULTED if faults else HealthStatus.HEALTHY,
         errors=tuple(Message(message=fault) for fault in faults),
         service_provider=SPELLINGS[connection.service_provider],
         config=connection.config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=secret),

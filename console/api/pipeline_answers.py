@@ -8,9 +8,9 @@ from pydantic import JsonValue
 from console.api.run_answers import latest_shape, seen
 from console.frequency import in_words
 from console.resources import CONNECTION_FAULTS, Use
-from console.shapes.confirmed import SPELLINGS
+from console.shapes.confirmed import SPELLINGS, HealthStatus
 from console.shapes.ground import Message, authors
-from console.shapes.reconstructed import Health, HistoryShape, PipelineShape, PipelineStatus, StatusShape
+from console.shapes.reconstructed import HistoryShape, PipelineShape, PipelineStatus, StatusShape
 from shared.catalog import Incremental, Pipeline
 from shared.errors import ColumnMissing, IteratorInvalid, MappingRefused, ModelInvalid
 from shared.run import WORKING, PipelineState
@@ -72,8 +72,8 @@ def status_shape(found: Summary, use: Use | None) -> StatusShape:
     return StatusShape(
         pipeline_id=found.row.pipeline.id,
         status=status_of(found),
-        connection_status=Health.FAULTED if has_faulty_connection else Health.HEALTHY,
-        data_model_status=Health.HEALTHY if kinds.isdisjoint(_MODEL_FAULTS) else Health.FAULTED,
+        connection_status=HealthStatus.FAULTED if has_faulty_connection else HealthStatus.HEALTHY,
+        data_model_status=HealthStatus.HEALTHY if kinds.isdisjoint(_MODEL_FAULTS) else HealthStatus.FAULTED,
         is_active=found.row.state is PipelineState.ACTIVE,
         is_faulted=found.row.faulted_reason is not None,
         is_connection_active=use is not None and PipelineState.ACTIVE in use.states,

@@ -33,8 +33,8 @@ class ConnectionState(StrEnum):
     """Only drafts and paused pipelines do."""
 
 
-class ConnectionStatus(StrEnum):
-    """Whether runs get through to the warehouse; ``faulted`` is not confirmed."""
+class HealthStatus(StrEnum):
+    """Whether runs get through with it; ``faulted`` is not confirmed."""
 
     HEALTHY = "healthy"
     FAULTED = "faulted"
@@ -46,7 +46,7 @@ class ConnectionShape(Audited):
     id: str
     name: str
     state: ConnectionState
-    status: ConnectionStatus
+    status: HealthStatus
     errors: tuple[Message, ...] = Field(description="why it is faulted: what runs were told that stopped for it")
     service_provider: str
     config: dict[str, Any]

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from console.shapes.bounds import Bound
-from console.shapes.confirmed import V1RunState
+from console.shapes.confirmed import HealthStatus, V1RunState
 from console.shapes.ground import Audited, Instant, Message, Shape
 from shared.catalog import Environment, NullPolicy, Pipeline
 from shared.fields import Slug
@@ -119,20 +119,13 @@ class PipelineStatus(StrEnum):
     """Nothing more runs until somebody acts."""
 
 
-class Health(StrEnum):
-    """Whether runs got through with it."""
-
-    HEALTHY = "healthy"
-    FAULTED = "faulted"
-
-
 class StatusShape(Shape):
     """What a pipeline does now; the ``is_`` fields and the latest run are v1's, and confirmed."""
 
     pipeline_id: str
     status: PipelineStatus
-    connection_status: Health
-    data_model_status: Health
+    connection_status: HealthStatus
+    data_model_status: HealthStatus
     is_active: bool
     is_faulted: bool
     is_connection_active: bool
