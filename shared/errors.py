@@ -8,6 +8,7 @@
                │   ├─ StoreUnavailable     the state database does not answer
                │   ├─ BrokerUnavailable    Redis or Valkey does not answer
                │   ├─ SpoolUnavailable     the spool's disk or bucket does not answer
+               │   ├─ ProcessOutdated      a newer version wrote what is read here; one that knows it goes on
                │   ├─ NoWorker             no worker took a question in time
                │   ├─ TooManyQuestions     a server has as many questions under way as it may
                │   ├─ ServerUnavailable    the server that a command talks to does not answer
@@ -91,6 +92,10 @@ class BrokerUnavailable(Transient):
 
 class SpoolUnavailable(Transient):
     """The spool's disk or bucket does not answer."""
+
+
+class ProcessOutdated(Transient):
+    """A newer version wrote what this process reads: during an upgrade one of that version goes on with it."""
 
 
 class NoWorker(Transient):

@@ -2,20 +2,41 @@
 
 Of the feed, everything that ids and content depend on is here; its secret is not, because it may be corrected while
 the run is open.
+
+During an upgrade workers of two releases take each other's runs. A release that adds a field which the one before may
+leave out gives it a default, and the older one ignores it. A field that changes what is sent, and a new form of the
+mapping or the checks, raise ``SNAPSHOT_VERSION``: the older one then leaves the run to the newer.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.catalog import Environment, IteratorType
+from shared.errors import ProcessOutdated
 
 SNAPSHOT_VERSION: Final = 1
 
 
+def read_snapshot(run_id: object, frozen: Mapping[str, Any] | None) -> "Snapshot":
+    """Give the snapshot of a run, whichever release planned it.
+
+    Raises:
+        ProcessOutdated: one did that this one must leave it to.
+    """
+    version = (frozen or {}).get("version")
+    if isinstance(version, int) and version > SNAPSHOT_VERSION:
+        raise ProcessOutdated(
+            f"run {run_id} was planned by a newer version (snapshot {version}, this process reads up to "
+            f"{SNAPSHOT_VERSION}); it waits for a worker of that version. Finish the upgrade of the workers"
+        )
+    return Snapshot.model_validate(frozen)
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class FrozenIterator(_Frozen):
@@ -56,7 +77,7 @@ class Snapshot(_Frozen):
     however it is edited later. The defaults are those of runs of an earlier release.
     """
 
-    version: Literal[1] = SNAPSHOT_VERSION
+    version: int = SNAPSHOT_VERSION
     pipeline_id: str
     connection_id: str
     environment: Environment

@@ -21,7 +21,7 @@ from shared.catalog import (
 )
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.run import PipelineState, Standing
-from shared.store.records import table_of
+from shared.store.records import read, table_of
 from shared.store.tables import ACTOR, pipelines
 from shared.transformation import FieldTransformation
 
@@ -120,7 +120,7 @@ def get(connection: sa.Connection, kind: type[Declaration], resource_id: str) ->
     document = connection.scalar(sa.select(table.c.document).where(table.c.id == resource_id))
     if document is None:
         raise NotFound(f"there is no {noun} {resource_id!r}; declare it first")
-    return kind.model_validate(document)
+    return read(kind, document)
 
 
 def transformation_of(connection: sa.Connection, pipeline: Pipeline) -> FieldTransformation | None:
@@ -194,7 +194,7 @@ def list_all(connection: sa.Connection, kind: type[Resource]) -> list[Resource]:
     """Give all resources of a kind by id."""
     table, _ = table_of(kind)
     documents = connection.scalars(sa.select(table.c.document).order_by(table.c.id))
-    return [kind.model_validate(document) for document in documents]
+    return [read(kind, document) for document in documents]
 
 
 def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
@@ -206,7 +206,7 @@ def list_pipelines(connection: sa.Connection) -> list[PipelineRow]:
 def to_pipeline_row(row: sa.RowMapping) -> PipelineRow:
     """Give a row as the pipeline that it is."""
     return PipelineRow(
-        pipeline=Pipeline.model_validate(row["document"]),
+        pipeline=read(Pipeline, row["document"]),
         standing=Standing(
             generation=row["generation"],
             watermark=row["watermark"],

@@ -8,7 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from shared import schedule
-from shared.errors import DeclarationInvalid, MoveNotAllowed, SyncError
+from shared.errors import DeclarationInvalid, MoveNotAllowed, ProcessOutdated, SyncError
 from shared.run import CLOSED, WORKING, Lane, PipelineState, RunState
 from shared.store import backfills, history, reopening, requests, waiting
 from shared.store import runs as run_rows
@@ -174,7 +174,7 @@ def claim_due(
     for found in locked:
         try:
             row = to_pipeline_row(found)
-        except ValueError:  # What another version declared; its words may quote what was declared.
+        except ProcessOutdated:  # A beat of that version finds it due, too.
             put_off.append(found["id"])
             continue
         coverage = schedule.cover(row.pipeline.schedule, row.next_due_at or now, now)

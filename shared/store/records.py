@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from shared.catalog import Connection, DataModel, Feed, Pipeline
-from shared.errors import AlreadyDeclared, ChangedMeanwhile, NotFound
+from shared.errors import AlreadyDeclared, ChangedMeanwhile, NotFound, ProcessOutdated
 from shared.run import PipelineState
 from shared.store.tables import connections, data_models, feeds, field_transformations, pipelines
 from shared.transformation import FieldTransformation
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 _TABLES: Final[Mapping[type[BaseModel], tuple[sa.Table, str]]] = {
     Feed: (feeds, "feed"),
@@ -37,6 +39,25 @@ class Record:
 def table_of(kind: type[BaseModel]) -> tuple[sa.Table, str]:
     """Give the table of a kind of declaration, and what people call one."""
     return _TABLES[kind]
+
+
+def read(kind: type[Kind], document: Mapping[str, Any]) -> Kind:
+    """Give the declaration that a stored document is.
+
+    Whatever is stored was valid when it was declared; so one that is not was declared by another version, as happens
+    while not all processes are upgraded.
+
+    Raises:
+        ProcessOutdated: that version knows what this one does not; the places are named, and no value.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        places = sorted({".".join(map(str, wrong["loc"])) or "as a whole" for wrong in error.errors()})
+        raise ProcessOutdated(
+            f"{_TABLES[kind][1]} {document.get('id')!r} was declared by a newer version, and this process cannot read "
+            f"it ({', '.join(places)}); finish the upgrade, or declare it without that"
+        ) from None
 
 
 def of(connection: sa.Connection, kind: type[BaseModel], resource_id: str) -> Record:

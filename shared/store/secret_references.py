@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from shared.catalog import Connection, Feed
 from shared.secret_fields import secrets_of
-from shared.store.records import table_of
+from shared.store.records import read, table_of
 
 Holder = type[Feed] | type[Connection]
 _HOLDERS: Final[tuple[Holder, ...]] = (Feed, Connection)
@@ -30,7 +30,7 @@ def lock(connection: sa.Connection, kind: Holder, resource_id: str) -> Feed | Co
     table, _ = table_of(kind)
     query = sa.select(table.c.document).where(table.c.id == resource_id).with_for_update(key_share=True)
     document = connection.scalar(query)
-    return None if document is None else kind.model_validate(document)
+    return None if document is None else read(kind, document)
 
 
 def replace(connection: sa.Connection, resource: Feed | Connection, references: Mapping[str, str]) -> None:
@@ -51,6 +51,6 @@ def of_all(connection: sa.Connection) -> list[tuple[str, str]]:
     for kind in _HOLDERS:
         table, noun = table_of(kind)
         for document in connection.scalars(sa.select(table.c.document).order_by(table.c.id)):
-            resource = kind.model_validate(document)
+            resource = read(kind, document)
             found += [(f"{noun} {resource.id}: {path}", text) for path, text in secrets_of(resource).items()]
     return found

@@ -14,7 +14,7 @@ from celery import shared_task
 from shared.errors import LedgerUnbalanced, ResultExpired, SyncError, Transient, WarehouseBusy
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, SliceId, Token
-from shared.snapshot import Snapshot
+from shared.snapshot import read_snapshot
 from shared.spool import SpooledFile
 from shared.store import dispatching, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
@@ -118,7 +118,7 @@ class _Attempt:
         return last
 
     def _read_parts(self, lost: threading.Event) -> Extraction | None:
-        snapshot = Snapshot.model_validate(self._run.snapshot)
+        snapshot = read_snapshot(self._run.id, self._run.snapshot)
         with rows_of(self._process, self._run, snapshot, self._claimed.position) as stream:
             self._stream = stream
             if lost.is_set():  # While the stream was opened there was nothing to cancel.

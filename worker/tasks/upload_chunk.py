@@ -22,7 +22,7 @@ from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
 from shared.run import ChunkId, Reject, RunId, Token
 from shared.secret_fields import purpose
-from shared.snapshot import Snapshot
+from shared.snapshot import Snapshot, read_snapshot
 from shared.spool import SpooledFile
 from shared.store import accepted, chunks, declared, dispatching, event_names, moves, rejected_users, runs
 from shared.store.chunks import ClaimedChunk
@@ -258,7 +258,7 @@ class _Attempt:
 def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
     with process.database.transaction() as connection:
         run = runs.get(connection, run_id)
-    snapshot = Snapshot.model_validate(run.snapshot)
+    snapshot = read_snapshot(run_id, run.snapshot)
     plan = MappingPlan.from_json(snapshot.mapping)
     merging = Merging(
         max_events=snapshot.batch_max_events,

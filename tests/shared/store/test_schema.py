@@ -1,9 +1,7 @@
 """The migrations lead to the schema that the code was written for, and to nothing else."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -11,25 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from sandbox.services import Services
 from shared.errors import ServiceUnavailable
 from shared.store.database import Database, _alembic_config
 from shared.store.ground import metadata
-
-
-@pytest.fixture
-def empty(services: Services) -> Iterator[Database]:
-    """A database without tables."""
-    name = f"empty_{uuid4().hex}"
-    engine = sa.create_engine(services.database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0")
-    database = Database(sa.make_url(services.database_url).set(database=name).render_as_string(hide_password=False))
-    yield database
-    database.close()
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
 
 
 def described(database: Database) -> dict[str, set[tuple[str, ...]]]:

@@ -1,0 +1,52 @@
+"""Migrations expand first and contract a release later: what runs on the old schema goes on running on the new one."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import command
+
+from shared.store.database import Database, _alembic_config
+
+RELEASED: Final = "0005"
+"""Where the schema of the release before this one ends; set anew with each release."""
+CONTRACTED: Final[frozenset[str]] = frozenset()
+"""What this release takes away because the release before no longer uses it: ``table.column`` or ``table``."""
+
+_COLUMNS: Final = sa.text(
+    "SELECT table_name || '.' || column_name AS place, data_type, is_nullable = 'YES' AS is_nullable,"
+    " column_default IS NOT NULL OR is_identity = 'YES' AS has_default, table_name"
+    " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+)
+
+
+def test_a_process_of_the_release_before_finds_and_may_write_what_it_knows(empty: Database) -> None:
+    bring_to(empty, RELEASED)
+    before = columns(empty)
+    bring_to(empty, "head")
+    after = columns(empty)
+    gone = {place for place in before if place not in after and not {place, place.partition(".")[0]} & CONTRACTED}
+    assert not gone
+    assert {place: after[place].data_type for place in before if place in after} == {
+        place: row.data_type for place, row in before.items() if place in after
+    }
+    stricter = {place for place, row in before.items() if place in after and row.is_nullable > after[place].is_nullable}
+    assert not stricter
+    tables = {row.table_name for row in before.values()}
+    demanded = {
+        place
+        for place, row in after.items()
+        if place not in before and row.table_name in tables and not (row.is_nullable or row.has_default)
+    }
+    assert not demanded, "whoever does not know the column inserts rows without it"
+
+
+def bring_to(database: Database, revision: str) -> None:
+    with database.transaction() as connection:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def columns(database: Database) -> dict[str, sa.Row[tuple[object, ...]]]:
+    with database.transaction() as connection:
+        return {row.place: row for row in connection.execute(_COLUMNS)}
