@@ -19,7 +19,6 @@ from shared.settings import Settings
 _SOCKET_TIMEOUT_S: Final = 15
 _CONNECT_TIMEOUT_S: Final = 5
 _HEALTH_CHECK_EVERY_S: Final = 10
-_SOFT_SHUTDOWN_S: Final = 20
 _UPKEEP_EXPIRES_S: Final = 600
 """Keeps a heap of them from piling up while no worker runs; far more than two machines' clocks may differ."""
 _RECONNECT_AFTER_S: Final = 0.2
@@ -46,7 +45,7 @@ def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = (
         task_send_sent_event=True,
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
-        worker_soft_shutdown_timeout=_SOFT_SHUTDOWN_S,
+        worker_soft_shutdown_timeout=settings.soft_shutdown_s,
         worker_enable_soft_shutdown_on_idle=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,

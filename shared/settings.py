@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         description="users of one pipeline that are remembered as changed while its history is loaded, 110 to 200 "
         "bytes of PostgreSQL each, by the length of the pipeline's id; beyond it the history stops, to be read anew",
     )
+    soft_shutdown_s: Seconds = Field(
+        20,
+        description="how long a worker that is told to stop lets its tasks end; what stops containers waits longer. "
+        "Attempts yield within a request's time, so that nothing is killed",
+    )
     visibility_timeout_s: Count = Field(
         1800, description="an unacknowledged message comes back after this; longer than any attempt"
     )
