@@ -33,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="duckdb,continuable,redshift",
         help="which warehouses are tested against a running server; `make test-warehouses` runs the others",
     )
+    parser.addoption(
+        "--seeds",
+        default=8,
+        type=int,
+        help="at how many moments processes are killed, messages lost and services stopped; 20 takes minutes more",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

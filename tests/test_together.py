@@ -9,6 +9,7 @@ from tests.together import group_of
     ("nodeid", "group"),
     [
         ("tests/system/test_events.py::test_old_events[3]", "system"),
+        ("tests/system/test_rolling_restart.py::test_a_restart", "rolling_restart"),
         ("tests/system/test_warehouses.py::test_users_are_synced[redshift]", "system"),
         ("tests/system/test_warehouses.py::test_users_are_synced[databricks-2]", "databricks"),
         ("tests/conformance/test_types.py::test_a_type[bigquery-DATE]", "bigquery"),

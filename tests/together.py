@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+_OF_ITS_OWN = re.compile(r"tests/system/test_(rolling_restart)\.py")
+"""Files of the whole system whose tests have a deployment of their own."""
 _APART = re.compile(r"tests/(?:conformance|warehouses|system)/.*\b(snowflake|bigquery|databricks)\b")
 
 
@@ -26,4 +28,6 @@ def group_of(nodeid: str) -> str | None:
     """Give the name of the group that a test belongs to, if it belongs to one."""
     if apart := _APART.match(nodeid):
         return apart[1]
+    if own := _OF_ITS_OWN.match(nodeid):
+        return own[1]
     return "system" if nodeid.startswith("tests/system/") else None

@@ -10,6 +10,12 @@ from tests.system.flower import Flower, flower_of
 from tests.system.people import People
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Strike at as many seeded moments as are asked for."""
+    if metafunc.definition.get_closest_marker("each_seed"):
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
+
+
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployed(tmp_path_factory.mktemp("deployment")) as running:

@@ -10,11 +10,10 @@ import pytest
 from shared.store.tables import chunks, slices
 from tests.system.people import SLOW_QUERY, People, assert_arrived_once, begin
 
-EACH_SEED = pytest.mark.parametrize("seed", range(20))
 ROWS = 500
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_an_upload_worker_is_killed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
@@ -27,7 +26,7 @@ def test_people_arrive_once_though_an_upload_worker_is_killed(people: People, se
     assert attempts(people, claim.id) > 1
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_an_extract_worker_is_killed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS, query=SLOW_QUERY, answer_after_s=0)
@@ -36,7 +35,7 @@ def test_people_arrive_once_though_an_extract_worker_is_killed(people: People, s
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_beat_is_killed_when_it_is_needed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
@@ -47,7 +46,7 @@ def test_people_arrive_once_though_beat_is_killed_when_it_is_needed(people: Peop
     assert attempts(people, claim.id) > 1
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_a_stopped_uploader_wakes_after_its_claim_was_given_away(
     people: People, seed: int
 ) -> None:
@@ -61,7 +60,7 @@ def test_people_arrive_once_though_a_stopped_uploader_wakes_after_its_claim_was_
     assert attempts(people, claim.id) > 1
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_a_stopped_extraction_wakes_after_its_claim_was_given_away(
     people: People, seed: int
 ) -> None:

@@ -12,11 +12,10 @@ from shared.run import RunId
 from shared.store.tables import chunks, runs, slices
 from tests.system.people import QUERY, SLOW_QUERY, People, assert_arrived_once, begin
 
-EACH_SEED = pytest.mark.parametrize("seed", range(20))
 ROWS = 500
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_valkey_is_killed(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
@@ -26,7 +25,7 @@ def test_people_arrive_once_though_valkey_is_killed(people: People, seed: int) -
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_valkey_is_killed_and_its_data_lost(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
@@ -37,7 +36,7 @@ def test_people_arrive_once_though_valkey_is_killed_and_its_data_lost(people: Pe
     assert_arrived_once(people, run.id, rows=ROWS, before=run.before)
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_postgresql_is_restarted(people: People, seed: int) -> None:
     moment = random.Random(seed)
     is_extracting = moment.random() < 0.3

@@ -15,7 +15,6 @@ from shared.run import WORKING
 from tests.system.deployment import LIMITS, Deployment, deployed
 from tests.system.people import People, assert_arrived_once, begin
 
-EACH_SEED = pytest.mark.parametrize("seed", range(20))
 ROWS = 500
 
 
@@ -33,7 +32,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         yield running
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_every_message_is_delivered_twice(twice: Deployment, seed: int) -> None:
     moment = random.Random(seed)
     people = People(twice, f"twice-{seed}")
@@ -47,7 +46,7 @@ def test_people_arrive_once_though_every_message_is_delivered_twice(twice: Deplo
     twice.until(lambda: repeated <= out_of_date(twice), "each message's second copy was found to be out of date")
 
 
-@EACH_SEED
+@pytest.mark.each_seed
 def test_people_arrive_once_though_messages_are_lost(people: People, seed: int) -> None:
     moment = random.Random(seed)
     run = begin(people, seed, rows=ROWS)
