@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Path, Request, Security
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from console.operations import Operations
 from shared.access import Identity, Role, require
-from shared.errors import NotFound, SignInRefused
+from shared.errors import DeclarationInvalid, NotFound, SignInRefused
 
 _bearer = HTTPBearer(auto_error=False, description="POST /oauth/token gives one; a static token is one, too")
 
@@ -45,6 +48,7 @@ def acting(role: Role) -> Callable[..., Operations]:
         ],
     ) -> Operations:
         require(who, role)
+        require_known_parameters(request)
         operations: Operations = request.app.state.operations
         known = operations.settings.workspace_id
         if known is not None and workspace_id != known:
@@ -52,6 +56,21 @@ def acting(role: Role) -> Callable[..., Operations]:
         return operations.acting_as(who.name)
 
     return bound
+
+
+def require_known_parameters(request: Request) -> None:
+    """Refuse a parameter that the route does not have: a mistyped filter would answer with everything.
+
+    Raises:
+        DeclarationInvalid: there is one; the message names those that there are.
+    """
+    route = request.scope["route"]
+    if not isinstance(route, APIRoute):
+        return
+    known = sorted(one.alias for one in get_flat_params(route.dependant) if isinstance(one.field_info, Query))
+    if unknown := sorted(request.query_params.keys() - set(known)):
+        has = f"this route has {', '.join(known)}" if known else "this route has none"
+        raise DeclarationInvalid(f"unknown query parameter {', '.join(map(repr, unknown))}; {has}")
 
 
 Viewer = Annotated[Operations, Depends(acting(Role.VIEWER))]

@@ -195,7 +195,7 @@ def test_each_request_is_one_line_without_what_it_held(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     told = [line for line in lines if line["event"] == "request_answered"]
     assert [(line["method"], line["route"], line["status"], line["actor"]) for line in told] == [
-        ("GET", "/feeds/{id}", 404, "tester"),
+        ("GET", "/feeds/{id}", 400, "tester"),
         ("POST", "/feeds", 400, "tester"),
         ("GET", "none", 401, None),
     ]

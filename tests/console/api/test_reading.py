@@ -5,6 +5,7 @@ import pytest
 from console.api.reading import MOST_TOLD, read
 from shared.catalog import DataModel
 from shared.errors import DeclarationInvalid
+from tests.console.api.conftest import Api
 
 MODEL = {"id": "people", "name": "People", "sql_query": "SELECT 1"}
 
@@ -29,3 +30,14 @@ def test_of_many_mistakes_the_first_are_told() -> None:
     with pytest.raises(DeclarationInvalid) as refused:
         read(DataModel, {**MODEL, "secret_columns": [0] * 20_000})
     assert len(str(refused.value).splitlines()) == MOST_TOLD
+
+
+@pytest.mark.parametrize(
+    ("path", "known"), [("/runs", "limit"), ("/pipelines", "serviceProvider"), ("/audit", "limit")]
+)
+def test_a_mistyped_filter_is_refused_and_the_right_ones_are_named(admin: Api, path: str, known: str) -> None:
+    answer = admin.get(path, pipelin="users")
+    assert answer.status_code == 400
+    (told,) = answer.json()["errors"]
+    assert "unknown query parameter 'pipelin'" in told["message"]
+    assert known in told["message"]
