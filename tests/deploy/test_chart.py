@@ -1,0 +1,257 @@
+"""The chart's objects are what Kubernetes takes, and its pods what an operator would choose."""
+
+import json
+import re
+import shlex
+from collections import Counter
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from helm_python import lint
+
+from shared.broker import _SOFT_SHUTDOWN_S
+from shared.messages import Queue
+from shared.pulse import VARIABLE
+from shared.settings import PREFIX, Settings
+from tests.deploy.charts import (
+    FOLDER,
+    MINIMAL,
+    SETS,
+    component,
+    container,
+    objects,
+    of_kind,
+    over,
+    render,
+    selects,
+    templates,
+)
+
+OLDEST, NEWEST = "1.27", "1.37"
+OWN_OF_OTHERS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
+"""Kinds whose schemas do not come with Kubernetes'; test_chart_watching.py looks at them."""
+
+every_set = pytest.mark.parametrize("name", SETS)
+
+
+@pytest.mark.parametrize(("name", "version"), [*((name, NEWEST) for name in SETS), ("everything", OLDEST)])
+def test_kubernetes_takes_every_object(name: str, version: str) -> None:
+    made = objects(SETS[name])
+    for one in made:
+        if one["kind"] not in OWN_OF_OTHERS:
+            kubernetes_validate.validate(one, version, strict=True)
+    assert len({(one["kind"], one["metadata"]["name"]) for one in made}) == len(made)
+
+
+@every_set
+def test_helm_finds_nothing_to_complain_of(name: str) -> None:
+    said = lint(str(FOLDER), SETS[name], strict=True)
+    assert said["errors"] == []
+    assert [one["error"] for one in said["messages"] if one["severity"] > 1] == []
+
+
+@every_set
+def test_every_pod_is_hardened(name: str) -> None:
+    for _, template in templates(objects(SETS[name])):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container(template)["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(spec)
+        assert not [volume for volume in spec["volumes"] if "hostPath" in volume]
+        assert container(template)["resources"]["limits"]["memory"]
+        assert set(container(template)["resources"]["requests"]) == {"cpu", "memory"}
+
+
+@every_set
+def test_a_service_of_this_namespace_never_becomes_a_setting(name: str) -> None:
+    # A release called warehouse-sync has a Service warehouse-sync-metrics: WAREHOUSE_SYNC_METRICS_PORT=tcp://...
+    assert all(template["spec"]["enableServiceLinks"] is False for _, template in templates(objects(SETS[name])))
+
+
+@every_set
+def test_every_pod_may_write_in_tmp_and_little_else(name: str) -> None:
+    for kind, template in templates(objects(SETS[name])):
+        writable = {
+            mount["mountPath"] for mount in container(template)["volumeMounts"] if not mount.get("readOnly", False)
+        }
+        assert writable - {"/spool", "/var/lib/flower"} == {"/tmp"}, kind  # noqa: S108 - the container's own
+        names = Counter(volume["name"] for volume in template["spec"]["volumes"])
+        assert set(names) == {mount["name"] for mount in container(template)["volumeMounts"]}
+        assert max(names.values()) == 1
+
+
+@every_set
+def test_selectors_select_their_pods_and_no_others(name: str) -> None:
+    made = objects(SETS[name])
+    pods = {kind: template["metadata"]["labels"] for kind, template in templates(made)}
+    for one in of_kind("Deployment", made):
+        (kind,) = (kind for kind, labels in pods.items() if selects(labels, one["spec"]["selector"]))
+        assert one["metadata"]["name"] == f"prod-warehouse-sync-{kind}"
+    for one in of_kind("Service", made):
+        chosen = [kind for kind, labels in pods.items() if selects(labels, {"matchLabels": one["spec"]["selector"]})]
+        assert chosen in (["api"], ["flower"])
+        names = {port["name"] for port in container(component(chosen[0], made))["ports"]}
+        assert {port["targetPort"] for port in one["spec"]["ports"]} <= names
+    for one in of_kind("PodDisruptionBudget", made):
+        assert sum(selects(labels, one["spec"]["selector"]) for labels in pods.values()) == 1
+        assert one["spec"]["maxUnavailable"] == 1
+
+
+def test_every_kind_of_process_has_a_disruption_budget_but_what_is_alone() -> None:
+    made = objects(SETS["everything"])
+    budgets = {one["metadata"]["labels"]["app.kubernetes.io/component"] for one in of_kind("PodDisruptionBudget", made)}
+    assert budgets == {kind for kind, _ in templates(made)} - {"migrate", "flower"}
+
+
+def test_versions_change_no_selector() -> None:
+    old, new = objects(MINIMAL), objects(over(MINIMAL, {"image": {"tag": "9.9.9"}}))
+    selectors = [[one["spec"]["selector"] for one in of_kind("Deployment", made)] for made in (old, new)]
+    assert selectors[0] == selectors[1]
+
+
+def test_the_longest_name_still_tells_all_processes_apart() -> None:
+    names = [one["metadata"]["name"] for one in of_kind("Deployment", objects(MINIMAL, release="r" * 53))]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= 63
+
+
+def _queues(command: list[str]) -> list[str]:
+    return command[command.index("-Q") + 1].split(",")
+
+
+@every_set
+def test_workers_take_every_queue_once_as_the_program_knows_them(name: str) -> None:
+    commands = {kind: container(template)["command"] for kind, template in templates(objects(SETS[name]))}
+    workers = {kind: command for kind, command in commands.items() if kind.startswith("worker-")}
+    assert sorted(queue for command in workers.values() for queue in _queues(command)) == sorted(Queue)
+    for kind, command in workers.items():
+        assert command[:4] == ["celery", "-A", "worker.app", "worker"]
+        assert command[command.index("-P") + 1] == ("prefork" if "upload" in kind else "threads")
+        assert int(command[command.index("-c") + 1]) > 0
+        # No heartbeats, no pulse.
+        assert "--without-heartbeat" not in command
+    assert commands["beat"] == ["celery", "-A", "beat.app", "beat"]
+
+
+@every_set
+def test_workers_have_longer_than_their_soft_shutdown_and_a_request(name: str) -> None:
+    settings = over(SETS[name], {"settings": {"request_timeout_s": 44.5}})
+    for values, timeout_s in ((SETS[name], Settings.model_fields["request_timeout_s"].default), (settings, 44.5)):
+        for kind, template in templates(objects(values)):
+            if kind.startswith("worker-"):
+                assert template["spec"]["terminationGracePeriodSeconds"] >= _SOFT_SHUTDOWN_S + timeout_s + 10
+                environment = {one["name"]: one.get("value") for one in container(template)["env"]}
+                assert environment["REMAP_SIGTERM"] == "SIGQUIT"
+
+
+def test_the_api_has_longer_than_a_question_takes() -> None:
+    template = component("api", objects(MINIMAL))
+    pause_s = int(container(template)["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert template["spec"]["terminationGracePeriodSeconds"] >= pause_s + 30 + 5
+
+
+def test_an_outage_of_the_broker_restarts_no_worker_for_a_quarter_of_an_hour() -> None:
+    for kind, template in templates(objects(MINIMAL)):
+        if kind.startswith("worker-") or kind == "beat":
+            probes = container(template)
+            assert {tuple(probes[f"{which}Probe"]["exec"]["command"]) for which in ("startup", "liveness")} == {
+                ("python", "-m", "shared.pulse")
+            }
+            liveness = probes["livenessProbe"]
+            assert 60 + liveness["periodSeconds"] * liveness["failureThreshold"] == 900
+            startup = probes["startupProbe"]
+            assert startup["periodSeconds"] * startup["failureThreshold"] == 300
+
+
+def test_no_beat_is_missing_while_beats_are_replaced() -> None:
+    (beat,) = (one for one in of_kind("Deployment", objects(MINIMAL)) if one["metadata"]["name"].endswith("-beat"))
+    assert beat["spec"]["replicas"] == 2
+    assert beat["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+OTHERS_VARIABLES = {"HOME", "REMAP_SIGTERM", "PGSSLROOTCERT", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "AWS_ACCESS_KEY_ID"}
+FLOWERS_VARIABLES = {"FLOWER_BASIC_AUTH"}
+
+
+@every_set
+def test_every_variable_is_a_setting_that_the_program_reads(name: str) -> None:
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | OTHERS_VARIABLES | FLOWERS_VARIABLES
+    for kind, template in templates(objects(SETS[name])):
+        names = [variable["name"] for variable in container(template)["env"]]
+        assert len(set(names)) == len(names), kind
+        references = {one for one in names if one.startswith(f"{PREFIX}SECRET_") and not one.endswith("_FOLDER")}
+        channels = {one for one in names if one.startswith(f"{PREFIX}ALERT_")}
+        assert set(names) - references - channels - known == set(), kind
+    assert VARIABLE in known
+
+
+def test_the_settings_that_values_may_hold_are_the_programs() -> None:
+    own_place = {
+        *("home", "log_format", "database_url", "broker_url", "spool_url", "secret_folder"),
+        *("public_key", "private_keys", "pulse_file", "metrics_port"),
+        *("alert_webhook_url", "alert_webhook_secret", "alert_slack_url", "alert_smtp_url"),
+    }
+    told = set(json.loads((FOLDER / "values.schema.json").read_text())["properties"]["settings"]["properties"])
+    assert told == set(Settings.model_fields) - own_place, "bring `settings` in values.schema.json up to date"
+
+
+def test_settings_arrive_as_the_program_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "spool_soft_bytes": 21474836480,
+        "request_timeout_s": 12.5,
+        "feed_hosts": ["a.example.com"],
+        "workspace_id": "007",
+    }
+    for variable in container(component("beat", objects(over(MINIMAL, {"settings": told}))))["env"]:
+        if "value" in variable:
+            monkeypatch.setenv(variable["name"], variable["value"])
+    read = Settings()
+    assert (read.spool_soft_bytes, read.request_timeout_s) == (21474836480, 12.5)
+    assert (read.feed_hosts, read.workspace_id) == (("a.example.com",), "007")
+
+
+def test_migrations_run_first_with_nothing_that_the_chart_itself_makes() -> None:
+    made = objects(SETS["everything"])
+    (job,) = of_kind("Job", made)
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    spec = job["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] not in {one["metadata"]["name"] for one in of_kind("ServiceAccount", made)}
+    assert {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]} <= {"emptyDir", "configMap"}
+    assert container(job["spec"]["template"])["command"] == ["warehouse-sync", "migrate"]
+    hooks = [one for one in made if "helm.sh/hook" in one["metadata"].get("annotations", {})]
+    assert sorted(one["kind"] for one in hooks) == ["Job", "NetworkPolicy"]
+
+
+def test_replicas_that_an_autoscaler_sets_are_left_to_it() -> None:
+    scaled = {one["metadata"]["name"]: one["spec"] for one in of_kind("Deployment", objects(SETS["everything"]))}
+    assert [name for name, spec in scaled.items() if name.count("-worker-") and "replicas" in spec] == []
+    left = {
+        one["metadata"]["name"]: one["spec"] for one in of_kind("Deployment", objects(SETS["replicas left to others"]))
+    }
+    without = {name.removeprefix("prod-warehouse-sync-") for name, spec in left.items() if "replicas" not in spec}
+    assert without == {"beat", "worker-upload"}
+
+
+def test_the_notes_say_how_to_sign_in_first_and_name_what_is_open() -> None:
+    notes = render(MINIMAL)["warehouse-sync/templates/NOTES.txt"]
+    (line,) = re.findall(r"kubectl .*tokens create.*", notes)
+    assert shlex.split(line)[:5] == ["kubectl", "--namespace", "sync", "exec", "deploy/prod-warehouse-sync-beat"]
+    assert "only port-forward reaches the API" in notes
+
+
+def test_the_longest_pods_names_leave_workers_names_of_their_own() -> None:
+    hosts: dict[str, Any] = {}
+    for kind, template in templates(objects(MINIMAL)):
+        if kind.startswith("worker-"):
+            command = container(template)["command"]
+            hosts[command[command.index("-n") + 1]] = kind
+    assert len(hosts) == 5
+    assert all(name.endswith("@%h") for name in hosts)
