@@ -178,12 +178,11 @@ def test_no_beat_is_missing_while_beats_are_replaced() -> None:
 
 
 OTHERS_VARIABLES = {"HOME", "REMAP_SIGTERM", "PGSSLROOTCERT", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "AWS_ACCESS_KEY_ID"}
-FLOWERS_VARIABLES = {"FLOWER_BASIC_AUTH"}
 
 
 @every_set
 def test_every_variable_is_a_setting_that_the_program_reads(name: str) -> None:
-    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | OTHERS_VARIABLES | FLOWERS_VARIABLES
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | OTHERS_VARIABLES
     for kind, template in templates(objects(SETS[name])):
         names = [variable["name"] for variable in container(template)["env"]]
         assert len(set(names)) == len(names), kind

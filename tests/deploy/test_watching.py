@@ -19,7 +19,7 @@ RULES: Final[list[dict[str, Any]]] = [
     for group in yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
-DASHBOARD: Final[dict[str, Any]] = json.loads((DEPLOY / "grafana" / "dashboards" / "warehouse-sync.json").read_text())
+DASHBOARD: Final[dict[str, Any]] = json.loads((DEPLOY / "grafana" / "warehouse-sync.json").read_text())
 ANCHORS: Final = {
     *("metrics-absent", "store-down", "broker-down", "beat-silent", "queue-not-taken", "leases-expiring"),
     *("pipeline-faulted", "run-failed", "watermark-late", "rows-rejected", "sign-in-refused", "not-the-api"),
@@ -163,16 +163,15 @@ def test_every_metric_is_on_the_dashboard() -> None:
 
 
 def test_grafana_is_told_of_the_folder_that_holds_the_dashboard() -> None:
-    (provider,) = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/warehouse-sync.yml").read_text())[
-        "providers"
-    ]
-    assert provider["options"]["path"] == "/etc/grafana/dashboards"
+    folder = DEPLOY / "grafana" / "provisioning"
+    (provider,) = yaml.safe_load((folder / "dashboards" / "warehouse-sync.yml").read_text())["providers"]
+    assert provider["options"]["path"] == "/etc/grafana/warehouse-sync"
     (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
 
 
 def test_the_chart_carries_the_same_files() -> None:
-    """cp deploy/prometheus/alerts.yml deploy/grafana/dashboards/warehouse-sync.json deploy/helm/warehouse-sync/files/."""
+    """Where it fails: ``cp deploy/prometheus/alerts.yml deploy/grafana/*.json deploy/helm/warehouse-sync/files/``."""
     held = DEPLOY / "helm" / "warehouse-sync" / "files"
-    for original in (DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "grafana/dashboards/warehouse-sync.json"):
+    for original in (DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "grafana" / "warehouse-sync.json"):
         assert (held / original.name).read_bytes() == original.read_bytes(), "copy it into the chart's files/ again"

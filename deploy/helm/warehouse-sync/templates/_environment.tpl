@@ -55,9 +55,6 @@
 {{ include "ws.secretEnv" . }}
 {{- end }}
 {{- end }}
-{{- if has "flower" $needs }}
-{{ include "ws.secretEnv" (dict "name" "FLOWER_BASIC_AUTH" "secretName" $values.flower.auth.existingSecret "key" $values.flower.auth.key) }}
-{{- end }}
 {{- if include "ws.caSource" .root }}
 - {name: PGSSLROOTCERT, value: /etc/warehouse-sync/ca/ca.crt}
 {{- if $values.caBundle.forEverything }}

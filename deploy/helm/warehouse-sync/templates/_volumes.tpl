@@ -39,6 +39,8 @@
 {{- end }}
 {{- end }}
 {{- if has "flower" $needs }}
+- volume: {name: flower-users, secret: {secretName: {{ quote $values.flower.auth.existingSecret }}, items: [{key: {{ quote $values.flower.auth.key }}, path: users}], defaultMode: 0440}}
+  mount: {name: flower-users, mountPath: /etc/warehouse-sync/flower, readOnly: true}
 {{- with $values.flower.persistence }}
 {{- if .enabled }}
 - volume: {name: flower, persistentVolumeClaim: {claimName: {{ default (printf "%s-flower" (include "ws.fullname" $.root)) .existingClaim | quote }}}}
