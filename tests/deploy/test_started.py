@@ -3,10 +3,13 @@
 import base64
 import http.client
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg
 import yaml
 
 from sandbox import processes
@@ -14,10 +17,13 @@ from console.client import Client
 from sandbox import processes
 from sandbox.ports import LOOPBACK, free_port
 from tests.deploy.compose import filled, services
-from tests.deploy.processes import Grounds, Instance, running, until_healthy
+from tests.deploy.processes import Grounds, Instance, ended, running, until_healthy
 from tests.deploy.servers import PASSWORDS, ListedValkey, RolesPostgres, random_secret
 
-USERS = 40
+FEW, MANY = 40, 30_000
+SOFT_SHUTDOWN_S = 5
+MARGIN_S = 15
+"""How much longer a worker may take to end on a machine that is busy."""
 PORTS = (8000, 5555, 8080, 9464)
 WORKERS = {"control", "extract", "upload", "backfill-extract", "backfill-upload"}
 
@@ -33,9 +39,12 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
     )
     (grounds.folder("secrets/feeds") / "sandbox").write_text(random_secret())
     with duckdb.connect(grounds.folder("lake") / "mp.duckdb") as lake:
-        lake.execute(f"CREATE TABLE users AS SELECT range AS customer_id, 'basic' AS plan FROM range({USERS})")
-    told = {**filled(), **PASSWORDS, "FEED_HOSTS": LOOPBACK, "DUCKDB_FOLDERS": "/lake"}
-    with running(grounds, services(told)) as instances:
+        for table, rows in (("few", FEW), ("many", MANY)):
+            lake.execute(f"CREATE TABLE {table} AS SELECT range AS customer_id, 'basic' AS plan FROM range({rows})")
+    told = services({**filled(), **PASSWORDS, "FEED_HOSTS": LOOPBACK, "DUCKDB_FOLDERS": "/lake"})
+    # Celery sleeps through all of its soft shutdown, and nobody needs to watch it sleep for 20 s.
+    told["worker-upload"].told["command"].extend(["--", f"soft_shutdown_timeout={SOFT_SHUTDOWN_S}"])
+    with running(grounds, told) as instances:
         by_name = {one.name: one for one in instances}
         api = by_name["api-1"]
         # As the quick start says, before anything can be reached from elsewhere: until then the API refuses to start.
@@ -52,18 +61,39 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
         declared.write_text(yaml.safe_dump(declarations(grounds)))
         applied = api.run(["warehouse-sync", "apply", str(declared)], **client)
         assert applied.returncode == 0, applied.stdout + applied.stderr
-        with Client.at(api_url, token, "any") as signed_in:
-            signed_in.text("POST", "/pipelines/users/activate")
-            signed_in.text("POST", "/pipelines/users/trigger")
-            assert processes.wait_for(lambda: accepted(grounds) == USERS, 60), situation(instances)
-        watched = ask(grounds.ports[5555], "/api/workers", ("operator", PASSWORDS["FLOWER_PASSWORD"]))
-        assert {name.partition("@")[0] for name in watched} == WORKERS
-        tasks = ask(grounds.ports[5555], "/api/tasks", ("operator", PASSWORDS["FLOWER_PASSWORD"]))
-        assert {"warehouse_sync.extract_slice", "warehouse_sync.upload_chunk"} <= {
-            task["name"] for task in tasks.values()
-        }
-        ended = {one.name: one.end() for one in instances}
-    assert {name: code for name, code in ended.items() if code not in {0, 143}} == {}
+        with Client.elsewhere(api_url, token, "any") as signed_in:
+            signed_in.text("POST", "/pipelines/few/activate")
+            signed_in.text("POST", "/pipelines/few/trigger")
+            assert processes.wait_for(lambda: accepted(grounds) == FEW, 60), situation(instances)
+        signed_in_there = ("operator", PASSWORDS["FLOWER_PASSWORD"])
+
+        def watched() -> set[str]:
+            found = ask(grounds.ports[5555], "/api/workers?refresh=1", signed_in_there)
+            return {name.partition("@")[0] for name in found}
+
+        assert processes.wait_for(lambda: watched() == WORKERS, 30), watched()
+        tasks = ask(grounds.ports[5555], "/api/tasks", signed_in_there)
+        seen = {task["name"] for task in tasks.values()}
+        assert {"warehouse_sync.extract_slice", "warehouse_sync.upload_chunk"} <= seen
+
+            ask(grounds.ports[8080], "/faults", method="PUT", content={"delay_s": 1})
+            signed_in.text("POST", "/pipelines/many/activate")
+            signed_in.text("POST", "/pipelines/many/trigger")
+            assert processes.wait_for(lambda: accepted(grounds) > FEW, 60), situation(instances)
+        began_at = time.monotonic()
+        codes = ended([by_name["worker-upload-1"]])
+        took_s = time.monotonic() - began_at
+        assert SOFT_SHUTDOWN_S <= took_s < SOFT_SHUTDOWN_S + MARGIN_S, situation(instances)
+        assert chunks_left(postgres) == {"ready"}
+        assert FEW < accepted(grounds) < FEW + MANY
+        codes |= ended(instances)
+    assert {name: code for name, code in codes.items() if code not in {0, None, 128 + signal.SIGTERM}} == {}
+
+
+def chunks_left(postgres: RolesPostgres) -> set[str]:
+    """In which states the chunks are that are not done; one that somebody holds is ``uploading``."""
+    with psycopg.connect(postgres.as_role("reader")) as connection:
+        return {state for (state,) in connection.execute("SELECT state FROM chunks WHERE state <> 'done'")}
 
 
 def declarations(grounds: Grounds) -> dict[str, Any]:
@@ -85,17 +115,20 @@ def declarations(grounds: Grounds) -> dict[str, Any]:
                 "config": {"database": str(grounds.home / "lake" / "mp.duckdb")},
             }
         ],
-        "data_models": [{"id": "users", "name": "Users", "sql_query": "SELECT customer_id, plan FROM mp.users"}],
+        "data_models": [
+            {"id": name, "name": name, "sql_query": f"SELECT customer_id, plan FROM mp.{name}"} for name in ("few", "many")
+        ],
         "pipelines": [
             {
-                "id": "users",
-                "name": "Users",
+                "id": name,
+                "name": name,
                 "connection_id": "lake",
-                "data_model_id": "users",
+                "data_model_id": name,
                 "feed_id": "sandbox",
                 "environment": "development",
                 "sync_mode": {"type": "full"},
             }
+            for name in ("few", "many")
         ],
     }
 
@@ -109,22 +142,24 @@ def restarted(api: Instance) -> None:
 
 def accepted(grounds: Grounds) -> int:
     counters: dict[str, int] = ask(grounds.ports[8080], "/counters")
-    return counters["batches_accepted"]
+    return counters["batches"]
 
 
 def situation(instances: list[Instance]) -> str:
     return "\n".join(f"--- {one.name}\n{one.child.log_tail()}" for one in instances)
 
 
-def ask(port: int, path: str, sign_in: tuple[str, str] | None = None) -> Any:
+def ask(
+    port: int, path: str, sign_in: tuple[str, str] | None = None, *, method: str = "GET", content: object = None
+) -> Any:
     headers = {}
     if sign_in is not None:
         headers["Authorization"] = f"Basic {base64.b64encode(':'.join(sign_in).encode()).decode()}"
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, None if content is None else json.dumps(content), headers)
         answer = connection.getresponse()
-        assert answer.status == 200, (path, answer.status)
-        return json.loads(answer.read())
+        assert answer.status < 300, (path, answer.status)
+        return json.loads(answer.read() or "null")
     finally:
         connection.close()
