@@ -39,11 +39,12 @@ test: .venv/complete ## Run all tests, against real servers that they start them
 test-warehouses: .venv/complete ## Run those of Snowflake, BigQuery and Databricks, against their stand-ins (Java 17)
 	$(PYTEST) --warehouses $(APART) tests/conformance tests/warehouses tests/system/test_warehouses.py $(ARGS)
 
-check: .venv/complete ## Lint, format, types and import rules
+check: .venv/complete ## Lint, format, types, import rules and the Dockerfile
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
 
 format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)

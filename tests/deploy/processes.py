@@ -93,11 +93,9 @@ class Instance:
             timeout=60,
         )
 
-    def end(self) -> int | None:
-        """Stop it as Docker would, and give its exit code; negative where it had to be killed."""
-        grace_s = float(self.service.told["stop_grace_period"].removesuffix("s"))
-        self.child.signal_stop()
-        return self.child.collect(grace_s)
+    @property
+    def grace_s(self) -> float:
+        return float(self.service.told["stop_grace_period"].removesuffix("s"))
 
 
 def instance(grounds: Grounds, service: Service, guard: Guard, number: int = 1) -> Instance:
@@ -156,3 +154,10 @@ def until_healthy(instances: Sequence[Instance], limit_s: float) -> None:
     if not processes.wait_for(all_well, limit_s):
         lines = [f"{one.name}: {one.run(one.check).stderr}\n{one.child.log_tail()}" for one in waiting]
         raise AssertionError(f"not healthy within {limit_s:g} s:\n" + "\n".join(lines))
+
+
+def ended(instances: Sequence[Instance]) -> dict[str, int | None]:
+    """Stop all at once as Docker would, and give their exit codes; of who had to be killed after its grace, -9."""
+    for one in instances:
+        one.child.signal_stop()
+    return {one.name: one.child.collect(one.grace_s) for one in instances}
