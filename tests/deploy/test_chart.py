@@ -4,20 +4,20 @@ import json
 import re
 import shlex
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
 
 import kubernetes_validate
 import pytest
+import yaml
 from helm_python import lint
 
-from shared.broker import _SOFT_SHUTDOWN_S
-from shared.messages import Queue
 from shared.pulse import VARIABLE
 from shared.settings import PREFIX, Settings
 from tests.deploy.charts import (
     FOLDER,
     MINIMAL,
     SETS,
+    Object,
     component,
     container,
     objects,
@@ -123,60 +123,6 @@ def test_the_longest_name_still_tells_all_processes_apart() -> None:
     assert max(map(len, names)) <= 63
 
 
-def _queues(command: list[str]) -> list[str]:
-    return command[command.index("-Q") + 1].split(",")
-
-
-@every_set
-def test_workers_take_every_queue_once_as_the_program_knows_them(name: str) -> None:
-    commands = {kind: container(template)["command"] for kind, template in templates(objects(SETS[name]))}
-    workers = {kind: command for kind, command in commands.items() if kind.startswith("worker-")}
-    assert sorted(queue for command in workers.values() for queue in _queues(command)) == sorted(Queue)
-    for kind, command in workers.items():
-        assert command[:4] == ["celery", "-A", "worker.app", "worker"]
-        assert command[command.index("-P") + 1] == ("prefork" if "upload" in kind else "threads")
-        assert int(command[command.index("-c") + 1]) > 0
-        # No heartbeats, no pulse.
-        assert "--without-heartbeat" not in command
-    assert commands["beat"] == ["celery", "-A", "beat.app", "beat"]
-
-
-@every_set
-def test_workers_have_longer_than_their_soft_shutdown_and_a_request(name: str) -> None:
-    settings = over(SETS[name], {"settings": {"request_timeout_s": 44.5}})
-    for values, timeout_s in ((SETS[name], Settings.model_fields["request_timeout_s"].default), (settings, 44.5)):
-        for kind, template in templates(objects(values)):
-            if kind.startswith("worker-"):
-                assert template["spec"]["terminationGracePeriodSeconds"] >= _SOFT_SHUTDOWN_S + timeout_s + 10
-                environment = {one["name"]: one.get("value") for one in container(template)["env"]}
-                assert environment["REMAP_SIGTERM"] == "SIGQUIT"
-
-
-def test_the_api_has_longer_than_a_question_takes() -> None:
-    template = component("api", objects(MINIMAL))
-    pause_s = int(container(template)["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert template["spec"]["terminationGracePeriodSeconds"] >= pause_s + 30 + 5
-
-
-def test_an_outage_of_the_broker_restarts_no_worker_for_a_quarter_of_an_hour() -> None:
-    for kind, template in templates(objects(MINIMAL)):
-        if kind.startswith("worker-") or kind == "beat":
-            probes = container(template)
-            assert {tuple(probes[f"{which}Probe"]["exec"]["command"]) for which in ("startup", "liveness")} == {
-                ("python", "-m", "shared.pulse")
-            }
-            liveness = probes["livenessProbe"]
-            assert 60 + liveness["periodSeconds"] * liveness["failureThreshold"] == 900
-            startup = probes["startupProbe"]
-            assert startup["periodSeconds"] * startup["failureThreshold"] == 300
-
-
-def test_no_beat_is_missing_while_beats_are_replaced() -> None:
-    (beat,) = (one for one in of_kind("Deployment", objects(MINIMAL)) if one["metadata"]["name"].endswith("-beat"))
-    assert beat["spec"]["replicas"] == 2
-    assert beat["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-
-
 OTHERS_VARIABLES = {"HOME", "REMAP_SIGTERM", "PGSSLROOTCERT", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "AWS_ACCESS_KEY_ID"}
 
 
@@ -200,6 +146,25 @@ def test_the_settings_that_values_may_hold_are_the_programs() -> None:
     }
     told = set(json.loads((FOLDER / "values.schema.json").read_text())["properties"]["settings"]["properties"])
     assert told == set(Settings.model_fields) - own_place, "bring `settings` in values.schema.json up to date"
+
+
+def test_every_value_is_explained_where_its_default_stands() -> None:
+    schema = json.loads((FOLDER / "values.schema.json").read_text())
+    defaults = yaml.safe_load((FOLDER / "values.yaml").read_text())
+    assert sorted(_unsaid(schema["properties"], defaults)) == ["global"]
+
+
+PLACED = {"nodeSelector", "tolerations", "affinity", "priorityClassName", "annotations"}
+"""What each process may have of its own in place of what `pod` says, as a comment in values.yaml tells."""
+
+
+def _unsaid(properties: Object, defaults: Object, path: str = "") -> Iterator[str]:
+    for name, schema in properties.items():
+        if name not in defaults:
+            if name not in PLACED | {"extraEnv", "extraVolumes", "extraVolumeMounts"}:
+                yield f"{path}{name}"
+        elif isinstance(defaults[name], dict) and defaults[name]:
+            yield from _unsaid(schema.get("properties", {}), defaults[name], f"{path}{name}.")
 
 
 def test_settings_arrive_as_the_program_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,28 +194,8 @@ def test_migrations_run_first_with_nothing_that_the_chart_itself_makes() -> None
     assert sorted(one["kind"] for one in hooks) == ["Job", "NetworkPolicy"]
 
 
-def test_replicas_that_an_autoscaler_sets_are_left_to_it() -> None:
-    scaled = {one["metadata"]["name"]: one["spec"] for one in of_kind("Deployment", objects(SETS["everything"]))}
-    assert [name for name, spec in scaled.items() if name.count("-worker-") and "replicas" in spec] == []
-    left = {
-        one["metadata"]["name"]: one["spec"] for one in of_kind("Deployment", objects(SETS["replicas left to others"]))
-    }
-    without = {name.removeprefix("prod-warehouse-sync-") for name, spec in left.items() if "replicas" not in spec}
-    assert without == {"beat", "worker-upload"}
-
-
 def test_the_notes_say_how_to_sign_in_first_and_name_what_is_open() -> None:
     notes = render(MINIMAL)["warehouse-sync/templates/NOTES.txt"]
     (line,) = re.findall(r"kubectl .*tokens create.*", notes)
     assert shlex.split(line)[:5] == ["kubectl", "--namespace", "sync", "exec", "deploy/prod-warehouse-sync-beat"]
     assert "only port-forward reaches the API" in notes
-
-
-def test_the_longest_pods_names_leave_workers_names_of_their_own() -> None:
-    hosts: dict[str, Any] = {}
-    for kind, template in templates(objects(MINIMAL)):
-        if kind.startswith("worker-"):
-            command = container(template)["command"]
-            hosts[command[command.index("-n") + 1]] = kind
-    assert len(hosts) == 5
-    assert all(name.endswith("@%h") for name in hosts)
