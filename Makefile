@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format bench limits destinations schema clean
+.PHONY: help install demo test test-warehouses check format bench limits destinations schema chart clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -62,6 +62,9 @@ destinations: .venv/complete ## Write docs/destinations.md anew from the table o
 schema: .venv/complete ## Write docs/schema/ anew from the models of declarations
 	$(BIN)/python -c 'from console.editor_schema import schema_text; print(schema_text(), end="")' \
 	  > docs/schema/warehouse-sync.schema.json
+
+chart: .venv/complete ## Bring the chart's settings, rules and dashboard up to date with the originals
+	$(BIN)/python -m tests.deploy.carried
 
 clean: ## Remove what was built, and the embedded servers' data
 	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

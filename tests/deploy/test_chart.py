@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from helm_python import lint
 
 from shared.pulse import VARIABLE
 from shared.settings import PREFIX, Settings
+from tests.deploy import carried
 from tests.deploy.charts import (
     FOLDER,
     MINIMAL,
@@ -138,14 +140,15 @@ def test_every_variable_is_a_setting_that_the_program_reads(name: str) -> None:
     assert VARIABLE in known
 
 
-def test_the_settings_that_values_may_hold_are_the_programs() -> None:
-    own_place = {
-        *("home", "log_format", "database_url", "broker_url", "spool_url", "secret_folder"),
-        *("public_key", "private_keys", "pulse_file", "metrics_port"),
-        *("alert_webhook_url", "alert_webhook_secret", "alert_slack_url", "alert_smtp_url"),
-    }
-    told = set(json.loads((FOLDER / "values.schema.json").read_text())["properties"]["settings"]["properties"])
-    assert told == set(Settings.model_fields) - own_place, "bring `settings` in values.schema.json up to date"
+def test_the_chart_carries_the_settings_the_rules_and_the_dashboard_as_they_are() -> None:
+    assert (FOLDER / "values.schema.json").read_text() == carried.schema(), "run `make chart`"
+    for original in carried.COPIES:
+        assert (FOLDER / "files" / original.name).read_bytes() == original.read_bytes(), "run `make chart`"
+
+
+def test_the_chart_is_of_this_version() -> None:
+    version = tomllib.loads((carried.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((FOLDER / "Chart.yaml").read_text())["appVersion"] == version
 
 
 def test_every_value_is_explained_where_its_default_stands() -> None:

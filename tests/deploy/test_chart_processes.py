@@ -8,7 +8,7 @@ import yaml
 from celery.bin.beat import beat
 from celery.bin.worker import worker
 
-from shared.broker import _SOFT_SHUTDOWN_S
+from shared.broker import build_app
 from shared.messages import Queue
 from shared.settings import Settings
 from tests.deploy.charts import FOLDER, MINIMAL, SETS, component, container, objects, of_kind, over, templates
@@ -61,11 +61,12 @@ def _without_size(command: list[str]) -> list[str]:
 
 @every_set
 def test_workers_have_longer_than_their_soft_shutdown_and_a_request(name: str) -> None:
+    soft_s = build_app(Settings(), broker_url="memory://").conf.worker_soft_shutdown_timeout
     settings = over(SETS[name], {"settings": {"request_timeout_s": 44.5}})
     for values, timeout_s in ((SETS[name], Settings.model_fields["request_timeout_s"].default), (settings, 44.5)):
         for kind, template in templates(objects(values)):
             if kind.startswith("worker-"):
-                assert template["spec"]["terminationGracePeriodSeconds"] >= _SOFT_SHUTDOWN_S + timeout_s + 10
+                assert template["spec"]["terminationGracePeriodSeconds"] >= soft_s + timeout_s + 10
                 environment = {one["name"]: one.get("value") for one in container(template)["env"]}
                 assert environment["REMAP_SIGTERM"] == "SIGQUIT"
 

@@ -168,10 +168,3 @@ def test_grafana_is_told_of_the_folder_that_holds_the_dashboard() -> None:
     assert provider["options"]["path"] == "/etc/grafana/warehouse-sync"
     (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
-
-
-def test_the_chart_carries_the_same_files() -> None:
-    """Where it fails: ``cp deploy/prometheus/alerts.yml deploy/grafana/*.json deploy/helm/warehouse-sync/files/``."""
-    held = DEPLOY / "helm" / "warehouse-sync" / "files"
-    for original in (DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "grafana" / "warehouse-sync.json"):
-        assert (held / original.name).read_bytes() == original.read_bytes(), "copy it into the chart's files/ again"
