@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format bench limits destinations schema clean
+.PHONY: help install demo test test-warehouses check format bench limits destinations schema chart clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,11 +39,12 @@ test: .venv/complete ## Run all tests, against real servers that they start them
 test-warehouses: .venv/complete ## Run those of Snowflake, BigQuery and Databricks, against their stand-ins (Java 17)
 	$(PYTEST) --warehouses $(APART) tests/conformance tests/warehouses tests/system/test_warehouses.py $(ARGS)
 
-check: .venv/complete ## Lint, format, types and import rules
+check: .venv/complete ## Lint, format, types, import rules and the Dockerfile
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
 
 format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
@@ -61,6 +62,9 @@ destinations: .venv/complete ## Write docs/destinations.md anew from the table o
 schema: .venv/complete ## Write docs/schema/ anew from the models of declarations
 	$(BIN)/python -c 'from console.editor_schema import schema_text; print(schema_text(), end="")' \
 	  > docs/schema/warehouse-sync.schema.json
+
+chart: .venv/complete ## Bring the chart's settings, rules and dashboard up to date with the originals
+	$(BIN)/python -m tests.deploy.carried
 
 clean: ## Remove what was built, and the embedded servers' data
 	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celery.beat import Scheduler
 
-from shared import broker
+from shared import broker, pulse
 from shared.endpoints import database_url
 from shared.errors import BrokerUnavailable, StoreUnavailable
 from shared.settings import Settings, settings
@@ -86,6 +86,7 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
             _log.warning("tick_not_noted", error=str(error))
         else:
             self._told_at = now
+            pulse.beat(self._settings.pulse_file)
 
     def _send(self, due: lives.Due) -> None:
         if due.pipelines:

@@ -39,8 +39,10 @@ from console.limits import limits_table
 from console.machine import run_machine
 from console.terminal import AsJson, Place, opened, screen, talk_to
 from sandbox.feed import run_feed
+from shared.endpoints import database_url
 from shared.errors import RoleTooLow, SignInRefused, SyncError, Transient
 from shared.settings import settings
+from shared.store.database import Database
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
 spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
@@ -106,9 +108,12 @@ def up() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the state database up to this version."""
-    with opened() as operations:
-        operations.migrate()
+    """Bring the state database up to this version, as the owner of its tables; nothing else is needed."""
+    database = Database(database_url(settings()), pool_size=1)
+    try:
+        database.migrate()
+    finally:
+        database.close()
     screen.print("the state database is up to date")
 
 

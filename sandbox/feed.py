@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.mparticle import run_sandbox
+from sandbox.ports import LOOPBACK
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
 from shared.catalog import ProtectionLevel
 
 
 def run_feed(arguments: Sequence[str]) -> None:
-    """Serve on 127.0.0.1 until SIGINT or SIGTERM; the secret is read from a file, so that no process list shows it."""
+    """Serve until SIGINT or SIGTERM; the secret is read from a file, so that no process list shows it."""
     parser = argparse.ArgumentParser(prog="sandbox.feed", description=__doc__)
+    parser.add_argument("--host", default=LOOPBACK, help="the control surface has no sign-in: keep others out")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key", default=DEMO_FEED.key)
     parser.add_argument("--secret-file", type=Path)
@@ -24,6 +26,7 @@ def run_feed(arguments: Sequence[str]) -> None:
     told = parser.parse_args(arguments)
     secret = DEMO_FEED.secret if told.secret_file is None else told.secret_file.read_text(encoding="utf-8").strip()
     settings = SandboxSettings(
+        host=told.host,
         port=told.port,
         feeds=(SandboxFeed(told.key, secret, told.protection),),
         storing=told.storing,

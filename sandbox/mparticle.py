@@ -1,4 +1,4 @@
-"""A stand-in for mParticle's inbound API, on 127.0.0.1 only.
+"""A stand-in for mParticle's inbound API, on 127.0.0.1 unless told otherwise.
 
 ::
 
@@ -28,8 +28,6 @@ from sandbox.faults import Strike
 from sandbox.intake import BODY_BYTES, Answer, Door, Intake
 from sandbox.ratelimit import EXCEEDED_HEADER
 from sandbox.settings import SandboxFeed, SandboxSettings
-
-HOST: Final = "127.0.0.1"
 
 _SHUTDOWN_S: Final = 0.5
 _TOO_LARGE: Final = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {BODY_BYTES} bytes.")
@@ -136,8 +134,8 @@ async def sandbox_running(settings: SandboxSettings) -> AsyncIterator[tuple[str,
     runner = web.AppRunner(stand_in.application(), access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, HOST, settings.port).start()
-        yield f"http://{HOST}:{runner.addresses[0][1]}", stand_in
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        yield f"http://{settings.host}:{runner.addresses[0][1]}", stand_in
     finally:
         await runner.cleanup()
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from sandbox.ports import LOOPBACK
 from shared.catalog import ProtectionLevel
 
 
@@ -35,7 +36,8 @@ class SandboxSettings:
     """How a stand-in mParticle is started.
 
     Attributes:
-        port: on 127.0.0.1; 0 takes a free one.
+        host: the address to listen on. What asks and steers it needs no sign-in, so others only in a private network.
+        port: 0 takes a free one.
         feeds: the key pairs that may send. Ids are remembered per key; the quota is shared, as an account's is.
         storing: with less than ``profiles``, profiles cannot be read and protection levels have nothing to protect;
             with ``off``, a repeated id is taken again.
@@ -48,6 +50,7 @@ class SandboxSettings:
         ValueError: two feeds share a key, there is none, or a limit is not positive.
     """
 
+    host: str = LOOPBACK
     port: int = 0
     feeds: tuple[SandboxFeed, ...] = (DEMO_FEED,)
     storing: Storing = Storing.PROFILES

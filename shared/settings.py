@@ -39,7 +39,8 @@ Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)]
 class Settings(BaseSettings):
     """Where a process finds its services, and the limits it keeps."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    # Compose files and charts name every variable, and leave those empty that nobody has set.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(
         Path(".warehouse-sync"), description="folder of the embedded servers, the local spool and the logs"
@@ -51,6 +52,9 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "json", "columns"] = Field(
         "auto", description="auto: columns on a terminal, JSON elsewhere"
+    )
+    pulse_file: Path | None = Field(
+        None, description="file that a worker or a beat touches while it works, for health checks; unset: none"
     )
     workspace_id: str | None = Field(
         None, description="mParticle's id of the workspace that the API serves; unset: any id in a path will do"

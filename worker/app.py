@@ -6,8 +6,9 @@ from multiprocessing import get_context
 from types import FrameType
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_ready
+from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_ready
 
+from shared import pulse
 from shared.broker import build_app
 from shared.endpoints import broker_url
 from shared.errors import SyncError
@@ -47,6 +48,12 @@ def _check_fitness(**_: Any) -> None:
         except SyncError as error:
             _log.critical("worker_unfit", error_kind=type(error).__name__, error=str(error))
             raise SystemExit(f"this worker cannot start: {error}") from None
+
+
+@heartbeat_sent.connect
+def _show_that_it_works(**_: Any) -> None:
+    """Every two seconds, from the loop that takes messages; not while the broker does not answer."""
+    pulse.beat(settings().pulse_file)
 
 
 @worker_ready.connect

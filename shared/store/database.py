@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.errors import ServiceUnavailable, StoreUnavailable
+from shared.store import rights
 
 _MIGRATIONS: Final = "shared.store:migrations"
 _CONNECT_TIMEOUT_S: Final = 5
@@ -98,7 +99,7 @@ class Database:
         self._engine.dispose()
 
     def migrate(self) -> None:
-        """Bring the schema up to this version's; safe to call from several processes at once."""
+        """Bring the schema up to this version's, as its owner; safe to call from several processes at once."""
         with self.transaction() as connection:
             # A migration may rewrite a large table, and another one wait for it.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
@@ -106,6 +107,7 @@ class Database:
             config = _alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            rights.withhold(connection)
 
     def require_current_schema(self) -> None:
         """Raise ``ServiceUnavailable`` unless the schema is the one this version was written for, or newer."""
