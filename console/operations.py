@@ -152,6 +152,12 @@ class Operations:
             )
         return self._sent(asked)
 
+    def approve(self, run_id: RunId) -> tuple[RunId, ...]:
+        """Let a held run go on with the same window, chunks and ids."""
+        with self._database.transaction() as connection:
+            asked = moves.approve(connection, run_id, window_chunks=self.settings.run_window_chunks)
+        return self._sent(asked)
+
     def cancel(self, run_id: RunId) -> None:
         """Stop a run until it is retried or abandoned."""
         with self._database.transaction() as connection:
