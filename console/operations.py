@@ -11,6 +11,7 @@ from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.dependencies import Dependencies
+from console.recovering import Recovering
 from console.rejecting import Rejecting
 from console.resources import Resources
 from console.reviewing import Reviewing
@@ -66,6 +67,7 @@ class Operations:
         self.access = Access(self._database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
+        self.recovering = Recovering(self._database, settings, self.workers)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
         self.dependencies = Dependencies(self._database, settings)

@@ -114,7 +114,7 @@ _MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     RunState.CREATED: frozenset({RunState.EXTRACTING, RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.EXTRACTING: frozenset({RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.UPLOADING: frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED}),
-    RunState.FAILED: WORKING | {RunState.ABANDONED},
+    RunState.FAILED: WORKING | {RunState.CANCELLED, RunState.ABANDONED},
     RunState.CANCELLED: WORKING | {RunState.WAITING, RunState.ABANDONED},
     RunState.SETTLED: frozenset(),
     RunState.ABANDONED: frozenset(),

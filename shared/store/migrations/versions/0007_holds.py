@@ -71,7 +71,7 @@ def _note_holds() -> None:
         CREATE OR REPLACE FUNCTION note_run_event() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF TG_OP = 'INSERT' OR OLD.state IS DISTINCT FROM NEW.state
-                OR (OLD.held_at IS NULL) <> (NEW.held_at IS NULL)
+                OR OLD.held_for IS DISTINCT FROM NEW.held_for
             THEN
                 INSERT INTO run_events (run_id, happened_at, name, actor, error_kind, error)
                 VALUES (
@@ -103,6 +103,6 @@ def _note_holds() -> None:
     op.execute(
         "CREATE TRIGGER noted_when_moved AFTER UPDATE ON runs FOR EACH ROW"
         " WHEN (OLD.state IS DISTINCT FROM NEW.state OR (OLD.paused_at IS NULL) <> (NEW.paused_at IS NULL)"
-        " OR (OLD.held_at IS NULL) <> (NEW.held_at IS NULL))"
+        " OR OLD.held_for IS DISTINCT FROM NEW.held_for)"
         " EXECUTE FUNCTION note_run_event()"
     )
