@@ -92,7 +92,7 @@ def skip_numbers(connection: sa.Connection, *, since: datetime | None) -> int:
     that the store knows would have made, and a thousand at least. Repeating it leaves out no more.
     """
     day = sa.func.date_trunc("day", runs.c.created_at)
-    daily = sa.select(sa.func.count().label("asked")).group_by(day).subquery()
+    daily = sa.select(sa.func.count().label("asked")).select_from(runs).group_by(day).subquery()
     busiest = connection.scalar(sa.select(sa.func.max(daily.c.asked))) or 0
     days = connection.scalar(sa.select(sa.func.extract("epoch", sa.func.now() - since) / 86_400)) if since else 0
     highest = connection.scalar(sa.select(sa.func.max(runs.c.number))) or 0

@@ -22,7 +22,20 @@ from sqlalchemy import Connection
 from shared.errors import ChunkAbandoned, FeedRefused, SyncError
 from shared.messages import Message, TaskName
 from shared.run import STOPPED, ChunkId, Lane, PipelineState, RejectCode, Run, RunId, RunKind, SliceId, Token, Window
-from shared.store import backfills, chunks, declared, lives, lost, moves, plans, replays, requests, runs, slices
+from shared.store import (
+    backfills,
+    chunks,
+    declared,
+    lives,
+    lost,
+    moves,
+    plans,
+    recovering,
+    replays,
+    requests,
+    runs,
+    slices,
+)
 from shared.store.claims import ClaimLost
 from shared.store.waiting import Occurrence
 from tests.shared.store.promises import Promises
@@ -297,6 +310,18 @@ class Store(RuleBasedStateMachine):
             return []
 
         self._transact(keep_up)
+
+    @rule()
+    def recover(self) -> None:
+        """Hold all that is open, although everybody who works on it still lives."""
+
+        def hold(connection: Connection) -> list[Message]:
+            recovering.hold_open(connection, lambda _: "restored")
+            return []
+
+        self._transact(hold)
+        at_work = "state IN ('created', 'extracting', 'uploading', 'failed')"
+        assert self.stage.rows(f"SELECT id FROM runs WHERE {at_work}") == []
 
     @rule(days=st.sampled_from([1, 26]))
     def let_time_go_by(self, days: int) -> None:
