@@ -25,6 +25,8 @@ class Progress:
         states = {part.state for part in self.parts}
         if self.backfill.cancelled_at is not None:
             return "cancelled"
+        if any(part.is_held for part in self.parts):
+            return "held"
         for telling in (RunState.FAILED, RunState.CANCELLED):
             if telling in states:
                 return telling.value

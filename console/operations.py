@@ -11,6 +11,7 @@ from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.dependencies import Dependencies
+from console.recovering import Recovering
 from console.rejecting import Rejecting
 from console.resources import Resources
 from console.reviewing import Reviewing
@@ -66,6 +67,7 @@ class Operations:
         self.access = Access(self._database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
+        self.recovering = Recovering(self._database, settings, self.workers)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
         self.dependencies = Dependencies(self._database, settings)
@@ -150,6 +152,12 @@ class Operations:
                 window_chunks=self.settings.run_window_chunks,
                 accepts_rejects=accepts_rejects,
             )
+        return self._sent(asked)
+
+    def approve(self, run_id: RunId) -> tuple[RunId, ...]:
+        """Let a held run go on with the same window, chunks and ids."""
+        with self._database.transaction() as connection:
+            asked = moves.approve(connection, run_id, window_chunks=self.settings.run_window_chunks)
         return self._sent(asked)
 
     def cancel(self, run_id: RunId) -> None:

@@ -88,6 +88,8 @@ def show_found(screen: Console, run: RunShape) -> None:
 
 def show_why(screen: Console, run: RunShape) -> None:
     """Print what keeps a run waiting, or what it stopped for."""
+    if run.held_on is not None:
+        screen.print(f"{run.id} [red]is held[/] ({run.held_for}): {escape(run.held_reason or '')}", soft_wrap=True)
     if run.waits_for:
         screen.print(f"{run.id} waits: {escape(run.waits_for)}", soft_wrap=True)
     for error in run.errors:
@@ -109,6 +111,7 @@ def run_table(runs: Iterable[RunShape], *, wide: bool = False) -> Table:
         counts = (*(getattr(run.ledger, name) for name in counted), run.batches)
         kind = f"{run.kind} (+{run.missed} missed)" if run.missed else run.kind.value
         state = f"{run.state}, paused" if run.paused_on and run.state in WORKING else run.state.value
+        state = "held" if run.held_on is not None else state
         table.add_row(
             str(run.id)[:_SHOWN],
             run.pipeline_id,

@@ -103,7 +103,7 @@ def _pipeline_table(found: Iterable[PipelineShape]) -> Table:
         marks = (one.next_due_on, one.watermark, None if one.history is None else one.history.settled_to)
         table.add_row(
             one.id,
-            "[red]faulted[/]" if one.faulted_reason else f"{one.state}, running" if one.running_runs else one.state,
+            _state(one),
             one.sync_mode["type"],
             escape(one.schedule_in_words),
             *(f"{mark:%Y-%m-%d %H:%M:%S}" if mark else "-" for mark in marks),
@@ -111,10 +111,25 @@ def _pipeline_table(found: Iterable[PipelineShape]) -> Table:
     return table
 
 
+def _state(one: PipelineShape) -> str:
+    if one.faulted_reason:
+        return "[red]faulted[/]"
+    if any(run.held_on is not None for run in one.held_by):
+        return f"{one.state}, [red]held[/]"
+    return f"{one.state}, running" if one.running_runs else one.state
+
+
 def _show_trouble(screen: Console, one: PipelineShape) -> None:
     if one.status is PipelineStatus.FAULTED:
         screen.print(f"{one.id} is [red]faulted[/]: {escape(one.faulted_reason or '')}", soft_wrap=True)
     for run in one.held_by:
+        if run.held_on is not None:
+            screen.print(
+                f"{one.id} waits for a decision about run {run.number}: `warehouse-sync approve {run.number}` lets it "
+                f"go on, `warehouse-sync abandon {run.number}` gives it up. {escape(run.held_reason or '')}",
+                soft_wrap=True,
+            )
+            continue
         is_replay = run.kind is RunKind.REPLAY
         holds, frees = ("has a", "rows") if is_replay else ("is held by", "window")
         screen.print(

@@ -53,6 +53,14 @@ class Blobs(Protocol):
             SpoolUnwritable: reading is not allowed.
         """
 
+    def has(self, name: str) -> bool:
+        """Say whether there is such a blob.
+
+        Raises:
+            SpoolUnavailable: the disk or bucket does not answer.
+            SpoolUnwritable: reading is not allowed.
+        """
+
     def agree(self, name: str, own: str) -> str:
         """Give the small text under this name, writing ``own`` where there is none; all who ask get the same.
 
@@ -118,6 +126,15 @@ class Folder:
                 return pa.py_buffer(self._path(name).read_bytes())
             except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def has(self, name: str) -> bool:
+        """Look for a file."""
+        with self._telling():
+            try:
+                self._path(name).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return True
 
     def agree(self, name: str, own: str) -> str:
         """Let the first who links its text under this name win."""
@@ -223,6 +240,11 @@ class Bucket:
                     return stream.read_buffer()
             except FileNotFoundError:
                 return None
+
+    def has(self, name: str) -> bool:
+        """Look for an object."""
+        with self._telling():
+            return bool(self._filesystem.get_file_info(self._path(name)).is_file)
 
     def agree(self, name: str, own: str) -> str:
         """Keep the text that is there; whoever may ask at the same time must bring the same ``own``."""

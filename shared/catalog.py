@@ -21,6 +21,7 @@ from shared.providers.duckdb import DuckDbConfig
 from shared.providers.redshift import RedshiftConfig
 from shared.providers.snowflake import SnowflakeConfig
 from shared.schedule import OnDemand, Schedule
+from shared.volume import Volume
 
 
 class ServiceProvider(StrEnum):
@@ -244,6 +245,9 @@ class Pipeline(Declared):
     )
     max_rejected_rows: int | None = Field(
         None, ge=0, description="how many rejected rows a run may have before it stops; null: any number"
+    )
+    volume: Volume | None = Field(
+        None, description="how many rows a run may read before it is held and somebody is asked; null: any number"
     )
 
     @model_validator(mode="after")

@@ -41,6 +41,7 @@
                │   ├─ SpoolTooSmall        one slice does not fit into the spool
                │   ├─ ChunkAbandoned       a chunk's uploaders died too often, or it stayed in doubt too long
                │   ├─ HistoryOvertaken     more users changed meanwhile than may be remembered; read it anew
+               │   ├─ StillAtWork          workers or a beat run where nobody may
                │   ├─ MoveNotAllowed       a run or pipeline is not in a state that allows this
                │   └─ ServiceUnavailable   an embedded service cannot be found or started
                └─ Broken      we are wrong; the run stops and alerts
@@ -231,6 +232,10 @@ class HistoryOvertaken(Refused):
 
 class MoveNotAllowed(Refused):
     """The run or pipeline is not in a state that allows this."""
+
+
+class StillAtWork(Refused):
+    """Workers or a beat run where nobody may."""
 
 
 class ServiceUnavailable(Refused):

@@ -12,6 +12,8 @@ A run's life, with the states in which it holds its pipeline's window in **bold*
                           **failed** / **cancelled** ─▶ abandoned
                                  │
                                  └─ retry ─▶ back to where it stood, with the same chunks and ids
+
+A cancelled run may be *held*: then nobody has cancelled it, and a question waits for an operator.
 """
 
 from collections.abc import Mapping
@@ -63,6 +65,15 @@ class RunState(StrEnum):
     ABANDONED = "abandoned"
 
 
+class HeldFor(StrEnum):
+    """What an operator is asked about a held run."""
+
+    VOLUME_UNUSUAL = "volume_unusual"
+    """It read more rows than its pipeline allows without being asked."""
+    RESTORED = "restored"
+    """It was open when the backup was made that the store was restored from."""
+
+
 class PipelineState(StrEnum):
     """Where a pipeline is in its life; a deleted one stays as a row, so that its id is never used again."""
 
@@ -103,7 +114,7 @@ _MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     RunState.CREATED: frozenset({RunState.EXTRACTING, RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.EXTRACTING: frozenset({RunState.UPLOADING, RunState.FAILED, RunState.CANCELLED}),
     RunState.UPLOADING: frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED}),
-    RunState.FAILED: WORKING | {RunState.ABANDONED},
+    RunState.FAILED: WORKING | {RunState.CANCELLED, RunState.ABANDONED},
     RunState.CANCELLED: WORKING | {RunState.WAITING, RunState.ABANDONED},
     RunState.SETTLED: frozenset(),
     RunState.ABANDONED: frozenset(),
@@ -193,7 +204,8 @@ class Run:
     ``missed`` occurrences before ``scheduled_for`` are covered by this run, too. A replay sends the rejected rows of
     the run that it ``replays``. No number of rejected rows stops a run that ``accepts_rejects``. The accepted rows were
     sent in ``batches``; ``findings`` are rows by what was found out about them (:mod:`shared.findings`). Its ``number``
-    is what people call it.
+    is what people call it. One that is held since ``held_at`` is cancelled, and goes on when somebody says so; no
+    number of rows holds a run that ``accepts_volume``.
     """
 
     id: RunId
@@ -227,6 +239,15 @@ class Run:
     replays: RunId | None = None
     accepts_rejects: bool = False
     number: int = 0
+    held_at: datetime | None = None
+    held_for: HeldFor | None = None
+    held_reason: str | None = None
+    accepts_volume: bool = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for an operator's word."""
+        return self.held_at is not None
 
     @property
     def is_complete(self) -> bool:

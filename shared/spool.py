@@ -169,6 +169,15 @@ class Spool:
         with pyarrow.ipc.open_file(content) as reader:
             return reader.read_all()
 
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Give those of these files that are not there.
+
+        Raises:
+            SpoolUnavailable: the disk or bucket does not answer.
+            SpoolUnwritable: reading is not allowed.
+        """
+        return [path for path in paths if not self._blobs.has(path)]
+
     def read_rejects(self, path: str, checksum: str) -> pa.Table:
         """Read rejects exactly as they were written.
 

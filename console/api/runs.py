@@ -1,5 +1,6 @@
-"""``/runs``: all pipelines' runs, what happened to each and to its chunks; cancel, retry and abandon them. Ours."""
+"""``/runs``: all pipelines' runs, what happened to each and its chunks; cancel, retry, approve, abandon them. Ours."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -9,9 +10,11 @@ from console.api.paging import Paged
 from console.api.run_answers import errors_of, run_shape
 from console.api.run_listing import NAMED, States, run_page
 from console.api.signed_in import Operator, Viewer
+from console.operations import Operations
 from console.shapes.confirmed import RunReference
 from console.shapes.extensions import AbandonedShape, ChunkShape, RetryRequest, RunEventShape, RunsShape
 from console.shapes.reconstructed import RunShape
+from shared.run import RunId
 from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.run_events import RunEvent
 from shared.store.run_lists import Wanted
@@ -64,9 +67,16 @@ def cancel_run(operations: Operator, run: RunName) -> RunShape:
 def retry_run(operations: Operator, run: RunName, asked: RetryRequest | None = None) -> RunsShape:
     """Continue a stopped run with the same window, chunks and ids; a repeat is refused, and changes nothing."""
     accepts_rejects = asked is not None and asked.accepts_rejects
-    run_ids = operations.retry(operations.find_run(run), accepts_rejects=accepts_rejects)
-    found = operations.watching.references(run_ids)
-    return RunsShape(runs=tuple(RunReference(id=run_id, number=number) for run_id, number in found))
+    return _at_work(operations, operations.retry(operations.find_run(run), accepts_rejects=accepts_rejects))
+
+
+@router.post("/{id}/approve", responses=responses())
+def approve_run(operations: Operator, run: RunName) -> RunsShape:
+    """Let a held run go on with the same window, chunks and ids; a repeat is refused, and changes nothing.
+
+    However many rows it has, nobody is asked about them again.
+    """
+    return _at_work(operations, operations.approve(operations.find_run(run)))
 
 
 @router.post("/{id}/abandon", responses=responses())
@@ -79,6 +89,11 @@ def abandon_run(operations: Operator, run: RunName) -> AbandonedShape:
     operations.abandon(run_id)
     shown = run_shape(operations.watching.run(run_id))
     return AbandonedShape(**shown.model_dump(), rows_to_be_sent_again=shown.ledger.accepted)
+
+
+def _at_work(operations: Operations, run_ids: Sequence[RunId]) -> RunsShape:
+    found = operations.watching.references(run_ids)
+    return RunsShape(runs=tuple(RunReference(id=run_id, number=number) for run_id, number in found))
 
 
 def _event(event: RunEvent) -> RunEventShape:

@@ -1,4 +1,4 @@
-"""Commands about runs: start, watch, continue, cancel and abandon them."""
+"""Commands about runs: start, watch, continue, approve, cancel and abandon them."""
 
 from typing import Annotated, Final
 
@@ -83,6 +83,14 @@ def retry(
     """Continue a failed or cancelled run with the same window, chunks and ids."""
     with api() as client:
         begun = client.post(path_of("run", run, "retry"), RunsShape, {"accepts_rejects": accepts_rejects})
+        follow_all(client, begun, [one.id for one in begun.runs], wait=wait, as_json=as_json)
+
+
+@app.command()
+def approve(run: RunText, *, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Let a held run go on with the same window, chunks and ids; it is not asked about its rows again."""
+    with api() as client:
+        begun = client.post(path_of("run", run, "approve"), RunsShape)
         follow_all(client, begun, [one.id for one in begun.runs], wait=wait, as_json=as_json)
 
 

@@ -46,7 +46,7 @@ class AbandonedShape(RunShape):
 
 
 class RunEventShape(Shape):
-    """One thing that happened to a run: the state that it came to, or ``paused`` or ``resumed``."""
+    """One thing that happened to a run: the state that it came to, or ``held``, ``paused`` or ``resumed``."""
 
     id: int
     happened_on: Instant

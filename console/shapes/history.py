@@ -34,7 +34,7 @@ class BackfillShape(Shape):
     id: UUID
     pipeline_id: str
     kind: str = Field(description="initial or backfill")
-    state: str = Field(description="running, paused, failed, cancelled, abandoned or done")
+    state: str = Field(description="running, paused, held, failed, cancelled, abandoned or done")
     low: Bound | None = Field(alias="from", description="inclusive; null is the beginning")
     high: Bound | None = Field(alias="until", description="exclusive; null until the first part is planned")
     newest_first: bool

@@ -14,7 +14,7 @@ from console.shapes.confirmed import HealthStatus, V1RunState
 from console.shapes.ground import Audited, Instant, Message, Shape
 from shared.catalog import Environment, NullPolicy, Pipeline
 from shared.fields import Slug
-from shared.run import Lane, PipelineState, RunKind, RunState
+from shared.run import HeldFor, Lane, PipelineState, RunKind, RunState
 
 
 class DataModelShape(Audited):
@@ -77,6 +77,9 @@ class RunShape(Shape):
     scheduled_for: Instant | None
     missed: int = Field(description="earlier occurrences that it covers as well")
     paused_on: Instant | None
+    held_on: Instant | None = Field(description="since when somebody is asked about it; null: it is not held")
+    held_for: HeldFor | None = Field(description="what is asked; it is approved, cancelled or abandoned by somebody")
+    held_reason: str | None
     waits_for: str | None = Field(description="what keeps its work waiting, where anything does")
     ledger: LedgerShape
     findings: dict[str, int] = Field(description="rows by what was found out about them beside where they ended")
@@ -87,6 +90,7 @@ class RunShape(Shape):
     chunks_done: int
     reopenings: int
     accepts_rejects: bool
+    accepts_volume: bool = Field(description="whether somebody took its rows, however many")
     backfill_id: UUID | None
     part: int
     replays: UUID | None = Field(description="the run whose rejected rows it sends anew")
@@ -172,6 +176,7 @@ class PipelineShape(Audited):
     data_plan: dict[str, Any] | None
     max_rejected_ratio: float | None
     max_rejected_rows: int | None
+    volume: dict[str, Any] | None
     service_provider: str
     status: PipelineStatus
     schedule_in_words: str
@@ -180,7 +185,9 @@ class PipelineShape(Audited):
     lag_s: float | None = Field(description="how far the watermark lies behind now, in seconds")
     history: HistoryShape | None
     faulted_reason: str | None
-    held_by: tuple[RunShape, ...] = Field(description="stopped runs; each is retried or abandoned by somebody")
+    held_by: tuple[RunShape, ...] = Field(
+        description="stopped and held runs; each is retried, approved or abandoned by somebody"
+    )
     running_runs: tuple[RunShape, ...]
     recent_runs: tuple[RunShape, ...] = Field(description="the five newest")
 

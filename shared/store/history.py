@@ -170,7 +170,7 @@ def pause(connection: sa.Connection, backfill_id: BackfillId) -> None:
 
 
 def resume(connection: sa.Connection, backfill_id: BackfillId, *, window_chunks: int) -> Asked:
-    """Go on with a backfill that was paused or cancelled, where it stood.
+    """Go on with a backfill that was paused or cancelled, where it stood; a part that is held stays so.
 
     Raises:
         NotFound: there is no such backfill.
@@ -186,7 +186,7 @@ def resume(connection: sa.Connection, backfill_id: BackfillId, *, window_chunks:
     again = [
         reopening.reopen(connection, part, window_chunks, reopenings=0)
         for part in parts
-        if part.state is RunState.CANCELLED
+        if part.state is RunState.CANCELLED and not part.is_held
     ]
     return together([*again, Asked((), (*messages, *promote_part(connection, backfill_id)))])
 

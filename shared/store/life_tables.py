@@ -13,7 +13,7 @@ run_events: Final = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=True),
     Column("run_id", ForeignKey(runs.c.id, ondelete="CASCADE"), nullable=False),
     Column("happened_at", INSTANT, nullable=False, server_default=func.now()),
-    Column("name", Text, nullable=False, comment="the state that it came to, or: paused, resumed"),
+    Column("name", Text, nullable=False, comment="the state that it came to, or: held, paused, resumed"),
     Column("actor", Text, comment="who moved it, by name; null: the system itself"),
     Column("error_kind", Text),
     Column("error", Text),

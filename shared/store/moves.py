@@ -1,4 +1,4 @@
-"""The moves of a run that is open: fail, cancel, retry, abandon it.
+"""The moves of a run that is open: fail, cancel, retry, approve, abandon it.
 
 Each gives the messages to send once the transaction has committed.
 """
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from shared.errors import MoveNotAllowed, SyncError, TooManyRejected
-from shared.run import STOPPED, ChunkState, RunId, RunState
-from shared.store import history, reopening, settling
+from shared.run import STOPPED, ChunkState, HeldFor, RunId, RunState
+from shared.store import history, holds, reopening, settling
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import get_pipeline
@@ -20,7 +20,8 @@ def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int, accep
     """Continue a failed or cancelled run with the same window, chunks and ids, and clear its pipeline's fault.
 
     Chunks that were in doubt for too long are sent again: whoever retries accepts that their rows may repeat. Who
-    ``accepts_rejects`` takes the run's rejected rows as they are, and all that are still to come.
+    ``accepts_rejects`` takes the run's rejected rows as they are, and all that are still to come. To retry a run that
+    is held is to approve it.
 
     Raises:
         NotFound: there is no such run.
@@ -34,11 +35,26 @@ def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int, accep
         connection.execute(sa.update(runs).where(runs.c.id == run_id).values(accepts_rejects=True))
     elif run.error_kind == TooManyRejected.__name__:
         raise MoveNotAllowed(f"{run.error}. Retrying it alone changes nothing: what is rejected stays so")
+    if run.held_for is HeldFor.VOLUME_UNUSUAL:
+        connection.execute(sa.update(runs).where(runs.c.id == run_id).values(accepts_volume=True))
     _clear_fault(connection, run.pipeline_id)
     asked = reopening.reopen(connection, run, window_chunks, reopenings=0, accepts_doubt=True)
     if run.backfill_id is not None and not asked.runs:  # A part that had not begun is back in line.
         return Asked((run.id,), tuple(history.let_go_on(connection, run.backfill_id)))
     return together([asked, Asked((), tuple(settling.promote(connection, run)))])
+
+
+def approve(connection: sa.Connection, run_id: RunId, *, window_chunks: int) -> Asked:
+    """Let a run that is held go on as ``retry`` does; it is not asked about its number of rows again.
+
+    Raises:
+        NotFound: there is no such run.
+        MoveNotAllowed: it is not held; or what it had failed for before keeps it from going on.
+    """
+    run = settling.lock(connection, run_id).run
+    if not run.is_held:
+        raise MoveNotAllowed(f"run {run_id} is {run.state}, and nobody is asked about it; only a held run is approved")
+    return retry(connection, run_id, window_chunks=window_chunks)
 
 
 def abandon(connection: sa.Connection, run_id: RunId) -> Asked:
@@ -99,7 +115,8 @@ def fault(connection: sa.Connection, run_id: RunId, error: SyncError) -> bool:
 def cancel(connection: sa.Connection, run_id: RunId) -> None:
     """Stop a run for good until ``retry`` or ``abandon``; chunks under way finish, the rest stays unsent.
 
-    A live run that waits is abandoned: nothing of it was read, and the next run covers what it stood for.
+    A live run that waits is abandoned: nothing of it was read, and the next run covers what it stood for. One that is
+    held stays as it is, and is a question no longer.
 
     Raises:
         NotFound: there is no such run.
@@ -108,6 +125,9 @@ def cancel(connection: sa.Connection, run_id: RunId) -> None:
     run = settling.lock(connection, run_id).run
     if run.state is RunState.WAITING:
         run_rows.close(connection, run_id, RunState.CANCELLED if run.backfill_id else RunState.ABANDONED)
+        return
+    if run.is_held:
+        holds.drop(connection, run_id)
         return
     if not run_rows.stop(connection, run_id, RunState.CANCELLED, None):
         raise MoveNotAllowed(f"run {run_id} is {run.state}; only a run that is being worked on can be cancelled")

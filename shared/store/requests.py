@@ -144,6 +144,11 @@ def _require_idle(run: Run) -> None:
         )
     if run.state in WORKING:
         raise AlreadyInProgress(f"Pipeline {run.pipeline_id} is already in progress.")
+    if run.is_held:
+        raise MoveNotAllowed(
+            f"pipeline {run.pipeline_id!r} waits for a decision about run {run.id}: {run.held_reason}; "
+            f"`warehouse-sync approve {run.id}` lets it go on, `warehouse-sync abandon {run.id}` frees its window"
+        )
     raise MoveNotAllowed(
         f"pipeline {run.pipeline_id!r} is held by {run.state} run {run.id}, which keeps its window; "
         f"`warehouse-sync retry {run.id}` continues it, `warehouse-sync abandon {run.id}` frees the window"

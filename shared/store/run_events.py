@@ -16,9 +16,10 @@ _LIMIT: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One thing that happened: ``name`` is the state that the run came to, or ``paused`` or ``resumed``.
+    """One thing that happened: ``name`` is the state that the run came to, or ``held``, ``paused`` or ``resumed``.
 
-    ``actor`` is ``None`` where the system did it by itself; an error stands where the run stopped with one.
+    ``actor`` is ``None`` where the system did it by itself; an error stands where the run stopped with one, and what is
+    asked where it is held.
     """
 
     id: int

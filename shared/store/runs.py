@@ -12,6 +12,7 @@ from shared.run import (
     OPEN,
     STOPPED,
     WORKING,
+    HeldFor,
     Lane,
     Ledger,
     PipelineState,
@@ -109,9 +110,10 @@ def in_order(found: Iterable[Run]) -> list[Run]:
     return sorted(found, key=lambda run: (run.created_at, run.part))
 
 
-def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncError | None) -> bool:
+def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncError | None, **columns: Any) -> bool:
     """Fail or cancel a run that is being worked on; it keeps its window, and what was not sent is ``unsent``.
 
+    ``columns`` are what its row says beyond that.
     Chunks that are being uploaded at this moment finish, and their rows move from ``unsent`` to where they end.
     Says whether the run was still being worked on; either way nobody else moves it until the transaction ends.
     """
@@ -131,6 +133,7 @@ def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncE
             error=str(error) if error else None,
             sent_at=None,
             **claims.RELEASED,
+            **columns,
         )
     )
     return bool(result.rowcount)
@@ -220,4 +223,8 @@ def to_run(row: sa.RowMapping) -> Run:
         replays=None if row["replays"] is None else RunId(row["replays"]),
         accepts_rejects=row["accepts_rejects"],
         number=row["number"],
+        held_at=row["held_at"],
+        held_for=None if row["held_for"] is None else HeldFor(row["held_for"]),
+        held_reason=row["held_reason"],
+        accepts_volume=row["accepts_volume"],
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
 from shared.run import ChunkId, Position, Run, RunId, RunState, SliceId, SliceState, Token
-from shared.store import claims
+from shared.store import claims, volume_guard
 from shared.store.tables import chunks, runs, slices
 
 _HOLDER: Final = sa.func.concat(runs.c.pipeline_id, " (", runs.c.lane, ")")
@@ -37,6 +38,16 @@ class NewChunk:
     checksum: str
     rows: int
     bytes: int
+
+
+class Published(Enum):
+    """What a run comes to by the publication of a slice."""
+
+    GOES_ON = auto()
+    IS_READ = auto()
+    """It was the last slice."""
+    IS_HELD = auto()
+    """It has read so many rows that somebody is asked; nothing of the slice may be sent."""
 
 
 def claim(connection: sa.Connection, slice_id: SliceId, token: Token, lease_s: float) -> ClaimedSlice | None:
@@ -121,8 +132,8 @@ def publish(
     *,
     extracted: int,
     to_come: int = 0,
-) -> bool:
-    """Make all chunks of a slice visible at once, and say whether that was the run's last slice.
+) -> Published:
+    """Make all chunks of a slice visible at once, and say what their run comes to.
 
     ``extracted`` is the driver's count of rows; ``to_come`` slices follow that were not known before.
 
@@ -174,7 +185,9 @@ def publish(
     ).scalar_one_or_none()
     if is_last is None:
         raise claims.ClaimLost
-    return bool(is_last)
+    if volume_guard.judge(connection, claimed.run_id):
+        return Published.IS_HELD
+    return Published.IS_READ if is_last else Published.GOES_ON
 
 
 def publish_and_continue(
@@ -186,32 +199,36 @@ def publish_and_continue(
     extracted: int,
     position: Position,
     lease_s: float,
-) -> ClaimedSlice:
+) -> ClaimedSlice | None:
     """Make all chunks of a slice visible, and record what follows in the same result as a slice of its own.
 
     The new slice begins at ``position`` and is already claimed with the same token: its claimant may go on reading.
+    Where the run is held instead, what follows waits, claimed by nobody, and ``None`` is given.
 
     Raises:
         ClaimLost: as ``publish`` does.
     """
-    publish(connection, claimed, token, new, extracted=extracted, to_come=1)
+    is_held = publish(connection, claimed, token, new, extracted=extracted, to_come=1) is Published.IS_HELD
     # Publishing has locked the run, so nobody else adds a slice; they are numbered from 0.
     total = connection.execute(sa.select(runs.c.slices_total).where(runs.c.id == claimed.run_id)).scalar_one()
     following = ClaimedSlice(SliceId(uuid4()), claimed.run_id, total - 1, position)
+    its_claim = {
+        "token": token,
+        "lease_until": claims.after(lease_s),
+        "claimant": claims.this_process(),
+        "sent_at": sa.func.now(),
+    }
     connection.execute(
         sa.insert(slices).values(
             id=following.id,
             run_id=following.run_id,
             no=following.no,
-            state=SliceState.EXTRACTING,
+            state=SliceState.PENDING if is_held else SliceState.EXTRACTING,
             position=position,
-            token=token,
-            lease_until=claims.after(lease_s),
-            claimant=claims.this_process(),
-            sent_at=sa.func.now(),
+            **({} if is_held else its_claim),
         )
     )
-    return following
+    return None if is_held else following
 
 
 def holder(run: Run) -> str:

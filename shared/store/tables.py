@@ -149,6 +149,16 @@ runs: Final = Table(
         comment="an operator takes its rejected rows as they are, however many",
     ),
     Column("number", BigInteger, Identity(), nullable=False, unique=True, comment="what people call it"),
+    Column("held_at", INSTANT, comment="since when an operator is asked; null: it is not held"),
+    Column("held_for", Text, comment="what is asked, as a fixed name"),
+    Column("held_reason", Text, comment="what is asked, for operators"),
+    Column(
+        "accepts_volume",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="an operator takes its rows, however many",
+    ),
     UniqueConstraint("pipeline_id", "scheduled_for"),
     CheckConstraint(
         "state IN ('waiting','created','extracting','uploading','failed','cancelled','settled','abandoned')",
@@ -158,6 +168,9 @@ runs: Final = Table(
     CheckConstraint("kind IN ('scheduled','manual','initial','backfill','replay')", name="kind_known"),
     CheckConstraint("lane IN ('live','backfill')", name="lane_known"),
     CheckConstraint("(kind = 'replay') = (replays IS NOT NULL)", name="only_a_replay_replays"),
+    CheckConstraint("held_for IN ('volume_unusual','restored')", name="hold_known"),
+    CheckConstraint("num_nulls(held_at, held_for, held_reason) IN (0, 3)", name="hold_is_whole"),
+    CheckConstraint("held_at IS NULL OR state = 'cancelled'", name="held_is_cancelled"),
     CheckConstraint(
         "least(extracted, accepted, rejected, unchanged, superseded, unsent) >= 0", name="counts_not_negative"
     ),

@@ -266,3 +266,38 @@ def test_exit_codes_say_whether_repeating_helps() -> None:
     assert exit_code(NotFound("x")) == exit_code(AlreadyInProgress("x")) == 1
     assert exit_code(StoreUnavailable("x")) == exit_code(NoWorker("x")) == exit_code(ServerUnavailable("x")) == 3
     assert exit_code(SignInRefused("x")) == exit_code(RoleTooLow("x")) == 4
+
+
+@pytest.mark.usefixtures("here")
+def test_a_held_run_is_shown_as_held_and_approved_by_its_number(stage: Stage) -> None:
+    stage.declare()
+    run_id = stage.started()
+    (slice_id,) = stage.plan(run_id, snapshot={"max_volume_rows": 4})
+    stage.publish(*stage.claim_slice(slice_id), [5])
+    number = stage.run(run_id).number
+    listed = run("runs").output
+    assert " held " in listed
+    assert "is held (volume_unusual): run" in listed
+    assert f"`warehouse-sync approve {number}`" in listed
+    assert "active, held" in run("pipelines").output
+    assert f"people waits for a decision about run {number}" in run("status", "people").output
+    assert f"run {run_id} is on its way" in run("approve", str(number)).output
+    assert isinstance(run("approve", str(number)).exception, MoveNotAllowed)
+
+
+@pytest.mark.usefixtures("here")
+def test_recover_shows_what_it_would_hold_and_then_holds_it(stage: Stage) -> None:
+    stage.declare()
+    run_id, _ = stage.uploading([3, 2])
+    number = stage.run(run_id).number
+    shown = run("recover", "--dry-run").output
+    assert "nothing was changed" in shown
+    assert f"run {number}: The state database was restored as of" in shown
+    assert not stage.run(run_id).is_held
+    found = told("recover", "--pause-all")
+    assert [one["number"] for one in found["runs"]] == [number]
+    assert (found["paused"], found["pipelines"][0]["is_held"], found["is_dry_run"]) == (["people"], True, False)
+    assert stage.run(run_id).is_held
+    assert "1 runs are held" in run("recover").output
+    event = told("run", str(number))
+    assert event["held_for"] == "restored"

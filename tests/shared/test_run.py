@@ -32,7 +32,7 @@ def test_a_run_that_is_worked_on_may_fail_or_be_cancelled_but_not_abandoned(stat
 
 @pytest.mark.parametrize("state", sorted(STOPPED))
 def test_a_stopped_run_goes_back_to_where_it_stood_or_is_abandoned_and_never_settles_at_once(state: RunState) -> None:
-    back = WORKING | ({RunState.WAITING} if state is RunState.CANCELLED else set())
+    back = WORKING | {RunState.WAITING if state is RunState.CANCELLED else RunState.CANCELLED}
     assert {target for target in RunState if may_move(state, target)} == back | {RunState.ABANDONED}
 
 

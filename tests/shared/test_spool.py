@@ -125,6 +125,13 @@ def test_a_missing_file_is_corruption_and_a_missing_spool_an_outage(spool: Spool
         spool.read_chunk(file.path, file.checksum)
 
 
+def test_files_that_are_not_there_are_told(spool: Spool) -> None:
+    there = written(spool).path
+    gone = there.replace(".arrow", "-.arrow")
+    assert spool.missing([there, gone, "runs/nobody/0-nobody/none.arrow"]) == [gone, "runs/nobody/0-nobody/none.arrow"]
+    assert spool.missing([]) == []
+
+
 def test_removing_is_repeatable_and_takes_only_what_it_names(spool: Spool, tmp_path: Path) -> None:
     other_run, zombie = RunId(uuid4()), Token(uuid4())
     mine, sibling, abandoned = written(spool), written(spool, slice_no=1), written(spool, token=zombie)

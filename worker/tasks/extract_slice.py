@@ -13,12 +13,12 @@ from celery import shared_task
 
 from shared.errors import LedgerUnbalanced, ResultExpired, SyncError, Transient, WarehouseBusy
 from shared.messages import Message, TaskName, read_payload
-from shared.run import Run, SliceId, Token
+from shared.run import HeldFor, Run, SliceId, Token
 from shared.snapshot import read_snapshot
 from shared.spool import SpooledFile
 from shared.store import dispatching, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
-from shared.store.slices import ClaimedSlice
+from shared.store.slices import ClaimedSlice, Published
 from shared.telemetry import bound, log
 from worker import room
 from worker.extract import Extraction, extract
@@ -68,6 +68,7 @@ class _Attempt:
         self._spooling = Spooling(process, run, claimed, token)
         self._stream: RecordStream | None = None
         self._may_be_published = False
+        self._is_held = False
         self._is_first = run.slices_published == 0
         # Held while one slice gives way to the next: the heartbeat must not renew the one that is just published.
         self._turn = threading.Lock()
@@ -101,7 +102,7 @@ class _Attempt:
         self._remove_files()
 
     def _read(self) -> Extraction | None:
-        """Read and publish part after part; give the last part unpublished, or nothing where the spool is full."""
+        """Read and publish part after part; give the last part unpublished, or nothing where no more may be read."""
         with heartbeat(
             self._renew, lease_s=self._limits.extract_lease_s, on_lost=self._interrupt, is_ending=is_shutting_down
         ) as lost:
@@ -134,7 +135,7 @@ class _Attempt:
             part = next(parts)
             while part.rest is not None:
                 self._publish(part)
-                if not self._has_room():
+                if self._is_held or not self._has_room():
                     return None
                 part = next(parts)
             return part
@@ -178,9 +179,9 @@ class _Attempt:
 
     def _published(self, part: Extraction) -> list[Message]:
         with self._process.database.transaction() as connection:
-            following, is_last = None, False
+            following = None
             if part.rest is None:
-                is_last = slices.publish(
+                published = slices.publish(
                     connection, self._claimed, self._token, self._spooling.chunks, extracted=part.rows
                 )
             else:
@@ -193,14 +194,20 @@ class _Attempt:
                     position=part.rest,
                     lease_s=self._limits.extract_lease_s,
                 )
-            messages = dispatching.dispatch(
-                connection, self._run.id, self._run.lane, limit=self._limits.run_window_chunks
-            )
+                published = Published.IS_HELD if following is None else Published.GOES_ON
+            messages: list[Message] = []
+            if published is not Published.IS_HELD:
+                messages = dispatching.dispatch(
+                    connection, self._run.id, self._run.lane, limit=self._limits.run_window_chunks
+                )
+        if published is Published.IS_HELD:
+            self._is_held = True
+            _log.warning("run_held", held_for=HeldFor.VOLUME_UNUSUAL)
         if following is not None:
             self._claimed = following
             self._spooling = Spooling(self._process, self._run, following, self._token)
             self._is_first = self._may_be_published = False
-        if is_last and not messages:
+        if published is Published.IS_READ and not messages:
             return [Message(TaskName.SETTLE_RUN, self._run.id)]
         return messages
 

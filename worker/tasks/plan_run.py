@@ -236,7 +236,12 @@ def _of_the_lane(
 
 
 def _tolerance(run: Run, pipeline: Pipeline) -> dict[str, Any]:
-    """Give how many rejected rows stop the run; none a replay, whose rows were rejected before."""
+    """Give how many rejected rows stop the run, and how many rows hold it; none a replay, which somebody asked for."""
     if run.kind is RunKind.REPLAY:
         return {"is_replay": True}
-    return {"max_rejected_ratio": pipeline.max_rejected_ratio, "max_rejected_rows": pipeline.max_rejected_rows}
+    return {
+        "max_rejected_ratio": pipeline.max_rejected_ratio,
+        "max_rejected_rows": pipeline.max_rejected_rows,
+        "max_volume_rows": None if pipeline.volume is None else pipeline.volume.max_rows,
+        "max_volume_ratio": None if pipeline.volume is None else pipeline.volume.max_ratio,
+    }

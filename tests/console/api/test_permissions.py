@@ -40,7 +40,7 @@ TABLE: Final[dict[str, dict[str, Role | None]]] = {
     "/runs/{id}": {"GET": VIEWER},
     "/runs/{id}/chunks": {"GET": VIEWER},
     "/runs/{id}/events": {"GET": VIEWER},
-    **{f"/runs/{{id}}/{verb}": {"POST": OPERATOR} for verb in ("retry", "cancel", "abandon")},
+    **{f"/runs/{{id}}/{verb}": {"POST": OPERATOR} for verb in ("retry", "approve", "cancel", "abandon")},
     "/backfills": {"GET": VIEWER},
     "/backfills/{id}": {"GET": VIEWER},
     **{f"/backfills/{{id}}/{verb}": {"POST": OPERATOR} for verb in ("pause", "resume", "cancel")},

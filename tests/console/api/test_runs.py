@@ -216,3 +216,25 @@ def test_a_window_is_told_with_all_its_digits(viewer: Api, stage: Stage) -> None
     shown = viewer.get(f"/runs/{run_id}").json()
     assert (shown["range_start"], shown["range_end"]) == (None, "2024-05-01T00:00:00.123456Z")
     assert viewer.get("/pipelines/people").json()["watermark"] == "2024-05-01T00:00:00.123456Z"
+
+
+def test_a_held_run_says_what_is_asked_and_goes_on_once_it_is_approved(
+    viewer: Api, operator: Api, stage: Stage
+) -> None:
+    stage.declare()
+    run_id = stage.started()
+    (slice_id,) = stage.plan(run_id, snapshot={"max_volume_rows": 4})
+    stage.publish(*stage.claim_slice(slice_id), [5])
+    shown = viewer.get(f"/runs/{run_id}").json()
+    assert (shown["state"], shown["status"], shown["held_for"]) == ("cancelled", "failed", "volume_unusual")
+    assert "5 rows so far, and volume.max_rows allows 4" in shown["held_reason"]
+    assert shown["held_on"] is not None
+    (held_by,) = viewer.get("/pipelines/people").json()["held_by"]
+    assert held_by == shown
+    event = viewer.get(f"/runs/{run_id}/events").json()[-1]
+    assert (event["name"], event["errors"][0]["code"]) == ("held", "volume_unusual")
+    assert operator.post(f"/runs/{run_id}/approve").json()["runs"][0]["number"] == shown["number"]
+    shown = viewer.get(f"/runs/{run_id}").json()
+    assert (shown["state"], shown["held_on"], shown["accepts_volume"]) == ("uploading", None, True)
+    refused = operator.post(f"/runs/{run_id}/approve")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "MoveNotAllowed")

@@ -31,6 +31,10 @@ class Promises:
     states: dict[UUID, RunState] = field(default_factory=dict)
     positions: dict[UUID, tuple[int, str, int]] = field(default_factory=dict)
     marks: dict[str, Any] = field(default_factory=dict)
+    held: dict[UUID, set[UUID]] = field(default_factory=dict)
+    """Held runs, and the tokens of those who were uploading chunks of them when last looked at."""
+    decided: set[UUID] = field(default_factory=set)
+    """Runs that an operator has said something about since they were held."""
 
     def check(self) -> None:
         runs, chunks, slices = (self.stage.rows(query) for query in (RUNS, CHUNKS, SLICES))
@@ -43,6 +47,7 @@ class Promises:
             a_run_that_is_worked_on_has_no_failed_chunk(run, of_run[run.id])
             no_more_than_a_window_is_under_way(of_run[run.id])
             self.only_legal_moves_were_made(run)
+            self.only_an_operator_ends_a_hold_and_nothing_of_it_begins(run, of_run[run.id])
         who_works_has_a_token(chunks, "uploading")
         who_works_has_a_token(slices, "extracting")
         self.chunks_never_change_and_never_go_back(chunks)
@@ -55,6 +60,18 @@ class Promises:
         before = self.states.get(run.id, state)
         assert state is before or may_move(before, state), f"{before} -> {state}"
         self.states[run.id] = state
+
+    def only_an_operator_ends_a_hold_and_nothing_of_it_begins(self, run: Any, chunks: Sequence[Any]) -> None:
+        before = self.held.pop(run.id, None)
+        if run.held_at is None:
+            assert before is None or run.id in self.decided, "a hold that nobody ended"
+            return
+        at_work = {chunk.token for chunk in chunks if chunk.state == "uploading"}
+        assert run.state == RunState.CANCELLED
+        assert before is None or at_work <= before, "a chunk of a held run was claimed"
+        if before is None:
+            self.decided.discard(run.id)
+        self.held[run.id] = at_work
 
     def chunks_never_change_and_never_go_back(self, chunks: Sequence[Any]) -> None:
         for chunk in chunks:

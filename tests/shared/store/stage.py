@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -47,7 +48,7 @@ from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.database import Database
 from shared.store.ground import metadata
-from shared.store.slices import NewChunk
+from shared.store.slices import NewChunk, Published
 from shared.transformation import FieldMapping, FieldTransformation, MappingType
 from worker.settle import decide
 
@@ -162,6 +163,7 @@ class Stage:
         *,
         slice_count: int = 1,
         further_parts: Sequence[Window] = (),
+        snapshot: Mapping[str, Any] = MappingProxyType({}),
     ) -> list[Message]:
         with self.database.transaction() as connection:
             return plans.freeze(
@@ -169,14 +171,21 @@ class Stage:
                 run,
                 token,
                 window=window,
-                snapshot={},
+                snapshot=dict(snapshot),
                 slice_count=slice_count,
                 further_parts=further_parts,
             )
 
-    def plan(self, run_id: RunId, window: Window | None = None, *, slice_count: int = 1) -> list[SliceId]:
+    def plan(
+        self,
+        run_id: RunId,
+        window: Window | None = None,
+        *,
+        slice_count: int = 1,
+        snapshot: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[SliceId]:
         run, token = self.claim_plan(run_id)
-        messages = self.freeze(run, token, window or Window(), slice_count=slice_count)
+        messages = self.freeze(run, token, window or Window(), slice_count=slice_count, snapshot=snapshot)
         return [SliceId(message.id) for message in messages if message.task is TaskName.EXTRACT_SLICE]
 
     def claim_slice(self, slice_id: SliceId, *, lease_s: float = LEASE_S) -> tuple[slices.ClaimedSlice, Token]:
@@ -192,16 +201,19 @@ class Stage:
     ) -> list[Message]:
         new = [NewChunk(ChunkId(uuid4()), no, f"{token}/{no}", "sum", rows, 100) for no, rows in enumerate(sizes)]
         with self.database.transaction() as connection:
-            is_last = slices.publish(
+            published = slices.publish(
                 connection, claimed, token, new, extracted=sum(sizes) if extracted is None else extracted
             )
+            if published is Published.IS_HELD:
+                return []
             run = runs.get(connection, claimed.run_id)
             messages = dispatching.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
-        return messages or ([Message(TaskName.SETTLE_RUN, run.id)] if is_last else [])
+        return messages or ([Message(TaskName.SETTLE_RUN, run.id)] if published is Published.IS_READ else [])
 
     def publish_and_continue(
         self, claimed: slices.ClaimedSlice, token: Token, sizes: Sequence[int], *, lease_s: float = LEASE_S
-    ) -> tuple[slices.ClaimedSlice, list[Message]]:
+    ) -> tuple[slices.ClaimedSlice | None, list[Message]]:
+        """Publish some of a slice and claim what follows; claim nothing where the run is held instead."""
         new = [
             NewChunk(ChunkId(uuid4()), no, f"{token}/{claimed.no}/{no}", "sum", rows, 100)
             for no, rows in enumerate(sizes)
@@ -211,6 +223,8 @@ class Stage:
             following = slices.publish_and_continue(
                 connection, claimed, token, new, extracted=sum(sizes), position=position, lease_s=lease_s
             )
+            if following is None:
+                return None, []
             run = runs.get(connection, claimed.run_id)
             return following, dispatching.dispatch(connection, run.id, run.lane, limit=WINDOW_CHUNKS)
 

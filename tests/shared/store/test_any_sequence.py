@@ -22,7 +22,20 @@ from sqlalchemy import Connection
 from shared.errors import ChunkAbandoned, FeedRefused, SyncError
 from shared.messages import Message, TaskName
 from shared.run import STOPPED, ChunkId, Lane, PipelineState, RejectCode, Run, RunId, RunKind, SliceId, Token, Window
-from shared.store import backfills, chunks, declared, lives, lost, moves, plans, replays, requests, runs, slices
+from shared.store import (
+    backfills,
+    chunks,
+    declared,
+    lives,
+    lost,
+    moves,
+    plans,
+    recovering,
+    replays,
+    requests,
+    runs,
+    slices,
+)
 from shared.store.claims import ClaimLost
 from shared.store.waiting import Occurrence
 from tests.shared.store.promises import Promises
@@ -188,7 +201,8 @@ class Store(RuleBasedStateMachine):
         lease_s = LAPSED_S if dies else LEASE_S
         with contextlib.suppress(ClaimLost):
             following, messages = self.stage.publish_and_continue(worker.claimed, worker.token, sizes, lease_s=lease_s)
-            self.at_work.append(Extractor(following, worker.token))
+            if following is not None:
+                self.at_work.append(Extractor(following, worker.token))
             self.queue += messages
 
     @precondition(lambda self: any(isinstance(worker, Uploader) for worker in self.at_work))
@@ -237,17 +251,27 @@ class Store(RuleBasedStateMachine):
     @rule(most=st.integers(0, 3))
     def allow_so_many_rejected_rows(self, most: int) -> None:
         self.stage.write(
-            "UPDATE runs SET snapshot = jsonb_build_object('max_rejected_rows', cast(:most AS int))"
+            "UPDATE runs SET snapshot = snapshot || jsonb_build_object('max_rejected_rows', cast(:most AS int))"
             " WHERE snapshot IS NOT NULL AND kind <> 'replay' AND state IN ('extracting', 'uploading')",
             most=most,
         )
 
-    @rule(pick=PICK, move=st.sampled_from(["cancel", "abandon", "fail", "retry", "retry", "accept"]))
+    @rule(most=st.integers(0, 6))
+    def allow_so_many_rows(self, most: int) -> None:
+        self.stage.write(
+            "UPDATE runs SET snapshot = snapshot || jsonb_build_object('max_volume_rows', cast(:most AS int))"
+            " WHERE snapshot IS NOT NULL AND kind <> 'replay' AND state = 'extracting' AND extracted = 0",
+            most=most,
+        )
+
+    @rule(pick=PICK, move=st.sampled_from(["cancel", "abandon", "fail", "retry", "retry", "accept", "approve"]))
     def operate(self, pick: int, move: str) -> None:
         rows = self.stage.rows("SELECT id FROM runs ORDER BY created_at, lane, part")
         if not rows:
             return
         run_id = RunId(rows[pick % len(rows)].id)
+        if move != "fail":
+            self.promises.decided.add(run_id)
 
         def operate(connection: Connection) -> list[Message]:
             match move:
@@ -257,6 +281,8 @@ class Store(RuleBasedStateMachine):
                     moves.abandon(connection, run_id)
                 case "fail":
                     moves.fail(connection, run_id, FeedRefused("no"))
+                case "approve":
+                    return list(moves.approve(connection, run_id, window_chunks=WINDOW_CHUNKS).messages)
                 case _:
                     accepts = move == "accept"
                     asked = moves.retry(connection, run_id, window_chunks=WINDOW_CHUNKS, accepts_rejects=accepts)
@@ -285,6 +311,18 @@ class Store(RuleBasedStateMachine):
 
         self._transact(keep_up)
 
+    @rule()
+    def recover(self) -> None:
+        """Hold all that is open, although everybody who works on it still lives."""
+
+        def hold(connection: Connection) -> list[Message]:
+            recovering.hold_open(connection, lambda _: "restored")
+            return []
+
+        self._transact(hold)
+        at_work = "state IN ('created', 'extracting', 'uploading', 'failed')"
+        assert self.stage.rows(f"SELECT id FROM runs WHERE {at_work}") == []
+
     @rule(days=st.sampled_from([1, 26]))
     def let_time_go_by(self, days: int) -> None:
         for table in ("runs", "slices", "chunks"):
@@ -298,13 +336,16 @@ class Store(RuleBasedStateMachine):
         assert (covered.all or 0) == self.occurred, "an occurrence is covered by exactly one run"
         too_many = "rejected > cast(snapshot ->> 'max_rejected_rows' AS int) AND NOT accepts_rejects"
         assert self.stage.rows(f"SELECT id FROM runs WHERE state = 'settled' AND {too_many}") == []
+        too_many = "extracted > cast(snapshot ->> 'max_volume_rows' AS int) AND NOT accepts_volume"
+        at_work = "state IN ('extracting', 'uploading', 'settled')"
+        assert self.stage.rows(f"SELECT id FROM runs WHERE {at_work} AND {too_many}") == []
 
     def teardown(self) -> None:
         """Kill everybody, lose every message, and let an operator and new workers end what is left."""
         for table in ("runs", "slices", "chunks"):
             self.stage.write(f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE token IS NOT NULL")
             self.stage.write(f"UPDATE {table} SET not_before = NULL")
-        self.stage.write("UPDATE runs SET accepts_rejects = true")
+        self.stage.write("UPDATE runs SET accepts_rejects = true, accepts_volume = true")
         self.pause_or_resume(is_pause=False)
         for _ in range(6):
             self.come_round(0)
@@ -313,6 +354,7 @@ class Store(RuleBasedStateMachine):
                 stop_what_is_in_doubt(connection)
                 for run in runs.open_of(connection, "people"):
                     if run.state in STOPPED:
+                        self.promises.decided.add(run.id)
                         moves.retry(connection, run.id, window_chunks=WINDOW_CHUNKS, accepts_rejects=True)
             self.promises.check()
             while self._work_off():

@@ -197,6 +197,7 @@ def test_what_follows_a_position_is_the_next_slice_and_its_claimants_own(stage: 
     claimed, token = stage.claim_slice(slice_id)
     following, messages = stage.publish_and_continue(claimed, token, [4, 3])
     assert len(sent(messages, TaskName.UPLOAD_CHUNK)) == 2
+    assert following is not None
     run = stage.run(run_id)
     assert (run.state, run.slices_published, run.slices_total) == (RunState.EXTRACTING, 1, 2)
     assert following.position == {"result": str(run_id), "row": 1}
@@ -214,6 +215,7 @@ def test_the_rest_of_a_dead_claimants_result_is_read_where_it_begins(stage: Stag
     (slice_id,) = stage.plan(run_id)
     claimed, token = stage.claim_slice(slice_id)
     following, _ = stage.publish_and_continue(claimed, token, [4], lease_s=LAPSED_S)
+    assert following is not None
     with stage.database.transaction() as connection:
         (death,) = lost.free_dead(connection)
     assert death.id == following.id
