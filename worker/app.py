@@ -6,8 +6,9 @@ from multiprocessing import get_context
 from types import FrameType
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_ready
+from celery.signals import setup_logging, worker_init, worker_process_shutdown, worker_ready
 
+from shared import trace_export
 from shared.broker import build_app
 from shared.endpoints import broker_url
 from shared.errors import SyncError
@@ -47,6 +48,17 @@ def _check_fitness(**_: Any) -> None:
         except SyncError as error:
             _log.critical("worker_unfit", error_kind=type(error).__name__, error=str(error))
             raise SystemExit(f"this worker cannot start: {error}") from None
+
+
+@worker_init.connect
+def _prepare_traces(**_: Any) -> None:
+    trace_export.prepare()
+
+
+@worker_process_shutdown.connect
+def _send_traces(**_: Any) -> None:
+    """A prefork child ends without running what is registered for the end of a process."""
+    trace_export.shut_down()
 
 
 @worker_ready.connect
