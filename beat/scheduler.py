@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celery.beat import Scheduler
 
-from shared import broker, pulse
+from shared import broker, pulse, tracing
 from shared.endpoints import database_url
 from shared.errors import BrokerUnavailable, StoreUnavailable
 from shared.settings import Settings, settings
@@ -54,6 +54,7 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         started = 0
         try:
             while True:
+                began_ns = tracing.began()
                 with self._database.transaction() as connection:
                     due = lives.claim_due(
                         connection,
@@ -62,6 +63,7 @@ class PipelineScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
                         max_reopenings=self._settings.max_reopenings,
                     )
                 self._send(due)
+                tracing.tell_each("claim_due", due.asked.runs, began_ns=began_ns, pipelines=due.pipelines)
                 started += due.pipelines
                 if due.pipelines < BATCH:
                     return started

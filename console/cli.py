@@ -25,6 +25,7 @@ from console.commands import (
     declarations,
     declared,
     doctor,
+    flower,
     pipelines,
     probes,
     recover,
@@ -62,6 +63,7 @@ for commands in (
     access.app,
     sealed_secrets.app,
     serving.app,
+    flower.app,
 ):
     app.add_typer(commands)
 

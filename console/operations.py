@@ -17,7 +17,7 @@ from console.resources import Resources
 from console.reviewing import Reviewing
 from console.sealing import Sealing
 from console.watching import Watching
-from shared import broker
+from shared import broker, tracing
 from shared.catalog import Connection, Pipeline
 from shared.endpoints import broker_url, database_url, spool_url
 from shared.errors import (
@@ -125,6 +125,7 @@ class Operations:
             MoveNotAllowed: it is faulted, or held by a cancelled run.
             BrokerUnavailable: the run is recorded; upkeep sends its message once the broker is back.
         """
+        began_ns = tracing.began()
         try:
             with self._database.transaction() as connection:
                 asked = requests.trigger(
@@ -141,7 +142,10 @@ class Operations:
             with self._database.transaction() as connection:
                 reason = declared.get_pipeline(connection, pipeline_id).faulted_reason
             raise MoveNotAllowed(f"pipeline {pipeline_id!r} is faulted: {reason}")
-        return self._sent(asked)
+        try:
+            return self._sent(asked)
+        finally:
+            tracing.tell_each("trigger", asked.runs, began_ns=began_ns, pipeline_id=pipeline_id)
 
     def retry(self, run_id: RunId, *, accepts_rejects: bool = False) -> tuple[RunId, ...]:
         """Continue a failed or cancelled run with the same window, chunks and ids."""

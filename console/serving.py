@@ -10,6 +10,7 @@ from rich.console import Console
 
 from console.api.app import build_api
 from console.operations import Operations
+from shared import trace_export
 from shared.errors import DeclarationInvalid, MoveNotAllowed
 from shared.settings import Settings
 from shared.telemetry import configure_logs
@@ -70,6 +71,7 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
         for warning in cautions(listening):
             screen.print(f"[yellow]{warning}[/]", soft_wrap=True)
         configure_logs(settings.log_format)
+        trace_export.prepare()
         uvicorn.Server(configured(operations, listening)).run()
     finally:
         operations.close()

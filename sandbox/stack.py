@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox import flower as flowers
 from sandbox.child import Program
 from sandbox.home_keys import PRIVATE_KEYS
 from shared.settings import PREFIX, Settings
@@ -46,11 +47,15 @@ def beat(home: Path, environment: Mapping[str, str], *, name: str = "beat") -> P
     return _celery(home, without_secrets(environment), name, ("-A", "beat.app", "beat"), "beat: Starting")
 
 
-def flower(home: Path, environment: Mapping[str, str], *, port: int, user: str, password: str) -> Program:
+def flower(
+    home: Path, environment: Mapping[str, str], *, port: int, user: str, password: str, allows_control: bool = False
+) -> Program:
     """Give Flower, on 127.0.0.1 only and behind a sign-in; the password travels in its environment."""
-    protected = {**without_secrets(environment), "FLOWER_BASIC_AUTH": f"{user}:{password}"}
-    arguments = ("-A", "worker.app", "flower", "--address=127.0.0.1", f"--port={port}", "--max-tasks=10000")
-    return _celery(home, protected, "flower", arguments, "Visit me at")
+    state = home / "flower"
+    state.mkdir(mode=0o700, exist_ok=True)
+    protected = flowers.environment({**without_secrets(environment), flowers.USERS: f"{user}:{password}"})
+    argv = flowers.Flower(port=port, state=state, allows_control=allows_control).argv()
+    return Program("flower", argv, protected, home, ready=_says(home, "flower", "Visit me at"))
 
 
 def api(home: Path, environment: Mapping[str, str], *, port: int) -> Program:

@@ -6,9 +6,9 @@ from multiprocessing import get_context
 from types import FrameType
 from typing import Any
 
-from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_ready
+from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_process_shutdown, worker_ready
 
-from shared import pulse
+from shared import pulse, trace_export
 from shared.broker import build_app
 from shared.endpoints import broker_url
 from shared.errors import SyncError
@@ -54,6 +54,17 @@ def _check_fitness(**_: Any) -> None:
 def _show_that_it_works(**_: Any) -> None:
     """Every two seconds, from the loop that takes messages; not while the broker does not answer."""
     pulse.beat(settings().pulse_file)
+
+
+@worker_init.connect
+def _prepare_traces(**_: Any) -> None:
+    trace_export.prepare()
+
+
+@worker_process_shutdown.connect
+def _send_traces(**_: Any) -> None:
+    """A prefork child ends without running what is registered for the end of a process."""
+    trace_export.shut_down()
 
 
 @worker_ready.connect

@@ -53,6 +53,13 @@ def is_due(table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.or_(table.c.not_before.is_(None), table.c.not_before <= sa.func.now())
 
 
+def queued_s(connection: sa.Connection, table: sa.Table, row_id: UUID) -> float | None:
+    """Give how long the message has waited that a claim of this very transaction answers; ``None`` if none was sent."""
+    waited = sa.func.extract("epoch", sa.func.now() - table.c.sent_at)
+    seconds = connection.scalar(sa.select(waited).where(table.c.id == row_id))
+    return None if seconds is None else max(0.0, float(seconds))
+
+
 def held_by(table: sa.Table, row_id: UUID, token: Token) -> sa.ColumnElement[bool]:
     """Say whether this very claim still stands; a lapsed lease that nobody else took is still a claim."""
     return sa.and_(table.c.id == row_id, table.c.token == token)

@@ -1,6 +1,6 @@
 """One process's connection to the state database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Final
@@ -35,6 +35,7 @@ _OPTIONS: Final = (
     " -c plan_cache_mode=force_custom_plan"
 )
 _ACT_AS: Final = sa.text("SELECT set_config('warehouse_sync.actor', :actor, true)")
+_AFTER_COMMIT: Final = "warehouse_sync.after_commit"
 _MIGRATION_LOCK: Final = 7_346_125_881
 """Any number, as long as it stays the same: two migrations at once wait for each other."""
 
@@ -82,9 +83,11 @@ class Database:
         """
         try:
             with self._engine.begin() as connection:
+                connection.info.pop(_AFTER_COMMIT, None)  # Of a transaction that was rolled back.
                 if self._actor is not None:  # Gone with the transaction, so it also works behind a pooler.
                     connection.execute(_ACT_AS, {"actor": self._actor})
                 yield connection
+                acts: list[Callable[[], None]] = connection.info.pop(_AFTER_COMMIT, [])
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(self._unavailable(str(error.orig))) from error
         except sa.exc.TimeoutError as error:
@@ -93,6 +96,8 @@ class Database:
             if error.connection_invalidated:
                 raise StoreUnavailable(self._unavailable(str(error.orig))) from error
             raise
+        for act in acts:
+            act()
 
     def close(self) -> None:
         """Close all connections."""
@@ -128,6 +133,11 @@ class Database:
             f"the state database at {host}:{self.url.port or 5432} does not answer ({lines[0]}); "
             "check that PostgreSQL runs and WAREHOUSE_SYNC_DATABASE_URL is right"
         )
+
+
+def after_commit(connection: sa.Connection, act: Callable[[], None]) -> None:
+    """Do something once the transaction has committed, and nothing where it does not; it must not fail."""
+    connection.info.setdefault(_AFTER_COMMIT, []).append(act)
 
 
 def _read(url: str) -> sa.URL:

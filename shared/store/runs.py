@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from shared import findings
+from shared import findings, tracing
 from shared.errors import LedgerUnbalanced, NotFound, SyncError
 from shared.run import (
     OPEN,
@@ -22,7 +22,7 @@ from shared.run import (
     RunState,
     Window,
 )
-from shared.store import beginnings, claims
+from shared.store import beginnings, claims, endings
 from shared.store.declared import PipelineRow
 from shared.store.tables import pipelines, runs
 
@@ -136,6 +136,8 @@ def stop(connection: sa.Connection, run_id: RunId, state: RunState, error: SyncE
             **columns,
         )
     )
+    if result.rowcount:
+        _trace_end(connection, [run_id])
     return bool(result.rowcount)
 
 
@@ -151,15 +153,18 @@ def pause(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 def close(connection: sa.Connection, run_id: RunId, state: RunState) -> None:
     """Mark a locked run settled or abandoned; the constraints refuse one that does not balance."""
     connection.execute(sa.update(runs).where(runs.c.id == run_id).values(state=state, ended_at=sa.func.now()))
+    _trace_end(connection, [run_id])
 
 
 def drop_waiting(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
     """Abandon those runs that wait: nothing of them was read."""
-    connection.execute(
+    dropped = connection.scalars(
         sa.update(runs)
         .where(*which, runs.c.state == RunState.WAITING)
         .values(state=RunState.ABANDONED, ended_at=sa.func.now())
+        .returning(runs.c.id)
     )
+    _trace_end(connection, [RunId(id_) for id_ in dropped])
 
 
 def count_rows(connection: sa.Connection, run_id: RunId, *, batches: int = 0, **increments: int) -> None:
@@ -180,6 +185,12 @@ def count_findings(connection: sa.Connection, run_id: RunId, found: Mapping[str,
     connection.execute(
         sa.update(runs).where(runs.c.id == run_id).values(findings=findings.together(counted or {}, found))
     )
+
+
+def _trace_end(connection: sa.Connection, run_ids: Iterable[RunId]) -> None:
+    if tracing.is_on():
+        for run_id in run_ids:
+            endings.tell(connection, get(connection, run_id))
 
 
 def to_run(row: sa.RowMapping) -> Run:

@@ -17,6 +17,7 @@ from shared.schedule import Frequency, Interval
 from shared.settings import settings
 from shared.store import lives, lost
 from shared.store.database import Database
+from tests.collector import remembering
 from tests.shared.store.stage import WINDOW_CHUNKS, Stage
 
 AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
@@ -73,6 +74,16 @@ def test_a_tick_sends_the_plans_of_what_is_due_and_comes_back_soon(
     assert counted(stage) == (3, 3)
     assert waiting(app) == 3
     assert scheduler.start_due() == 0, "what was claimed is due again in an hour"
+
+
+def test_the_claim_of_what_is_due_is_in_the_trace_of_each_run(stage: Stage, scheduler: PipelineScheduler) -> None:
+    declare(stage, 3)
+    with remembering() as memory:
+        assert scheduler.start_due() == 3
+    told = memory.get_finished_spans()
+    assert [span.name for span in told] == ["claim_due"] * 3
+    traces = {span.context.trace_id for span in told if span.context}
+    assert traces == {row.id.int for row in stage.rows("SELECT id FROM runs")}
 
 
 def test_a_tick_asks_for_upkeep_too(scheduler: PipelineScheduler, app: Celery) -> None:

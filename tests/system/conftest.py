@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.deployment import Deployment, deployed
+from tests.collector import Collector, collecting
+from tests.system.deployment import LIMITS, Deployment, deployed
 from tests.system.flower import Flower, flower_of
 from tests.system.people import People
 
@@ -17,8 +18,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("deployment")) as running:
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("deployment"), limits={**LIMITS, **collector.environment}) as running:
         yield running
 
 

@@ -42,6 +42,7 @@ class Flower:
 @contextmanager
 def flower_of(deployment: Deployment) -> Iterator[Flower]:
     home, port, password = deployment.home, free_port(), secrets.token_urlsafe(12)
-    program = stack.flower(home, deployment.premises.environment, port=port, user="operator", password=password)
+    environment = deployment.premises.environment
+    program = stack.flower(home, environment, port=port, user="operator", password=password, allows_control=True)
     with Supervisor(home, [program], patience=UNWEARYING):
         yield Flower(port, password)

@@ -17,6 +17,7 @@ from shared.providers.redshift import RedshiftConfig
 from shared.run import RunState
 from shared.store import declared
 from shared.store.ground import metadata
+from tests.collector import Collector
 from tests.system.deployment import PLANTED_SECRET, Deployment
 from tests.system.flower import Flower
 from tests.system.people import People
@@ -77,7 +78,9 @@ def command_lines(deployment: Deployment) -> str:
     return " ".join(found)
 
 
-def test_no_secret_is_found_anywhere_it_was_not_put(people: People, deployment: Deployment, flower: Flower) -> None:
+def test_no_secret_is_found_anywhere_it_was_not_put(
+    people: People, deployment: Deployment, flower: Flower, collector: Collector
+) -> None:
     of_stand_in = deployment.secret.read_text()
     good = seal_feed(deployment, "planted-sealed", of_stand_in)
     wrong = seal_feed(deployment, "planted-wrong", WRONG)
@@ -114,6 +117,7 @@ def test_no_secret_is_found_anywhere_it_was_not_put(people: People, deployment: 
     texts |= {one.id: f"{one!r} {one.model_dump_json()}" for one in (good, wrong, by_name, connection)}
     assert good.id in texts["feeds"]
     seen |= {name: text.encode() for name, text in texts.items()}
+    seen["traces"] = b"".join(collector.bodies)
     for secret in (of_stand_in, WRONG, PASSWORD, PLANTED_SECRET):
         for spelt in spellings(secret):
             assert [place for place, content in seen.items() if spelt in content] == []

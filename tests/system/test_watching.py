@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from shared import catalog
 from shared.run import Ledger, RunState
 from shared.store.ground import metadata
+from tests.collector import Collector
 from tests.system.deployment import LIMIT_S, Deployment
 from tests.system.flower import Flower
 from tests.system.people import PLANTED, People
@@ -73,7 +74,9 @@ def test_a_trigger_sent_through_flower_starts_a_run_and_a_busy_one_is_kept(peopl
     assert notice.message == f"Pipeline {people.id} is already in progress."
 
 
-def test_neither_rows_nor_secrets_are_seen_in_logs_store_or_flower(people: People, flower: Flower) -> None:
+def test_neither_rows_nor_secrets_are_seen_in_logs_store_flower_or_traces(
+    people: People, flower: Flower, collector: Collector
+) -> None:
     people.declare(catalog.Full())
     people.add(200)
     people.write(
@@ -96,6 +99,7 @@ def test_neither_rows_nor_secrets_are_seen_in_logs_store_or_flower(people: Peopl
     seen = people.deployment.logs()
     seen |= {path: json.dumps(flower.get(path)) for path in ("/api/tasks?limit=10000", "/api/workers?refresh=1")}
     seen |= {table.name: dumped(people.deployment, table) for table in metadata.sorted_tables}
+    seen["traces"] = b"".join(collector.bodies).decode(errors="replace")
     assert PLANTED in people.file.read_bytes().decode(errors="replace"), "what was planted is there to be found"
     secrets_of_all = {
         "feed": people.deployment.secret.read_text(),

@@ -1,17 +1,23 @@
-"""Around every task: ids in the log, one place where failures become records, and messages sent after commit."""
+"""Around every task: ids in the log, a span, one place where failures become records, messages sent after commit."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
+from uuid import UUID
 
+import sqlalchemy as sa
 from celery import Celery, current_app
 
-from shared import broker
+from shared import broker, tracing
 from shared.errors import Broken, BrokerUnavailable, Refused, SyncError, Transient, Unexpected
-from shared.messages import Message
+from shared.messages import Message, TaskName
+from shared.run import RunId
+from shared.store import claims
 from shared.store.claims import ClaimLost
 from shared.telemetry import log
+from shared.trace_export import Value
+from shared.tracing import Span
 from worker.process import Process
 
 _log = log(__name__)
@@ -58,6 +64,18 @@ def recorded(
         _log.error("run_stopped", error_kind="Unexpected", error=str(unexpected))
         _record(stop_run, unexpected)
         raise unexpected from None
+
+
+def traced(task: TaskName, run_id: RunId, **attributes: Value | None) -> Span:
+    """Begin the span of an attempt; a lost claim is told, and is no failure of it."""
+    span = Span(task.value.rpartition(".")[2], run_id, harmless=(ClaimLost,))
+    span.note(**attributes)
+    return span
+
+
+def queued_s(connection: sa.Connection, table: sa.Table, row_id: UUID) -> float | None:
+    """Give how long the message of a claim has waited, if anybody is told; see :func:`claims.queued_s`."""
+    return claims.queued_s(connection, table, row_id) if tracing.is_on() else None
 
 
 def deliver(process: Process, messages: Iterable[Message]) -> None:

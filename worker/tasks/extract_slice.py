@@ -19,12 +19,14 @@ from shared.spool import SpooledFile
 from shared.store import dispatching, moves, runs, slices
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.slices import ClaimedSlice, Published
+from shared.store.tables import slices as slices_table
 from shared.telemetry import bound, log
+from shared.tracing import Span, ids_of
 from worker import room
 from worker.extract import Extraction, extract
 from worker.heartbeat import heartbeat
 from worker.process import Process, is_shutting_down
-from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.boundary import deliver, queued_s, recorded, this_process, traced
 from worker.tasks.sources import rows_of
 from worker.tasks.spooling import Spooling
 from worker.warehouses.base import RecordStream
@@ -42,12 +44,14 @@ def extract_slice(payload: object) -> None:
         with process.database.transaction() as connection:
             claimed = slices.claim(connection, slice_id, token, process.settings.extract_lease_s)
             run = runs.get(connection, claimed.run_id) if claimed else None
+            waited_s = queued_s(connection, slices_table, slice_id) if claimed else None
         if claimed is None or run is None:
             _log.info("message_out_of_date")
             return
         with bound(run_id=str(run.id), pipeline_id=run.pipeline_id, slice_no=claimed.no):
-            attempt = _Attempt(process, run, claimed, token)
-            with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run):
+            span = traced(TaskName.EXTRACT_SLICE, run.id, **ids_of(run), slice_no=claimed.no, queued_s=waited_s)
+            attempt = _Attempt(process, run, claimed, token, span)
+            with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run), span:
                 attempt.make()
 
 
@@ -59,12 +63,13 @@ class _Attempt:
     be done either, upkeep frees the lapsed claim, which exists only where nothing was published, and removes them.
     """
 
-    def __init__(self, process: Process, run: Run, claimed: ClaimedSlice, token: Token) -> None:
+    def __init__(self, process: Process, run: Run, claimed: ClaimedSlice, token: Token, span: Span) -> None:
         self._process = process
         self._limits = process.settings
         self._run = run
         self._claimed = claimed
         self._token = token
+        self._span = span
         self._spooling = Spooling(process, run, claimed, token)
         self._stream: RecordStream | None = None
         self._may_be_published = False
@@ -120,7 +125,10 @@ class _Attempt:
 
     def _read_parts(self, lost: threading.Event) -> Extraction | None:
         snapshot = read_snapshot(self._run.id, self._run.snapshot)
-        with rows_of(self._process, self._run, snapshot, self._claimed.position) as stream:
+        with (
+            self._span.part("query"),
+            rows_of(self._process, self._run, snapshot, self._claimed.position) as stream,
+        ):
             self._stream = stream
             if lost.is_set():  # While the stream was opened there was nothing to cancel.
                 raise ClaimLost
@@ -174,6 +182,7 @@ class _Attempt:
             except ClaimLost:  # Rolled back for certain; of whatever else happens here, only the store knows.
                 self._may_be_published = False
                 raise
+        self._span.count(slices=1, rows=part.rows, chunks=len(spooled.chunks), bytes=spooled.bytes)
         _log.info("slice_published", rows=part.rows, chunks=len(spooled.chunks), bytes=spooled.bytes)
         deliver(self._process, messages)
 
@@ -233,6 +242,7 @@ class _Attempt:
         if held is None:
             return True
         _log.warning("slice_held", reason=held)
+        self._span.note(is_held=True)
         self._give_back(held, self._limits.retry_after_s)
         return False
 

@@ -11,6 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from celery import shared_task
 
+from shared import tracing
 from shared.access import BROKER
 from shared.errors import SyncError, Transient
 from shared.messages import TaskName
@@ -70,7 +71,7 @@ def _operate(
         return
     process = this_process()
     with bound(pipeline_id=pipeline_id), recorded():
-        database = process.database.acting_as(BROKER)
+        database, began_ns = process.database.acting_as(BROKER), tracing.began()
         try:
             with database.transaction() as connection:
                 asked = ask(process, connection, pipeline_id)
@@ -83,6 +84,8 @@ def _operate(
             said = "request_refused" if must_run and not asked.runs else "request_accepted"
             _log.info(said, runs=[str(run_id) for run_id in asked.runs])
             deliver(process, asked.messages)
+            if must_run:
+                tracing.tell_each("trigger", asked.runs, began_ns=began_ns, pipeline_id=pipeline_id)
 
 
 def _refuse(database: Database, pipeline_id: str, error: SyncError) -> None:

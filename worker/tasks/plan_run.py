@@ -21,7 +21,9 @@ from shared.store import backfills, declared, moves, plans
 from shared.store.backfills import Backfill
 from shared.store.claims import fresh_token
 from shared.store.declared import PipelineRow
+from shared.store.tables import runs
 from shared.telemetry import bound, log
+from shared.tracing import Span, ids_of
 from shared.transformation import FieldTransformation
 from worker import draft
 from worker.heartbeat import heartbeat
@@ -30,7 +32,7 @@ from worker.mparticle.keys import identities
 from worker.parts import Parts, cut_history
 from worker.plan import freeze_window, reads_from
 from worker.process import Process
-from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.boundary import deliver, queued_s, recorded, this_process, traced
 from worker.tasks.sources import for_a_replay, rejected_schema
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
@@ -47,6 +49,7 @@ def plan_run(payload: object) -> None:
         token = fresh_token()
         with process.database.transaction() as connection:
             run = plans.claim(connection, run_id, token, process.settings.plan_lease_s)
+            waited_s = queued_s(connection, runs, run_id) if run else None
         if run is None:
             _log.info("message_out_of_date")
             return
@@ -65,10 +68,11 @@ def plan_run(payload: object) -> None:
                 plans.renew(connection, run_id, token, process.settings.plan_lease_s)
             return True
 
-        with recorded(put_off=put_off, stop_run=stop_run):
+        span = traced(TaskName.PLAN_RUN, run_id, **ids_of(run), queued_s=waited_s)
+        with recorded(put_off=put_off, stop_run=stop_run), span:
             # Describing a slow view may outlast a lease.
             with heartbeat(renew, lease_s=process.settings.plan_lease_s, on_lost=lambda: None):
-                messages = _plan(process, run, token)
+                messages = _plan(process, run, token, span)
             deliver(process, messages)
 
 
@@ -88,7 +92,7 @@ class _Declared:
         return self.row.pipeline
 
 
-def _plan(process: Process, run: Run, token: Token) -> list[Message]:
+def _plan(process: Process, run: Run, token: Token, span: Span) -> list[Message]:
     found = _look_up(process, run)
     if run.kind is RunKind.REPLAY:
         with for_a_replay(run):
@@ -112,6 +116,7 @@ def _plan(process: Process, run: Run, token: Token) -> list[Message]:
         )
         if run.backfill_id is not None and parts.expected_rows is not None:
             backfills.expect(connection, run.backfill_id, parts.expected_rows)
+    span.note(parts=len(parts.windows), columns=len(snapshot.columns))
     _log.info(
         "run_planned",
         pipeline_id=run.pipeline_id,

@@ -9,7 +9,7 @@ from shared.store import breaker, moves, settling
 from shared.telemetry import bound, log
 from worker.process import Process
 from worker.settle import decide
-from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.boundary import deliver, recorded, this_process, traced
 
 _log = log(__name__)
 
@@ -27,8 +27,9 @@ def settle_run(payload: object) -> None:
             with process.database.transaction() as connection:
                 moves.fail(connection, run_id, error)
 
-        with recorded(stop_run=stop_run):
+        with recorded(stop_run=stop_run), traced(TaskName.SETTLE_RUN, run_id) as span:
             settled = _settle(process, run_id)
+            span.note(is_settled=settled is not None)
             if settled is None:
                 _log.info("message_out_of_date")
             else:

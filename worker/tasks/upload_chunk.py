@@ -27,7 +27,10 @@ from shared.spool import SpooledFile
 from shared.store import accepted, chunks, declared, dispatching, event_names, moves, rejected_users, runs
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
+from shared.store.tables import chunks as chunks_table
 from shared.telemetry import bound, log
+from shared.trace_export import Value
+from shared.tracing import Span
 from worker.frontier import Step
 from worker.heartbeat import heartbeat
 from worker.mparticle.check import Checks
@@ -41,7 +44,7 @@ from worker.mparticle.shares import NO_ROWS
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.stale import instants_in
-from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.boundary import deliver, queued_s, recorded, this_process, traced
 from worker.tasks.rejected import note_rejected, whose
 from worker.tasks.turns import Frozen, Turn, turn_of
 from worker.upload import Ending, Finished, Stopped, UploadLimits, Yielded, upload
@@ -68,25 +71,28 @@ def upload_chunk(payload: object) -> None:
                 process.settings.upload_lease_s,
                 doubt_max_s=process.settings.doubt_max_s,
             )
+            waited_s = queued_s(connection, chunks_table, chunk_id) if claimed else None
         if claimed is None:
             _log.info("message_out_of_date")
             return
         with bound(
             run_id=str(claimed.run_id), pipeline_id=claimed.pipeline_id, chunk_no=claimed.no, attempt=claimed.attempt
         ):
-            attempt = _Attempt(process, claimed, token)
-            with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run):
+            span = traced(TaskName.UPLOAD_CHUNK, claimed.run_id, **_of(claimed), queued_s=waited_s)
+            attempt = _Attempt(process, claimed, token, span)
+            with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run), span:
                 deliver(process, attempt.make())
 
 
 class _Attempt:
     """One claimant's attempt at one chunk, from where the chunk stands to where the attempt gets."""
 
-    def __init__(self, process: Process, claimed: ClaimedChunk, token: Token) -> None:
+    def __init__(self, process: Process, claimed: ClaimedChunk, token: Token, span: Span) -> None:
         self._process = process
         self._limits = process.settings
         self._claimed = claimed
         self._token = token
+        self._span = span
         self._table: pa.Table | None = None
         self._prepared: Prepared | None = None
         self._turn: Turn | None = None
@@ -181,10 +187,12 @@ class _Attempt:
     def _end(self, ending: Ending) -> list[Message]:
         match ending:
             case Finished():
+                self._span.note(is_finished=True)
                 with self._process.database.transaction() as connection:
                     return chunks.finish(connection, self._claimed, self._token)
             case Yielded(wait_s=wait_s, reason=reason, is_silent=is_silent):
                 _log.info("chunk_yielded", wait_s=wait_s, reason=reason, is_silent=is_silent)
+                self._span.note(is_finished=False, wait_s=wait_s, is_silent=is_silent)
                 with self._process.database.transaction() as connection:
                     messages = chunks.put_off(connection, self._claimed, self._token, wait_s, reason)
                     if wait_s > 0:
@@ -220,6 +228,13 @@ class _Attempt:
             rejected_users.saw(connection, self._claimed.pipeline_id, replayed)
             if self._turn is not None and self._turn.lookback is not None:
                 accepted.keep(connection, self._claimed.pipeline_id, self._turn.lookback.to_keep(step.accepted))
+        self._span.count(
+            accepted=progress.accepted,
+            rejected=len(progress.rejects),
+            unchanged=progress.unchanged,
+            superseded=progress.superseded,
+            batches=progress.batches,
+        )
         if progress.rejects:
             _log.warning("rows_rejected", rejected=len(progress.rejects))
         self._is_wanted = is_wanted
@@ -269,6 +284,17 @@ def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
     judge = judge_of(declared_plan, names=plan.names)
     encoder = Encoder(plan, checks=Checks.from_json(snapshot.checks), merging=merging, judge=judge)
     return Frozen(snapshot, plan, run.window), encoder
+
+
+def _of(claimed: ClaimedChunk) -> dict[str, Value | None]:
+    return {
+        "pipeline_id": claimed.pipeline_id,
+        "lane": claimed.lane.value,
+        "chunk_id": str(claimed.id),
+        "chunk_no": claimed.no,
+        "attempt": claimed.attempt,
+        "rows": claimed.rows,
+    }
 
 
 def _require_same_feed(feed: Feed, snapshot: Snapshot) -> None:

@@ -1,14 +1,14 @@
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
 
 from sandbox.services import Services
 from shared.errors import ServiceUnavailable, StoreUnavailable
-from shared.store.database import Database
+from shared.store.database import Database, after_commit
 from tests.shared.store.stage import Stage
 
 SECRET = "s3cr3t"
@@ -103,6 +103,27 @@ def test_a_block_that_raises_writes_nothing(stage: Stage) -> None:
     with pytest.raises(Stop):
         write_and_raise()
     assert not stage.rows("SELECT * FROM markers")
+
+
+def test_what_is_to_be_done_after_the_commit_is_done_then_and_never_after_a_rollback(stage: Stage) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def write(value: str, *, then: Callable[[], None]) -> None:
+        with stage.database.transaction() as connection:
+            connection.exec_driver_sql(f"INSERT INTO markers (name, value) VALUES ('a', '{value}')")
+            after_commit(connection, lambda: done.extend(row.value for row in stage.rows("SELECT value FROM markers")))
+            then()
+
+    with pytest.raises(ZeroDivisionError):
+        write("rolled back", then=fail)
+    with stage.database.transaction() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    assert not done, "the next transaction over the same connection does nothing of it"
+    write("committed", then=lambda: None)
+    assert done == ["committed"]
 
 
 def test_every_transaction_reads_what_is_committed_in_utc_and_plans_for_its_own_parameters(stage: Stage) -> None:
