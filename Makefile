@@ -59,9 +59,11 @@ limits: .venv/complete ## Write docs/limits.md anew from the settings
 destinations: .venv/complete ## Write docs/destinations.md anew from the table of destinations
 	sed -i.old '/^|/d' docs/destinations.md && rm docs/destinations.md.old && $(BIN)/warehouse-sync destinations >> docs/destinations.md
 
-schema: .venv/complete ## Write docs/schema/ anew from the models of declarations
+schema: .venv/complete ## Write docs/schema/ anew from the models of declarations and alerts
 	$(BIN)/python -c 'from console.editor_schema import schema_text; print(schema_text(), end="")' \
 	  > docs/schema/warehouse-sync.schema.json
+	$(BIN)/python -c 'from shared.alert_message import schema_text; print(schema_text(), end="")' \
+	  > docs/schema/alert.schema.json
 
 chart: .venv/complete ## Bring the chart's settings, rules and dashboard up to date with the originals
 	$(BIN)/python -m tests.deploy.carried

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from shared import broker
 from shared.broker import App
-from shared.errors import FeedUnavailable, NoWorker, SpoolUnavailable, SyncError, WarehouseBusy
+from shared.errors import AlertUnsent, FeedUnavailable, NoWorker, SpoolUnavailable, SyncError, WarehouseBusy
 from shared.probe import Answer, ProbeKind, Question
 from shared.store import probes
 from shared.store.database import Database
@@ -17,6 +17,13 @@ Outcome = Answer | SyncError
 """What came of a question."""
 
 _LOOK_EVERY_S: Final = 0.05
+_UNTAKEN: Final = {
+    False: "none serves the queue `probe`, all are busy extracting, or they are of an earlier release than what is "
+    "asked. `celery -A worker.app worker -Q probe -P threads` starts one for probes alone",
+    True: "none serves the queue `control`, all are busy, or they are of an earlier release than what is asked. "
+    "`celery -A worker.app worker -Q control -P threads` starts one",
+}
+"""Why nobody may have taken a question: whether it is about channels of alerts, and so for control workers."""
 
 
 def ask(database: Database, app: App, question: Question, *, within_s: float) -> Answer:
@@ -27,6 +34,7 @@ def ask(database: Database, app: App, question: Question, *, within_s: float) ->
         WarehouseBusy: a worker asked the warehouse, which did not answer in time.
         FeedUnavailable: a worker asked the feed, which did not; or it was to send rows, and may have.
         SpoolUnavailable: a worker tried the spool, which did not.
+        AlertUnsent: a worker tried the channels of alerts, and not all answered.
         SyncError: what the worker found instead of an answer.
     """
     outcome = ask_all(database, app, {None: question}, within_s=within_s)[None]
@@ -77,9 +85,7 @@ def _outcome(question: Question, probe_id: ProbeId, standing: probes.Standing, w
         return standing.answer
     if not standing.is_taken:
         return NoWorker(
-            f"no worker took the question within {within_s:g} s: none serves the queue `probe`, all are busy "
-            "extracting, or they are of an earlier release than what is asked. "
-            "`celery -A worker.app worker -Q probe -P threads` starts one for probes alone"
+            f"no worker took the question within {within_s:g} s: {_UNTAKEN[question.kind is ProbeKind.ALERTS]}"
         )
     longer = "raise WAREHOUSE_SYNC_PROBE_TIMEOUT_S, here and for the workers"
     match question.kind:
@@ -91,6 +97,11 @@ def _outcome(question: Question, probe_id: ProbeId, standing: probes.Standing, w
             )
         case ProbeKind.FEED:
             return FeedUnavailable(f"the feed did not answer within {within_s:g} s; check its base_url, or {longer}")
+        case ProbeKind.ALERTS:
+            return AlertUnsent(
+                f"not every channel answered within {within_s:g} s; look for alerts_tried in the control worker's log, "
+                f"lower WAREHOUSE_SYNC_ALERT_TIMEOUT_S, or {longer}"
+            )
         case ProbeKind.SPOOL:
             return SpoolUnavailable(f"the spool did not answer within {within_s:g} s; check its disk, or {longer}")
         case _:

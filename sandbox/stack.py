@@ -21,6 +21,9 @@ _QUEUES: Final[Mapping[str, str]] = {
     "extract-backfill": "extract.backfill",
     "upload-backfill": "upload.backfill",
 }
+_FOR_WORKERS: Final = frozenset(
+    {PRIVATE_KEYS, *(f"{PREFIX}ALERT_{name}" for name in ("WEBHOOK_URL", "WEBHOOK_SECRET", "SLACK_URL", "SMTP_URL"))}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,13 @@ def feed(home: Path, environment: Mapping[str, str], *, port: int, arguments: tu
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment for processes that have no use for feeds' and warehouses' secrets, nor for private keys."""
+    """Give an environment for processes without use for feeds', warehouses' and alerts' secrets, and private keys."""
     prefix = environment.get(f"{PREFIX}SECRET_ENV_PREFIX") or str(Settings.model_fields["secret_env_prefix"].default)
     own = Settings.model_fields.keys()
     return {
         name: value
         for name, value in environment.items()
-        if name != PRIVATE_KEYS and (not name.startswith(prefix) or name.removeprefix(PREFIX).lower() in own)
+        if name not in _FOR_WORKERS and (not name.startswith(prefix) or name.removeprefix(PREFIX).lower() in own)
     }
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from shared.alerts import AlertPolicy
 from shared.dataplan import DataPlan
 from shared.fields import WEB_ADDRESS, Declared, Duration, Moment, Name, SecretReference, Slug, ZoneName
 from shared.limits import Beyond, Limits
@@ -247,7 +248,15 @@ class Pipeline(Declared):
         None, ge=0, description="how many rejected rows a run may have before it stops; null: any number"
     )
     volume: Volume | None = Field(
-        None, description="how many rows a run may read before it is held and somebody is asked; null: any number"
+        None,
+        # A release that does not know it reads every pipeline that does without; so it is with alerts.
+        exclude_if=lambda volume: volume is None,
+        description="how many rows a run may read before it is held and somebody is asked; null: any number",
+    )
+    alerts: AlertPolicy | None = Field(
+        None,
+        exclude_if=lambda policy: policy is None,
+        description="what people are told otherwise than of other pipelines",
     )
 
     @model_validator(mode="after")

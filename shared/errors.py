@@ -12,7 +12,8 @@
                │   ├─ NoWorker             no worker took a question in time
                │   ├─ TooManyQuestions     a server has as many questions under way as it may
                │   ├─ ServerUnavailable    the server that a command talks to does not answer
-               │   └─ TooManySignIns       so many sign-ins failed that the next ones wait
+               │   ├─ TooManySignIns       so many sign-ins failed that the next ones wait
+               │   └─ AlertUnsent          a channel of alerts did not take a message
                ├─ Refused     an operator must act; the run stops and keeps its window
                │   ├─ NotFound             no such pipeline, run, feed ...
                │   ├─ DeclarationInvalid   what was declared contradicts itself
@@ -42,6 +43,7 @@
                │   ├─ ChunkAbandoned       a chunk's uploaders died too often, or it stayed in doubt too long
                │   ├─ HistoryOvertaken     more users changed meanwhile than may be remembered; read it anew
                │   ├─ StillAtWork          workers or a beat run where nobody may
+               │   ├─ AlertRefused         a channel of alerts is configured so that it may not be used
                │   ├─ MoveNotAllowed       a run or pipeline is not in a state that allows this
                │   └─ ServiceUnavailable   an embedded service cannot be found or started
                └─ Broken      we are wrong; the run stops and alerts
@@ -120,6 +122,10 @@ class TooManySignIns(Transient):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class AlertUnsent(Transient):
+    """A channel of alerts did not take a message, or did not say so."""
 
 
 class NotFound(Refused):
@@ -228,6 +234,10 @@ class ChunkAbandoned(Refused):
 
 class HistoryOvertaken(Refused):
     """While history was being loaded more users changed than may be remembered: its chunks are too old to send."""
+
+
+class AlertRefused(Refused):
+    """A channel of alerts is configured so that it may not be used."""
 
 
 class MoveNotAllowed(Refused):

@@ -26,6 +26,8 @@ class TaskName(StrEnum):
     SETTLE_RUN = "warehouse_sync.settle_run"
     UPKEEP = "warehouse_sync.upkeep"
     PROBE = "warehouse_sync.probe"
+    ALERT = "warehouse_sync.alert"
+    TRY_ALERTS = "warehouse_sync.try_alerts"
     TRIGGER = "warehouse_sync.trigger"
     PAUSE = "warehouse_sync.pause"
     RESUME = "warehouse_sync.resume"

@@ -41,6 +41,8 @@ class ProbeKind(StrEnum):
     """Write, read and remove a file in the spool, from whichever worker answers."""
     RESEAL = "reseal"
     """Seal every sealed secret anew, to the public key that is named; asks no warehouse."""
+    ALERTS = "alerts"
+    """Send a message by every channel of alerts; only control workers have them."""
 
 
 MOST_SENT_ROWS: Final = 20
@@ -53,6 +55,7 @@ _ALLOWED: Final = {
     ProbeKind.QUERY: ("connection_id", "data_model_id", "data_model"),
     ProbeKind.FEED: ("feed_id",),
     ProbeKind.SPOOL: (),
+    ProbeKind.ALERTS: (),
     ProbeKind.RESEAL: ("public_key",),
     **dict.fromkeys(_OF_A_PIPELINE, ("pipeline_id", "pipeline", "data_model", "field_transformation")),
 }
@@ -200,6 +203,14 @@ class ResealAnswer(_Answered):
     failed: tuple[str, ...] = ()
 
 
+class ChannelAnswer(_Answered):
+    """What a channel of alerts said to a message, or what kept it from being sent."""
+
+    channel: str
+    is_well: bool
+    said: str
+
+
 class Answer(_Answered):
     """What a worker found out; only what the question's kind asks for is filled."""
 
@@ -219,3 +230,4 @@ class Answer(_Answered):
     sent: SentAnswer | None = None
     feed: FeedAnswer | None = None
     resealing: ResealAnswer | None = None
+    channels: tuple[ChannelAnswer, ...] = ()

@@ -33,6 +33,7 @@ def _listed(value: object) -> object:
 
 
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Addresses = Hosts
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)]
 
 
@@ -170,6 +171,46 @@ class Settings(BaseSettings):
         1800, description="an unacknowledged message comes back after this; longer than any attempt"
     )
 
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="where alerts are posted as JSON, or an env: or file: reference to it; for control workers"
+    )
+    alert_webhook_secret: SecretStr | None = Field(
+        None, description="what signs them (HMAC-SHA256), or a reference to it; unset: they are not signed"
+    )
+    alert_slack_url: SecretStr | None = Field(
+        None, description="a Slack incoming webhook for alerts, or a reference to it; for control workers"
+    )
+    alert_smtp_url: SecretStr | None = Field(
+        None,
+        description="smtp://user:password@host:587 (STARTTLS) or smtps://..., or a reference to it; alerts are mailed "
+        "through it, for control workers",
+    )
+    alert_email_from: str | None = Field(None, description="whom mailed alerts are from")
+    alert_email_to: Addresses = Field((), description="whom alerts are mailed to")
+    alert_hosts: Hosts = Field(
+        (), description="hosts that alerts may be sent to without TLS, besides this machine; they can be read there"
+    )
+    alert_link_base: str | None = Field(
+        None, description="alerts link to /runs/NUMBER and /pipelines/ID below it; unset: they hold no link"
+    )
+    alert_rejected_ratio: float = Field(
+        0.05, gt=0, lt=1, description="the share of rejected rows above which people are told; pipelines may differ"
+    )
+    alert_calm_s: float = Field(
+        300, ge=0, description="how long what was the matter must be gone before people are told that it is over"
+    )
+    alert_timeout_s: Seconds = Field(
+        10, description="one step of telling one channel; a silent one holds a slot so long"
+    )
+    alert_retry_first_s: Seconds = Field(
+        30, description="first pause after a channel failed, also for its other messages; doubled for the same one"
+    )
+    alert_retry_max_s: Seconds = Field(3600, description="the longest of those pauses")
+    alert_give_up_s: Seconds = Field(86400, description="a message that was not delivered by then is given up")
+    alert_retention_s: float = Field(
+        30 * 86400, ge=2 * 86400, description="how long alerts that are over stay; events are looked for within a day"
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.spool_soft_bytes > self.spool_hard_bytes:
@@ -181,6 +222,8 @@ class Settings(BaseSettings):
                 f"{PREFIX}VISIBILITY_TIMEOUT_S must be at least twice {PREFIX}ATTEMPT_TARGET_S, {PREFIX}"
                 f"REQUEST_TIMEOUT_S and {PREFIX}BACKOFF_MAX_S together, or attempts are sent out twice"
             )
+        if self.alert_smtp_url is not None and not (self.alert_email_from and self.alert_email_to):
+            raise ValueError(f"{PREFIX}ALERT_SMTP_URL needs {PREFIX}ALERT_EMAIL_FROM and {PREFIX}ALERT_EMAIL_TO")
         return self
 
 

@@ -23,6 +23,7 @@ app = build_app(
     settings(),
     broker_url=broker_url(settings()),
     include=[
+        "worker.tasks.alert",
         "worker.tasks.extract_slice",
         "worker.tasks.operate",
         "worker.tasks.plan_run",

@@ -44,6 +44,8 @@ def ask(operations: Operator, who: Who, document: Document) -> AnswerShape:
         raise DeclarationInvalid(
             "kind: reseal changes what is declared and is no question; an admin runs `warehouse-sync secrets rotate`"
         )
+    if question.kind is ProbeKind.ALERTS:
+        raise DeclarationInvalid("kind: alerts sends messages to people; an admin asks POST /alerts/test for it")
     if question.kind is ProbeKind.QUERY or any(getattr(question, name) is not None for name in _DRAFTS):
         require(who, Role.ADMIN)
     return _answered(operations, question, told)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from shared import errors
 from shared.errors import PayloadUnknown, SyncError
 from shared.messages import Message, TaskName
-from shared.probe import Answer, Question
+from shared.probe import Answer, ProbeKind, Question
 from shared.store.tables import probes
 
 ProbeId = NewType("ProbeId", UUID)
@@ -35,7 +35,9 @@ def ask(connection: sa.Connection, question: Question) -> tuple[ProbeId, Message
     """Record a question; give its id, and the message to send once that is committed."""
     probe_id = uuid4()
     connection.execute(sa.insert(probes).values(id=probe_id, question=question.to_json()))
-    return ProbeId(probe_id), Message(TaskName.PROBE, probe_id)
+    # The channels of alerts, and their secrets, are those of the control workers.
+    task = TaskName.TRY_ALERTS if question.kind is ProbeKind.ALERTS else TaskName.PROBE
+    return ProbeId(probe_id), Message(task, probe_id)
 
 
 def take(connection: sa.Connection, probe_id: ProbeId, *, within_s: float) -> Question | PayloadUnknown | None:

@@ -219,6 +219,7 @@ runs: Final = Table(
     Index("runs_by_replayed", "replays", postgresql_where=text("replays IS NOT NULL")),
     Index("runs_by_pipeline", "pipeline_id", "created_at"),
     Index("runs_newest", "created_at"),
+    Index("runs_settled", "pipeline_id", "lane", "ended_at", postgresql_where=text("state = 'settled'")),
     Index("runs_with_spool", "ended_at", postgresql_where=text("spool_freed_at IS NULL")),
     Index("runs_with_rejects", "ended_at", postgresql_where=text("rejects_freed_at IS NULL")),
 )

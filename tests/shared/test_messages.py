@@ -50,6 +50,8 @@ def test_what_is_no_payload_is_refused_and_not_repeated(payload: object, said: s
         (TaskName.PROBE, Lane.LIVE, Queue.PROBE),
         (TaskName.SETTLE_RUN, Lane.BACKFILL, Queue.CONTROL),
         (TaskName.UPKEEP, Lane.LIVE, Queue.CONTROL),
+        (TaskName.ALERT, Lane.LIVE, Queue.CONTROL),
+        (TaskName.TRY_ALERTS, Lane.LIVE, Queue.CONTROL),
     ],
 )
 def test_lanes_and_kinds_of_work_never_share_a_queue(task: TaskName, lane: Lane, queue: Queue) -> None:

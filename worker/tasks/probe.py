@@ -87,6 +87,8 @@ class _Asked:
                 return self._spool()
             case ProbeKind.RESEAL:
                 return Answer(resealing=reseal_all(self._process, str(self._question.public_key)))
+            case ProbeKind.ALERTS:
+                raise PayloadUnknown("a question about channels of alerts is for the task warehouse_sync.try_alerts")
             case _:
                 assert_never(self._question.kind)
 

@@ -11,7 +11,7 @@ from shared.messages import Death, Message, TaskName
 from shared.store import accepted, beats, chunks, lost, moves, probes, purging, rejects, sign_ins, slices, stalled
 from shared.telemetry import log
 from worker.process import Process
-from worker.tasks import turns
+from worker.tasks import alerting, turns
 from worker.tasks.boundary import deliver, recorded, this_process
 from worker.upkeep import to_send_again, too_many_deaths
 
@@ -26,7 +26,7 @@ _SILENT_BEAT_KEPT: Final = timedelta(days=1)
 # beat soon sends another.
 @shared_task(name=TaskName.UPKEEP.value, acks_late=False)
 def upkeep() -> None:
-    """Free what dead claimants held, send what was lost, settle what is complete, remove what has expired."""
+    """Free what dead claimants held, send what was lost, settle what is complete, remove what expired, tell people."""
     process = this_process()
     with recorded():
         _free_dead(process)
@@ -34,6 +34,9 @@ def upkeep() -> None:
         deliver(process, _unsent(process))
         deliver(process, _lost(process))
         _expire(process)
+    # Apart: no trouble of the work keeps people from being told of it, and none of the alerts delays the work.
+    with recorded():
+        deliver(process, alerting.look(process))
 
 
 def _free_dead(process: Process) -> None:

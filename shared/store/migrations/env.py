@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from shared.store import life_tables, reject_tables  # noqa: F401 - with them the metadata knows every table
+# With them the metadata knows every table.
+from shared.store import alert_tables, life_tables, reject_tables  # noqa: F401
 from shared.store.ground import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)

@@ -30,6 +30,7 @@ from shared.store.database import Database
 from shared.store.tables import chunks, slices
 from shared.store.tables import runs as runs_table
 from worker.process import Process
+from worker.tasks.alert import alert, try_alerts
 from worker.tasks.extract_slice import extract_slice
 from worker.tasks.operate import pause, resume, trigger
 from worker.tasks.plan_run import plan_run
@@ -49,6 +50,8 @@ _TASKS: Final[Mapping[TaskName, Callable[..., None]]] = {
     TaskName.SETTLE_RUN: settle_run,
     TaskName.UPKEEP: upkeep,
     TaskName.PROBE: probe,
+    TaskName.ALERT: alert,
+    TaskName.TRY_ALERTS: try_alerts,
     TaskName.TRIGGER: trigger,
     TaskName.PAUSE: pause,
     TaskName.RESUME: resume,

@@ -1,0 +1,1 @@
+"""How people are told of alerts: by a webhook, in Slack, by e-mail."""
