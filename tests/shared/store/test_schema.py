@@ -38,7 +38,7 @@ def described(database: Database) -> dict[str, set[tuple[str, ...]]]:
         "columns": "SELECT table_name, column_name, data_type, is_nullable, coalesce(column_default, '')"
         " FROM information_schema.columns WHERE table_schema = 'public'",
         "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE connamespace = 'public'::regnamespace",
+        " WHERE connamespace = 'public'::regnamespace AND contype <> 't'",  # Triggers that wait are of migrations only.
         "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
         "comments": "SELECT objoid::regclass::text, objsubid::text, description FROM pg_description"
         " WHERE classoid = 'pg_class'::regclass AND objoid IN"
