@@ -30,11 +30,13 @@ from shared.store.total_tables import totals
 BOUNDS_S: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 """How long chunks wait and are worked on is counted by the first of these that is not less, or else by ``inf``."""
 LEDGER: Final = ("extracted", "accepted", "rejected", "unchanged", "superseded", "batches")
+ENDS: Final = ("settled", "failed", "cancelled", "abandoned")
+ANSWERS: Final = ("accepted", "refused", "too_large", "throttled", "unavailable", "sign_in_refused", "not_the_api")
 SENT_BYTES: Final = "sent_bytes"
 _TIMED: Final = "^(queue|run)_"
 _TASKS: Final = "^(attempts|expired)_"
 _OF_LANES: Final = f"{_TIMED}|{_TASKS}"
-_ALONE: Final = 7_346_125_882
+_ALONE: Final = 7_346_125_906
 """Any number, as long as it stays the same and nobody else locks it."""
 
 

@@ -118,19 +118,17 @@ def _add_up() -> None:
 
 def _count_runs() -> None:
     """Count the rows of a run as its ledger does, its ends, and the claims of its plan."""
-    names = [*_LEDGER, "ended", "attempts", "expired"]
-    texts = [f"'{name}'" for name in _LEDGER]
-    texts += ["'ended_' || NEW.state", "'attempts_plan_run'", "'expired_plan_run'"]
+    names = [f"'{name}'" for name in _LEDGER]
+    names += ["'ended_' || NEW.state", "'attempts_plan_run'", "'expired_plan_run'"]
     ended = f"NEW.state IN {_ENDS} AND OLD.state <> NEW.state"
     counts = [f"NEW.{name} - OLD.{name}" for name in _LEDGER]
     counts += [f"({condition})::int" for condition in (ended, _CLAIMED, _LAPSED)]
-    assert len(names) == len(texts) == len(counts)
     op.execute(
         f"""
         CREATE FUNCTION count_run() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             PERFORM add_to_totals(
-                NEW.pipeline_id, NEW.lane, ARRAY[{", ".join(texts)}], ARRAY[{", ".join(counts)}]::bigint[]
+                NEW.pipeline_id, NEW.lane, ARRAY[{", ".join(names)}], ARRAY[{", ".join(counts)}]::bigint[]
             );
             RETURN NULL;
         END $$
