@@ -71,7 +71,7 @@ def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = (
     return app
 
 
-@before_task_publish.connect
+@before_task_publish.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _say_when(headers: dict[str, Any] | None = None, **_: Any) -> None:
     """Write into each message of a process that imports this, be it ours or Celery's own, when it was sent."""
     if headers is not None:

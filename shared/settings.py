@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "columns"] = Field(
         "auto", description="auto: columns on a terminal, JSON elsewhere"
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="port on which `serve` answers /metrics to whoever reaches it, without a sign-in; unset: on none",
+    )
     workspace_id: str | None = Field(
         None, description="mParticle's id of the workspace that the API serves; unset: any id in a path will do"
     )

@@ -33,9 +33,10 @@ LEDGER: Final = ("extracted", "accepted", "rejected", "unchanged", "superseded",
 ENDS: Final = ("settled", "failed", "cancelled", "abandoned")
 ANSWERS: Final = ("accepted", "refused", "too_large", "throttled", "unavailable", "sign_in_refused", "not_the_api")
 SENT_BYTES: Final = "sent_bytes"
+TASKS: Final = ("plan_run", "extract_slice", "upload_chunk")
+"""The tasks that claim what they work on."""
 _TIMED: Final = "^(queue|run)_"
-_TASKS: Final = "^(attempts|expired)_"
-_OF_LANES: Final = f"{_TIMED}|{_TASKS}"
+_OF_LANES: Final = "^(queue|run|attempts|expired)_"
 _ALONE: Final = 7_346_125_906
 """Any number, as long as it stays the same and nobody else locks it."""
 
@@ -59,8 +60,8 @@ def alone(connection: sa.Connection) -> None:
 
 
 def of_pipelines(connection: sa.Connection, ids: sa.Select[tuple[str]]) -> Sequence[tuple[str, Lane, str, int]]:
-    """Give what some pipelines come to, as ``(pipeline, lane, name, value)``; not what is told by lanes only."""
-    query = sa.select(totals).where(totals.c.pipeline_id.in_(ids), ~totals.c.name.regexp_match(_OF_LANES))
+    """Give what some pipelines come to, as ``(pipeline, lane, name, value)``; times are told by lanes only."""
+    query = sa.select(totals).where(totals.c.pipeline_id.in_(ids), ~totals.c.name.regexp_match(_TIMED))
     return [(row.pipeline_id, Lane(row.lane), row.name, row.value) for row in connection.execute(query)]
 
 

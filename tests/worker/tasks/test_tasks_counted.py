@@ -11,12 +11,21 @@ from sandbox.faults import Faults
 from shared.endpoints import broker_url
 from shared.errors import StoreUnavailable
 from shared.messages import TaskName
+from shared.paces import KEY_PREFIX
 from shared.run import RunState
 from shared.store import totals
 from shared.store.total_tables import totals as totals_table
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, fails_with
-from worker.mparticle.answers import Accepted, BatchesRefused, NotTheApi, SignInRefused, Throttled, TooLarge, Unavailable
-from worker.mparticle.governor import KEY_PREFIX
+from worker.mparticle.answers import (
+    Accepted,
+    Answer,
+    BatchesRefused,
+    NotTheApi,
+    SignInRefused,
+    Throttled,
+    TooLarge,
+    Unavailable,
+)
 from worker.mparticle.tally import SENT_BYTES, Tally, kind_of
 
 BROKEN = StoreUnavailable("the connection broke")
@@ -159,16 +168,21 @@ def test_what_was_sent_under_a_claim_that_is_lost_is_counted(desk: Desk) -> None
 def test_a_tally_is_kept_where_recording_fails_and_gone_where_it_does_not() -> None:
     tally = Tally()
     tally.note(Throttled(), 10)
-    with pytest.raises(StoreUnavailable), tally.handed_over():
-        tally.note(Accepted(), 5)
-        raise BROKEN
+
+    def fail() -> None:
+        with tally.handed_over():
+            tally.note(Accepted(), 5)
+            raise BROKEN
+
+    with pytest.raises(StoreUnavailable):
+        fail()
     with tally.handed_over() as counts:
         assert counts == Counter(requests_throttled=1, requests_accepted=1, sent_bytes=15)
     assert not tally
 
 
 def test_every_answer_has_a_name_of_its_own_that_the_totals_know() -> None:
-    answers = (
+    answers: tuple[Answer, ...] = (
         Accepted(),
         BatchesRefused(""),
         TooLarge(),
