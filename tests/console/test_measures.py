@@ -14,13 +14,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `([a-z_]+)` \| (gauge|counter|histogram) \|([^|]*)\|", re.MULTILINE)
 NAMES = """
     queue_messages{queue} queue_oldest_message_age_seconds{queue} runs{state,lane}
-    runs_ended_total{pipeline,lane,outcome} pipelines{state} pipeline_faulted{pipeline} watermark_lag_seconds{pipeline} rows_extracted_total{pipeline,lane}
-    rows_total{pipeline,lane,end} batches_sent_total{pipeline,lane} bytes_sent_total{pipeline,lane}
-    requests_total{pipeline,lane,answer} chunk_queue_seconds{lane} chunk_run_seconds{lane} attempts_total{task,lane}
-    leases_expired_total{task,lane} spool_bytes{} spool_soft_limit_bytes{} spool_hard_limit_bytes{}
-    quota_batches_per_second{quota_group} quota_allowed_batches_per_second{quota_group} quota_used_ratio{quota_group}
-    quota_paused_seconds{quota_group} beat_last_tick_timestamp_seconds{} beats{state} alerts_open{name} store_up{}
-    broker_up{} build_info{version}
+    runs_ended_total{pipeline,lane,outcome} pipelines{state} pipeline_faulted{pipeline}
+    watermark_lag_seconds{pipeline} rows_extracted_total{pipeline,lane} rows_total{pipeline,lane,end}
+    batches_sent_total{pipeline,lane} bytes_sent_total{pipeline,lane} requests_total{pipeline,lane,answer}
+    chunk_queue_seconds{lane} chunk_run_seconds{lane} attempts_total{task,lane} leases_expired_total{task,lane}
+    spool_bytes{} spool_soft_limit_bytes{} spool_hard_limit_bytes{} quota_batches_per_second{quota_group}
+    quota_allowed_batches_per_second{quota_group} quota_used_ratio{quota_group} quota_paused_seconds{quota_group}
+    beat_last_tick_timestamp_seconds{} beats{state} alerts_open{name} store_up{} broker_up{} build_info{version}
 """
 """What dashboards, alert rules and autoscalers name; renaming one breaks them."""
 
