@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from console.exposition import exposed
 from console.measures import MEASURES, PREFIX, Kind
@@ -58,7 +58,7 @@ def test_both_formats_hold_the_same_and_can_be_read() -> None:
     opened, opened_type = exposed(measured, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert plain_type.startswith("text/plain")
     assert opened_type.startswith("application/openmetrics-text")
-    for families in (text_string_to_metric_families(plain.decode()), openmetrics_families(opened.decode())):
+    for families in (plain_families(plain.decode()), openmetrics_families(opened.decode())):  # type: ignore[no-untyped-call]
         found = {
             (one.name, frozenset(one.labels.items())): one.value
             for family in families

@@ -175,7 +175,7 @@ def test_a_quota_is_told_as_declared_until_its_account_says_otherwise(
         assert value(found, f"quota_{name}", "default") == expected
     seconds, micros = client.time()
     now = seconds * 1_000_000 + micros
-    state = {
+    state: dict[Any, Any] = {
         "allowed": "100.000",
         "allowed_at": now,
         "paused_until": now + 60_000_000,

@@ -143,5 +143,5 @@ def test_what_was_done_before_there_were_totals_is_counted_in_them(empty: Databa
         connection.exec_driver_sql(BEFORE_TOTALS)
     empty.migrate()
     with empty.transaction() as connection:
-        found = {name: value for name, value in connection.exec_driver_sql("SELECT name, value FROM totals")}
+        found = {row.name: row.value for row in connection.exec_driver_sql("SELECT name, value FROM totals")}
     assert found == {"extracted": 15, "accepted": 9, "rejected": 6, "ended_settled": 2, "ended_abandoned": 1}
