@@ -45,6 +45,7 @@ ALERTS: Final = (
 ROW_ENDS: Final = ("accepted", "rejected", "unchanged", "superseded")
 _TIMEOUT_S: Final = 3.0
 """Whoever collects metrics gives up after 10 s by default, and both are asked one after the other."""
+_AT_ONE_INSTANT: Final = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _LIMIT: Final = sa.text(f"SET LOCAL statement_timeout = {int(_TIMEOUT_S * 1000)}")
 
 Labels = tuple[str, ...]
@@ -109,6 +110,7 @@ class Measuring:
         told = Measured()
         try:
             with self._database.transaction() as connection:
+                connection.execute(_AT_ONE_INSTANT)
                 connection.execute(_LIMIT)
                 _pipelines(told, measuring.standing(connection), totals.of_pipelines(connection, measuring.ids()))
                 _lanes(told, totals.of_lanes(connection))

@@ -14,7 +14,7 @@ router = APIRouter(tags=["metrics"])
 
 _TEXT: Final = {
     "description": "The metrics; docs/metrics.md lists them",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
+    "content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")},
 }
 
 

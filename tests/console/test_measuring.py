@@ -189,6 +189,23 @@ def test_a_quota_is_told_as_declared_until_its_account_says_otherwise(
     client.flushdb()
 
 
+def test_all_that_the_store_tells_is_of_one_instant(stage: Stage, measuring: Measuring) -> None:
+    stage.declare()
+    run_id, _ = stage.uploading((2,))
+
+    def cancel_between(*arguments: Any) -> None:
+        if "runs.state" in arguments[2] and stage.run(run_id).state is RunState.UPLOADING:
+            with stage.database.transaction() as connection:
+                moves.cancel(connection, run_id)
+
+    sa.event.listen(measuring._database._engine, "before_cursor_execute", cancel_between)
+    before, after = measuring.measure(), measuring.measure()
+    for found, cancelled in ((before, 0), (after, 1)):
+        assert value(found, "runs_ended", "people", "live", "cancelled") == cancelled
+        assert value(found, "runs", "cancelled", "live") == cancelled
+        assert value(found, "runs", "uploading", "live") == 1 - cancelled
+
+
 def test_many_pipelines_take_as_many_queries_as_one(stage: Stage, measuring: Measuring) -> None:
     asked: list[str] = []
 
