@@ -11,6 +11,7 @@ from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.dependencies import Dependencies
+from console.measuring import Measuring
 from console.recovering import Recovering
 from console.rejecting import Rejecting
 from console.resources import Resources
@@ -53,6 +54,7 @@ class Operations:
         """Connect lazily to what ``settings`` name."""
         self.settings = settings
         self._app = broker.build_app(settings, broker_url=broker_url(settings))
+        self.measuring = Measuring(settings)
         self._bind(Database(database_url(settings), pool_size=_POOL_SIZE))
 
     def acting_as(self, name: str) -> Self:
@@ -322,6 +324,7 @@ class Operations:
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
+        self.measuring.close()
         self._app.close()
 
     def _sent(self, asked: Asked) -> tuple[RunId, ...]:

@@ -8,6 +8,7 @@ from typing import Final
 import uvicorn
 from rich.console import Console
 
+from console import metrics_listener
 from console.api.app import build_api
 from console.operations import Operations
 from shared import trace_export
@@ -28,7 +29,8 @@ class Listening:
     """Where a server listens, and whom it believes.
 
     ``certificate`` and ``key`` are PEM files, both or neither. Of ``proxies`` (addresses, separated by commas, or
-    ``*``) it believes the headers that say from where a request came, and how.
+    ``*``) it believes the headers that say from where a request came, and how. On ``metrics_port`` it answers
+    ``/metrics`` alone, without a sign-in.
     """
 
     host: str = DEFAULT_HOST
@@ -36,6 +38,7 @@ class Listening:
     certificate: Path | None = None
     key: Path | None = None
     proxies: str | None = None
+    metrics_port: int | None = None
 
     @property
     def is_local(self) -> bool:
@@ -59,7 +62,8 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
     """Serve until SIGINT or SIGTERM; requests that are under way are answered first, within ``GRACE_S``.
 
     Raises:
-        DeclarationInvalid: a certificate without its key, or the other way round, or a file that is not there.
+        DeclarationInvalid: a certificate without its key, or the other way round, or a file that is not there; or
+            nothing may listen on the port for metrics.
         MoveNotAllowed: others would get through, and nobody could sign in.
         StoreUnavailable, ServiceUnavailable: the state database does not answer, or is of another version.
     """
@@ -72,7 +76,12 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
             screen.print(f"[yellow]{warning}[/]", soft_wrap=True)
         configure_logs(settings.log_format)
         trace_export.prepare()
-        uvicorn.Server(configured(operations, listening)).run()
+        server = uvicorn.Server(configured(operations, listening))
+        if listening.metrics_port is None:
+            server.run()
+        else:
+            with metrics_listener.listening(operations, listening.host, listening.metrics_port):
+                server.run()
     finally:
         operations.close()
 
@@ -88,10 +97,16 @@ def require_sign_in(operations: Operations, listening: Listening) -> None:
 
 def cautions(listening: Listening) -> list[str]:
     """Say what somebody should know of how a server listens."""
-    if listening.is_local or listening.certificate is not None or listening.proxies is not None:
+    if listening.is_local:
         return []
+    open_to_all = [
+        f"Whoever reaches {listening.host}, port {listening.metrics_port}, reads all metrics without a token"
+    ]
+    found = [] if listening.metrics_port is None else open_to_all
+    if listening.certificate is not None or listening.proxies is not None:
+        return found
     told = "Tokens and secrets travel in the clear: give --tls-certificate and --tls-key, or name a proxy that has them"
-    return [f"{told} (--forwarded-allow-ips)"]
+    return [f"{told} (--forwarded-allow-ips)", *found]
 
 
 def configured(operations: Operations, listening: Listening) -> uvicorn.Config:

@@ -4,13 +4,16 @@ Each setting that is not Celery's default was measured under faults; ARCHITECTUR
 without it.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from celery import Celery
+from celery.signals import before_task_publish
 from kombu import Connection
 from kombu import Queue as BrokerQueue
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import PRIORITY_STEPS, Channel
 
 from shared.errors import BrokerUnavailable
 from shared.messages import Message, Queue, TaskName
@@ -22,7 +25,8 @@ _HEALTH_CHECK_EVERY_S: Final = 10
 _UPKEEP_EXPIRES_S: Final = 600
 """Keeps a heap of them from piling up while no worker runs; far more than two machines' clocks may differ."""
 _RECONNECT_AFTER_S: Final = 0.2
-
+SENT_AT: Final = "sent_at"
+"""The header of a message that says when it was sent, in seconds since 1970 by its sender's clock."""
 
 App = Celery
 """Celery's app, named here so that only the apps and the tasks need to know Celery."""
@@ -66,6 +70,13 @@ def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = (
     return app
 
 
+@before_task_publish.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _say_when(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    """Write into each message of a process that imports this, be it ours or Celery's own, when it was sent."""
+    if headers is not None:
+        headers.setdefault(SENT_AT, time.time())
+
+
 def send(app: Celery, messages: Iterable[Message]) -> None:
     """Send messages whose work is recorded and committed.
 
@@ -85,6 +96,11 @@ def send(app: Celery, messages: Iterable[Message]) -> None:
                 )
     except _broken(app) as error:
         raise _unavailable(app, error) from error
+
+
+def lists_of(queue: Queue) -> Mapping[int, str]:
+    """Give the Redis lists of a queue by the priority of the messages in it, 0 first of all."""
+    return {step: f"{queue.value}{Channel.sep}{step}" if step else queue.value for step in PRIORITY_STEPS}
 
 
 def depths(app: Celery) -> Mapping[Queue, int]:

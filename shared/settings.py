@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     pulse_file: Path | None = Field(
         None, description="file that a worker or a beat touches while it works, for health checks; unset: none"
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="port on which `serve` answers /metrics to whoever reaches it, without a sign-in; unset: on none",
+    )
     workspace_id: str | None = Field(
         None, description="mParticle's id of the workspace that the API serves; unset: any id in a path will do"
     )

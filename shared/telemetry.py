@@ -6,8 +6,9 @@ with :func:`bound`. Neither rows nor secrets are ever fields.
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, Literal
 
 import structlog
@@ -57,6 +58,22 @@ def log(name: str) -> FilteringBoundLogger:
 
 @contextmanager
 def bound(**fields: Any) -> Iterator[None]:
-    """Add ids to every line logged inside the block."""
-    with structlog.contextvars.bound_contextvars(**fields):
+    """Add ids to every line logged inside the block, and in threads that are started :func:`with_ids` there."""
+    before = structlog.contextvars.get_contextvars()
+    structlog.contextvars.bind_contextvars(**fields)
+    try:
         yield
+    finally:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**before)
+
+
+def bind(**fields: Any) -> None:
+    """Add ids that are only known by now to every further line of the innermost block of :func:`bound`."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def with_ids(work: Callable[[], None]) -> Callable[[], None]:
+    """Give the same work with the ids that are bound now: a thread begins without."""
+    context = copy_context()
+    return lambda: context.run(work)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from shared.errors import StoreUnavailable
 from shared.store.claims import ClaimLost
-from shared.telemetry import log
+from shared.telemetry import log, with_ids
 
 _log = log(__name__)
 _BEATS_A_LEASE = 3
@@ -66,7 +66,7 @@ def heartbeat(
             if is_due:
                 renew_at = time.monotonic() + interval_s
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=with_ids(beat), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield lost

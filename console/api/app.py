@@ -19,6 +19,7 @@ from console.api import (
     feeds,
     field_transformations,
     health,
+    metrics,
     pipeline_runs,
     pipelines,
     probes,
@@ -85,6 +86,7 @@ def _routed(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     questions.install(app)
     app.include_router(health.router)
     app.include_router(signing_in.router)
+    app.include_router(metrics.router)
     for router in _ROUTERS:
         app.include_router(router, prefix=BASE)
     return app

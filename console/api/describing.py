@@ -29,6 +29,7 @@ TAGS: Final[list[dict[str, str]]] = [
     {"name": "secrets", "description": "Which keys sealed secrets need, and moving them to another key."},
     {"name": "access", "description": "Who may sign in, and who did what."},
     {"name": "sign-in", "description": "Client credentials for a bearer token."},
+    {"name": "metrics", "description": "How the whole deployment does, in numbers, for Prometheus."},
     {"name": "health", "description": "Whether this process serves."},
 ]
 

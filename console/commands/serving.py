@@ -26,9 +26,19 @@ def serve_api(
         str | None,
         typer.Option(help="Addresses of the proxies whose X-Forwarded-For and -Proto are believed; none without."),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535,
+            help="Answer /metrics, and nothing else, on this port, too, without a sign-in; else the setting says.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the HTTP API until Ctrl-C."""
-    serve(settings(), Listening(host, port, tls_certificate, tls_key, forwarded_allow_ips), screen)
+    own = settings()
+    listening = Listening(host, port, tls_certificate, tls_key, forwarded_allow_ips, metrics_port or own.metrics_port)
+    serve(own, listening, screen)
 
 
 @app.command()

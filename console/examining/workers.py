@@ -1,8 +1,6 @@
 """What works: workers for every queue, a beat, and the spool as this process and as a worker sees it."""
 
 from collections.abc import Iterator
-from datetime import timedelta
-from typing import Final
 
 from console.dependencies import SpoolSeen
 from console.examining.finding import Finding, failed
@@ -11,8 +9,7 @@ from console.operations import Operations
 from shared.errors import BrokerUnavailable, SyncError
 from shared.messages import Queue
 from shared.probe import Answer, ProbeKind
-
-_SILENT: Final = timedelta(seconds=60)
+from shared.store.beats import SILENT_AFTER
 
 
 def of_workers(operations: Operations, prober: Prober) -> Iterator[Finding]:
@@ -47,7 +44,7 @@ def of_beats(operations: Operations) -> Iterator[Finding]:
     except SyncError as error:
         yield failed("beat", error)
         return
-    living = [one.name for one in known if one.silent <= _SILENT]
+    living = [one.name for one in known if one.silent <= SILENT_AFTER]
     if living:
         yield Finding("beat", f"{len(living)} tick: {', '.join(living)}")
     elif known:

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.store.life_tables import beats
+
+SILENT_AFTER: Final = timedelta(seconds=60)
+"""A beat that has not ticked for so long is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,7 @@ class Beat:
 
     name: str
     started_at: datetime
+    ticked_at: datetime
     silent: timedelta
 
 
@@ -28,8 +33,8 @@ def tick(connection: sa.Connection, name: str, *, is_first: bool) -> None:
 def ticking(connection: sa.Connection) -> list[Beat]:
     """Give all beats that are known, by the store's clock; who ticked last comes first."""
     silent = (sa.func.now() - beats.c.ticked_at).label("silent")
-    query = sa.select(beats.c.name, beats.c.started_at, silent).order_by(sa.desc(beats.c.ticked_at), beats.c.name)
-    return [Beat(row.name, row.started_at, row.silent) for row in connection.execute(query)]
+    query = sa.select(beats, silent).order_by(sa.desc(beats.c.ticked_at), beats.c.name)
+    return [Beat(row.name, row.started_at, row.ticked_at, row.silent) for row in connection.execute(query)]
 
 
 def forget_silent(connection: sa.Connection, *, after: timedelta) -> int:

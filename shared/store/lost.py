@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shared.messages import Death, Message, Queue, TaskName
 from shared.run import CLOSED, STOPPED, WORKING, ChunkState, Lane, PipelineState, RunId, RunState, SliceState
-from shared.store import claims, dispatching
+from shared.store import claims, dispatching, totals
 from shared.store.tables import chunks, pipelines, runs, slices
 
 _CLAIMED: Final[Sequence[tuple[TaskName, sa.Table, str, str]]] = (
@@ -20,7 +20,11 @@ _CLAIMED: Final[Sequence[tuple[TaskName, sa.Table, str, str]]] = (
 
 
 def free_dead(connection: sa.Connection) -> list[Death]:
-    """Take every lapsed claim away and count the death; the work waits again."""
+    """Take every lapsed claim away and count the death; the work waits again.
+
+    The first statement of its transaction, because it counts for several pipelines.
+    """
+    totals.alone(connection)
     return [
         Death(task, id_, RunId(run_id), deaths, token)
         for task, table, claimed, idle in _CLAIMED
@@ -141,7 +145,11 @@ def in_doubt(connection: sa.Connection, *, longer_than_s: float) -> list[RunId]:
 
 
 def close_deleted(connection: sa.Connection) -> list[RunId]:
-    """Abandon the stopped runs of deleted pipelines whose last upload has ended, so that their files may expire."""
+    """Abandon the stopped runs of deleted pipelines whose last upload has ended, so that their files may expire.
+
+    The first statement of its transaction, because it counts for several pipelines.
+    """
+    totals.alone(connection)
     uploads = sa.exists().where(chunks.c.run_id == runs.c.id, chunks.c.state == ChunkState.UPLOADING)
     left = (
         sa.select(runs.c.id)

@@ -63,6 +63,7 @@ def reopen(
             state=ChunkState.READY,
             deaths=0,
             not_before=None,
+            ready_at=sa.func.now(),
             sent_at=None,
             resends=0,
             in_doubt_since=None if accepts_doubt else chunks.c.in_doubt_since,
@@ -87,7 +88,7 @@ def unpause(connection: sa.Connection, which: sa.ColumnElement[bool], *, window_
         connection.execute(
             sa.update(chunks)
             .where(chunks.c.run_id == run.id, chunks.c.state == ChunkState.READY)
-            .values(sent_at=None, resends=0)
+            .values(sent_at=None, resends=0, ready_at=sa.func.greatest(sa.func.now(), chunks.c.not_before))
         )
         if run.state in WORKING:
             messages += _messages(connection, run, window_chunks)

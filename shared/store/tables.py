@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.store import access_tables, name_tables  # noqa: F401 - whoever knows these tables knows the whole schema
+from shared.store import access_tables, name_tables, total_tables  # noqa: F401 - whoever knows these tables knows the whole schema
 from shared.store.ground import INSTANT, claim, metadata
 from shared.store.history_tables import backfills
 
@@ -267,6 +267,10 @@ chunks: Final = Table(
     Column("published_at", INSTANT, nullable=False, server_default=func.now()),
     Column("done_at", INSTANT),
     *claim(),
+    Column("ready_at", INSTANT, server_default=func.now(), comment="since when it could be claimed; null: claimed"),
+    Column("claimed_at", INSTANT, comment="null: nobody works on it"),
+    Column("queue_ms", BigInteger, comment="waited, over all attempts"),
+    Column("run_ms", BigInteger, comment="claimed, over all attempts"),
     UniqueConstraint("slice_id", "no"),
     CheckConstraint("state IN ('ready','uploading','done','failed')", name="state_known"),
     CheckConstraint("least(rows, bytes, accepted, rejected, unchanged, superseded) >= 0", name="counts_not_negative"),

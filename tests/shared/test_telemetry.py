@@ -2,10 +2,11 @@
 
 import json
 import logging
+import threading
 
 import pytest
 
-from shared.telemetry import bound, configure_logs, log
+from shared.telemetry import bind, bound, configure_logs, log, with_ids
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,28 @@ def test_debug_lines_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     log("ours").debug("detail")
     logging.getLogger("theirs").debug("detail")
     assert _lines(capsys) == []
+
+
+def test_ids_that_become_known_inside_a_block_are_gone_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    with bound(run_id="r1"):
+        with bound(chunk_no=3):
+            bind(pipeline_id="p1", run_id="r2")
+            log("ours").info("known")
+        log("ours").info("later")
+    known, later = _lines(capsys)
+    assert (known["run_id"], known["pipeline_id"], known["chunk_no"]) == ("r2", "p1", 3)
+    assert later["run_id"] == "r1"
+    assert {"pipeline_id", "chunk_no"}.isdisjoint(later)
+
+
+def test_a_thread_has_the_ids_of_whoever_started_it_with_them(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    with bound(run_id="r1"):
+        for work in (lambda: log("ours").info("without"), with_ids(lambda: log("ours").info("with"))):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+    without, told = _lines(capsys)
+    assert "run_id" not in without
+    assert told["run_id"] == "r1"

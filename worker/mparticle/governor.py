@@ -30,11 +30,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.errors import BrokerUnavailable
+from shared.paces import KEY_PREFIX
 from worker.mparticle.answers import Throttled
 from worker.mparticle.pace import REFUSED
 from worker.mparticle.schedule import RESERVE
-
-KEY_PREFIX: Final = "warehouse_sync:governor:"
 
 BURST_S: Final = 0.1
 """How far a slot may be earlier than evenly spread: what a late wake-up lost is caught up on, and no more."""

@@ -21,6 +21,8 @@ The fields of an account's hash beside those of ``worker.mparticle.schedule``::
     steep_at    when it was first made use of since it last changed
     limited_at  when an acceleration limit was last met
     held_until  nobody speeds up before
+
+Some of them are read elsewhere, too, for metrics: ``shared/paces.py``.
 """
 
 from typing import Final

@@ -22,7 +22,7 @@ from shared.store.backfills import Backfill
 from shared.store.claims import fresh_token
 from shared.store.declared import PipelineRow
 from shared.store.tables import runs
-from shared.telemetry import bound, log
+from shared.telemetry import bind, bound, log
 from shared.tracing import Span, ids_of
 from shared.transformation import FieldTransformation
 from worker import draft
@@ -53,6 +53,7 @@ def plan_run(payload: object) -> None:
         if run is None:
             _log.info("message_out_of_date")
             return
+        bind(pipeline_id=run.pipeline_id)
 
         def put_off(error: Transient) -> None:
             with process.database.transaction() as connection:

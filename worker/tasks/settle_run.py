@@ -6,7 +6,7 @@ from shared.errors import NotFound, SyncError, TooManyRejected
 from shared.messages import Message, TaskName, read_payload
 from shared.run import Run, RunId
 from shared.store import breaker, moves, settling
-from shared.telemetry import bound, log
+from shared.telemetry import bind, bound, log
 from worker.process import Process
 from worker.settle import decide
 from worker.tasks.boundary import deliver, recorded, this_process, traced
@@ -36,7 +36,6 @@ def settle_run(payload: object) -> None:
                 run, messages = settled
                 _log.info(
                     "run_settled",
-                    pipeline_id=run.pipeline_id,
                     kind=run.kind,
                     extracted=run.ledger.extracted,
                     accepted=run.ledger.accepted,
@@ -51,6 +50,7 @@ def _settle(process: Process, run_id: RunId) -> tuple[Run, list[Message]] | None
             held = settling.lock(connection, run_id)
         except NotFound:
             return None
+        bind(pipeline_id=held.run.pipeline_id)
         settlement = decide(held.run, held.pipeline.standing, settling.other_parts(connection, held.run))
         if settlement is None:
             return None

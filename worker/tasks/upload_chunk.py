@@ -2,20 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from typing import Final, assert_never
 
 import numpy as np
 import pyarrow as pa
+import sqlalchemy as sa
 from celery import shared_task
 
 from shared.catalog import Feed
 from shared.credentials import require_allowed_host, resolve
 from shared.dataplan import DataPlan
-from shared.errors import DeclarationInvalid, SyncError, Transient
+from shared.errors import DeclarationInvalid, StoreUnavailable, SyncError, Transient
 from shared.findings import ROWS_MERGED
 from shared.limits import EventName
 from shared.mapping.plan import MappingPlan
@@ -24,7 +26,7 @@ from shared.run import ChunkId, Reject, RunId, Token
 from shared.secret_fields import purpose
 from shared.snapshot import Snapshot, read_snapshot
 from shared.spool import SpooledFile
-from shared.store import accepted, chunks, declared, dispatching, event_names, moves, rejected_users, runs
+from shared.store import accepted, chunks, declared, dispatching, event_names, moves, rejected_users, runs, totals
 from shared.store.chunks import ClaimedChunk
 from shared.store.claims import ClaimLost, fresh_token
 from shared.store.tables import chunks as chunks_table
@@ -41,6 +43,7 @@ from worker.mparticle.keys import UserKey
 from worker.mparticle.prepared import Prepared
 from worker.mparticle.quota import Quota
 from worker.mparticle.shares import NO_ROWS
+from worker.mparticle.tally import Tally
 from worker.process import Process, is_shutting_down
 from worker.rejects import reject_table
 from worker.stale import instants_in
@@ -82,6 +85,7 @@ def upload_chunk(payload: object) -> None:
             attempt = _Attempt(process, claimed, token, span)
             with recorded(put_off=attempt.put_off, stop_run=attempt.stop_run), span:
                 deliver(process, attempt.make())
+            attempt.hand_in()
 
 
 class _Attempt:
@@ -100,6 +104,14 @@ class _Attempt:
         self._is_lost = threading.Event()
         self._reject_files = 0
         self._is_wanted = True
+        self._tally = Tally()
+
+    @contextmanager
+    def _recording(self) -> Iterator[sa.Connection]:
+        """Open a transaction that also records what was sent since the last one; each request once."""
+        with self._tally.handed_over() as counts, self._process.database.transaction() as connection:
+            yield connection
+            totals.add(connection, self._claimed.pipeline_id, self._claimed.lane, counts)
 
     def make(self) -> list[Message]:
         """Send what is not settled yet, and record how that ended."""
@@ -133,14 +145,23 @@ class _Attempt:
 
     def put_off(self, error: Transient) -> None:
         """Give the chunk back, to be continued later."""
-        with self._process.database.transaction() as connection:
+        with self._recording() as connection:
             chunks.put_off(connection, self._claimed, self._token, self._limits.retry_after_s, str(error))
 
     def stop_run(self, error: SyncError) -> None:
         """Give the chunk up and fail its run."""
-        with self._process.database.transaction() as connection:
+        with self._recording() as connection:
             chunks.give_up(connection, self._claimed, self._token, str(error))
             moves.fail(connection, self._claimed.run_id, error)
+
+    def hand_in(self) -> None:
+        """Record what was sent and is recorded with nothing else, because the claim or the store was lost meanwhile."""
+        if self._tally:
+            try:
+                with self._recording():
+                    pass
+            except StoreUnavailable as error:
+                _log.warning("requests_not_counted", error=str(error))
 
     def _send(self, snapshot: Snapshot, secret: str, turn: Turn, *, is_gzip: bool) -> Ending:
         """Send until everything is settled, or the turn or the attempt is over; no request is under way afterwards."""
@@ -155,6 +176,7 @@ class _Attempt:
                 api_key=snapshot.feed.api_key,
                 api_secret=secret,
                 is_gzip=is_gzip,
+                note=self._tally.note,
             ),
             governor=Quota(
                 self._process.governor,
@@ -188,12 +210,12 @@ class _Attempt:
         match ending:
             case Finished():
                 self._span.note(is_finished=True)
-                with self._process.database.transaction() as connection:
+                with self._recording() as connection:
                     return chunks.finish(connection, self._claimed, self._token)
             case Yielded(wait_s=wait_s, reason=reason, is_silent=is_silent):
                 _log.info("chunk_yielded", wait_s=wait_s, reason=reason, is_silent=is_silent)
                 self._span.note(is_finished=False, wait_s=wait_s, is_silent=is_silent)
-                with self._process.database.transaction() as connection:
+                with self._recording() as connection:
                     messages = chunks.put_off(connection, self._claimed, self._token, wait_s, reason)
                     if wait_s > 0:
                         most_s = self._limits.silence_max_s if is_silent else None
@@ -214,7 +236,7 @@ class _Attempt:
         users = whose(progress.rejects, self._table, plan=frozen.plan, snapshot=frozen.snapshot)
         newest = self._newest if users else {}
         replayed = frozen.sendable(np.sort(step.accepted), self._table).newest() if frozen.replays_users else {}
-        with self._process.database.transaction() as connection:
+        with self._recording() as connection:
             is_wanted = chunks.record(
                 connection,
                 self._claimed,

@@ -14,6 +14,7 @@ BASE: Final = "/platform/v2/workspaces/{workspaceId}"
 TABLE: Final[dict[str, dict[str, Role | None]]] = {
     "/healthz": {"GET": None},
     "/oauth/token": {"POST": None},
+    "/metrics": {"GET": VIEWER},
     **{
         f"/{kind}": {"GET": VIEWER, "POST": ADMIN}
         for kind in ("connections", "data-models", "field-transformations", "feeds")

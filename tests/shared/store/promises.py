@@ -20,6 +20,22 @@ RUNS = """
 """
 CHUNKS = "SELECT * FROM chunks ORDER BY id"
 SLICES = "SELECT * FROM slices ORDER BY id"
+COUNTED = "SELECT pipeline_id, lane, name, value FROM totals"
+TO_BE_COUNTED = """
+    SELECT pipeline_id, lane, name, sum(value)::bigint FROM (
+        SELECT pipeline_id, lane, unnest('{extracted,accepted,rejected,unchanged,superseded,batches}'::text[]) AS name,
+            unnest(ARRAY[extracted, accepted, rejected, unchanged, superseded, batches]) AS value FROM runs
+        UNION ALL SELECT pipeline_id, lane, 'ended_' || name, 1 FROM run_events JOIN runs ON runs.id = run_id
+            WHERE name IN ('settled', 'failed', 'cancelled', 'abandoned')
+        UNION ALL SELECT pipeline_id, lane, 'attempts_upload_chunk', attempts FROM chunks JOIN runs ON runs.id = run_id
+        UNION ALL SELECT pipeline_id, lane, 'chunks_done', 1 FROM chunks JOIN runs ON runs.id = run_id
+            WHERE chunks.state = 'done'
+        UNION ALL SELECT pipeline_id, lane, 'queue_ms', queue_ms FROM chunks JOIN runs ON runs.id = run_id
+            WHERE chunks.state = 'done'
+        UNION ALL SELECT pipeline_id, lane, 'run_ms', run_ms FROM chunks JOIN runs ON runs.id = run_id
+            WHERE chunks.state = 'done'
+    ) AS shown GROUP BY pipeline_id, lane, name HAVING sum(value) > 0
+"""
 PIPELINES = "SELECT id, generation, watermark, history_to, history_settled_to FROM pipelines ORDER BY id"
 
 
@@ -35,6 +51,7 @@ class Promises:
     """Held runs, and the tokens of those who were uploading chunks of them when last looked at."""
     decided: set[UUID] = field(default_factory=set)
     """Runs that an operator has said something about since they were held."""
+    totals: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     def check(self) -> None:
         runs, chunks, slices = (self.stage.rows(query) for query in (RUNS, CHUNKS, SLICES))
@@ -51,6 +68,7 @@ class Promises:
         who_works_has_a_token(chunks, "uploading")
         who_works_has_a_token(slices, "extracting")
         self.chunks_never_change_and_never_go_back(chunks)
+        self.totals_only_grow_and_are_what_the_rows_say()
         for pipeline in self.stage.rows(PIPELINES):
             self.marks_never_go_back(pipeline)
             settled_windows_are_contiguous(pipeline, [run for run in runs if run.pipeline_id == pipeline.id])
@@ -80,6 +98,21 @@ class Promises:
             assert (chunk.path, chunk.rows) == (path, rows)
             self.positions[chunk.id] = (chunk.position, path, rows)
         assert self.positions.keys() == {chunk.id for chunk in chunks}
+
+    def totals_only_grow_and_are_what_the_rows_say(self) -> None:
+        found = {(row.pipeline_id, row.lane, row.name): row.value for row in self.stage.rows(COUNTED)}
+        for key, value in self.totals.items():
+            assert found[key] >= value
+        self.totals = found
+        shown = {(pipeline, lane, name): value for pipeline, lane, name, value in self.stage.rows(TO_BE_COUNTED)}
+        done = {"queue": 0, "run": 0}
+        for (_, _, name), value in found.items():
+            what, _, bound = name.partition("_le_")
+            done |= {what: done[what] + value} if bound else {}
+        assert set(done.values()) == {sum(value for (*_, name), value in shown.items() if name == "chunks_done")}
+        uncheckable = ("_le_", "expired_", "attempts_plan_run", "attempts_extract_slice")
+        told = {key: value for key, value in found.items() if not any(part in key[2] for part in uncheckable)}
+        assert told == {key: value for key, value in shown.items() if key[2] != "chunks_done"}
 
     def marks_never_go_back(self, pipeline: Any) -> None:
         now: Mapping[str, Any] = pipeline._mapping

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -20,7 +21,7 @@ def described(database: Database) -> dict[str, set[tuple[str, ...]]]:
         "columns": "SELECT table_name, column_name, data_type, is_nullable, coalesce(column_default, '')"
         " FROM information_schema.columns WHERE table_schema = 'public'",
         "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE connamespace = 'public'::regnamespace",
+        " WHERE connamespace = 'public'::regnamespace AND contype <> 't'",  # Triggers that wait are of migrations only.
         "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
         "comments": "SELECT objoid::regclass::text, objsubid::text, description FROM pg_description"
         " WHERE classoid = 'pg_class'::regclass AND objoid IN"
@@ -103,3 +104,26 @@ def test_an_older_schema_is_refused(database: Database, monkeypatch: pytest.Monk
     assert found in {revision.revision for revision in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
     with pytest.raises(ServiceUnavailable, match=f"is at {found}, this version needs a later one"):
         database.require_current_schema()
+
+
+BEFORE_TOTALS = """
+    INSERT INTO feeds (id, document) VALUES ('f', '{"name": "f"}');
+    INSERT INTO connections (id, document) VALUES ('c', '{"name": "c"}');
+    INSERT INTO data_models (id, document) VALUES ('m', '{"name": "m"}');
+    INSERT INTO pipelines (id, document, connection_id, data_model_id, feed_id) VALUES ('p', '{}', 'c', 'm', 'f');
+    INSERT INTO runs (id, pipeline_id, generation, kind, lane, mode, state, logical_at, extracted, accepted, rejected,
+        snapshot) SELECT gen_random_uuid(), 'p', 1, 'manual', 'live', 'full', state, now(), 5, 3, 2, '{}'
+        FROM unnest('{settled,settled,abandoned}'::text[]) AS state;
+"""
+
+
+def test_what_was_done_before_there_were_totals_is_counted_in_them(empty: Database) -> None:
+    config = _alembic_config()
+    with empty.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.exec_driver_sql(BEFORE_TOTALS)
+    empty.migrate()
+    with empty.transaction() as connection:
+        found = {row.name: row.value for row in connection.exec_driver_sql("SELECT name, value FROM totals")}
+    assert found == {"extracted": 15, "accepted": 9, "rejected": 6, "ended_settled": 2, "ended_abandoned": 1}

@@ -16,13 +16,13 @@ import redis.asyncio
 
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable
+from shared.paces import KEY_PREFIX
 from shared.run import Lane
 from worker.mparticle.answers import Accepted, Throttled
 from worker.mparticle.governor import (
     BURST_S,
     FIRST_PAUSE_S,
     FORGET_S,
-    KEY_PREFIX,
     LAST_PAUSE_S,
     MAX_PAUSE_S,
     Denied,

@@ -18,10 +18,11 @@ from typing import Any
 import redis.asyncio
 
 from sandbox.ratelimit import RateLimit
+from shared.paces import KEY_PREFIX
 from shared.run import Lane
 from tests.worker.mparticle.told_time import MICRO, START, told
 from worker.mparticle.answers import Accepted, Throttled
-from worker.mparticle.governor import KEY_PREFIX, Denied, Governor, Grant
+from worker.mparticle.governor import Denied, Governor, Grant
 from worker.mparticle.pace import REFUSED
 from worker.mparticle.quota import Quota
 from worker.mparticle.schedule import RESERVE

@@ -18,6 +18,7 @@ from shared.broker import build_app
 from shared.catalog import Full, Incremental, IteratorType
 from shared.errors import PayloadUnknown, SignInRefused, Unexpected
 from shared.messages import PAYLOAD_VERSION, TaskName
+from shared.paces import KEY_PREFIX
 from shared.run import Lane, Ledger, RunState
 from shared.store import access, moves, sign_ins
 from shared.store.access_tables import failed_sign_ins, tokens
@@ -26,7 +27,6 @@ from shared.store.tables import chunks as chunks_table
 from shared.store.tables import runs
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
-from worker.mparticle.governor import KEY_PREFIX
 
 A_RUNS_TASKS = (TaskName.PLAN_RUN, TaskName.EXTRACT_SLICE, TaskName.UPLOAD_CHUNK, TaskName.SETTLE_RUN)
 
