@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from console.commands import (
     access,
+    alerts,
     backfills,
     declarations,
     declared,
@@ -53,6 +54,7 @@ for commands in (
     backfills.app,
     rejects.app,
     reviews.app,
+    alerts.app,
     doctor.app,
     declared.app,
     access.app,
