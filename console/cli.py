@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from console.commands import (
     access,
+    alerts,
     backfills,
     declarations,
     declared,
@@ -57,6 +58,7 @@ for commands in (
     backfills.app,
     rejects.app,
     reviews.app,
+    alerts.app,
     doctor.app,
     recover.app,
     declared.app,

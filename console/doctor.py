@@ -5,6 +5,7 @@ Every finding is one line. What is wrong comes with its cure; one that needs ano
 
 from collections.abc import Iterator
 
+from console.examining.alerts import of_alerts
 from console.examining.declarations import of_declarations
 from console.examining.finding import Finding
 from console.examining.probing import Prober
@@ -33,4 +34,5 @@ def examine(operations: Operations, connection_id: str | None = None) -> Iterato
     yield from of_beats(operations)
     yield from of_spool(operations, prober)
     yield from of_secrets(operations)
+    yield from of_alerts(operations)
     yield from of_declarations(operations, prober, connection_id)

@@ -11,6 +11,7 @@ _UNITS = {
     "_batches": "batches",
     "_events": "events",
     "_chunks": "chunks",
+    "_ratio": "share",
 }
 
 

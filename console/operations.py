@@ -7,6 +7,7 @@ from copy import copy
 from typing import Final, Self, TypeVar
 
 from console.accessing import Access
+from console.alerting import Alerting
 from console.asking import Outcome, ask, ask_all
 from console.backfilling import Backfilling
 from console.declaring import Declaring
@@ -76,6 +77,7 @@ class Operations:
         self.watching = Watching(self._database)
         self.review = Reviewing(self._database, self.ask_all)
         self.secrets = Sealing(self._database, settings, self.ask)
+        self.alerting = Alerting(self._database, self.ask)
 
     def check_store(self) -> None:
         """Raise unless the state database answers and has this version's schema.

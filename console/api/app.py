@@ -10,6 +10,7 @@ from starlette.types import Lifespan
 
 from console.api import (
     access,
+    alerts,
     answering,
     backfills,
     connections,
@@ -54,6 +55,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     rejects.router,
     probes.router,
     reviews.router,
+    alerts.router,
     doctor.router,
 )
 

@@ -24,6 +24,7 @@ TAGS: Final[list[dict[str, str]]] = [
     {"name": "rejects", "description": "Rows that were refused for their content, and sending them again."},
     {"name": "probes", "description": "Questions that only workers may ask a warehouse or mParticle."},
     {"name": "reviews", "description": "All that a pipeline would do, before it does anything."},
+    {"name": "alerts", "description": "What is the matter, what was, and who was told."},
     {"name": "doctor", "description": "Whether everything that runs need is there, each finding with its cure."},
     {"name": "pipelines as code", "description": "All that is declared, as one document: plan, apply, export."},
     {"name": "secrets", "description": "Which keys sealed secrets need, and moving them to another key."},

@@ -12,6 +12,7 @@ from pydantic import Field
 from console.shapes.bounds import Bound
 from console.shapes.confirmed import HealthStatus, V1RunState
 from console.shapes.ground import Audited, Instant, Message, Shape
+from shared.alerts import AlertPolicy
 from shared.catalog import Environment, NullPolicy, Pipeline
 from shared.fields import Slug
 from shared.run import HeldFor, Lane, PipelineState, RunKind, RunState
@@ -177,6 +178,7 @@ class PipelineShape(Audited):
     max_rejected_ratio: float | None
     max_rejected_rows: int | None
     volume: dict[str, Any] | None
+    alerts: AlertPolicy | None = Field(None, description="ours: what people are told otherwise than of others")
     service_provider: str
     status: PipelineStatus
     schedule_in_words: str

@@ -107,7 +107,18 @@ def test_limits_that_contradict_each_other_are_refused_by_their_variables(
 
 
 def test_every_limit_says_its_unit_and_its_reason() -> None:
-    units = ("_s", "_bytes", "_rows", "_batches", "_events", "_chunks", "_deaths", "_reopenings", "_in_flight")
+    units = (
+        "_s",
+        "_bytes",
+        "_rows",
+        "_batches",
+        "_events",
+        "_chunks",
+        "_deaths",
+        "_reopenings",
+        "_in_flight",
+        "_ratio",
+    )
     for name, field in Settings.model_fields.items():
         assert field.description, name
         if field.annotation in {int, float}:

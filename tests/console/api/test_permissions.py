@@ -60,6 +60,9 @@ TABLE: Final[dict[str, dict[str, Role | None]]] = {
         for question in ("columns", "preview", "count", "cost", "send", "review")
     },
     "/reviews": {"POST": ADMIN},
+    "/alerts": {"GET": VIEWER},
+    "/alerts/{id}": {"GET": VIEWER},
+    "/alerts/test": {"POST": ADMIN},
     "/doctor": {"GET": OPERATOR},
     "/declarations": {"GET": ADMIN, "POST": ADMIN},
     "/declarations/plan": {"POST": ADMIN},
