@@ -35,6 +35,7 @@ def upgrade() -> None:
     _time_chunks()
     _add_up()
     _count_runs()
+    _count_ends()
     _count_slices()
     _count_chunks()
     _take_over()
@@ -122,12 +123,11 @@ def _add_up() -> None:
 
 
 def _count_runs() -> None:
-    """Count the rows of a run as its ledger does, its ends, and the claims of its plan."""
+    """Count the rows of a run as its ledger does, and the claims of its plan."""
     names = [f"'{name}'" for name in _LEDGER]
-    names += ["'ended_' || NEW.state", "'attempts_plan_run'", "'expired_plan_run'"]
-    ended = f"NEW.state IN {_ENDS} AND OLD.state <> NEW.state"
+    names += ["'attempts_plan_run'", "'expired_plan_run'"]
     counts = [f"NEW.{name} - OLD.{name}" for name in _LEDGER]
-    counts += [f"({condition})::int" for condition in (ended, _CLAIMED, _LAPSED)]
+    counts += [f"({condition})::int" for condition in (_CLAIMED, _LAPSED)]
     op.execute(
         f"""
         CREATE FUNCTION count_run() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -140,7 +140,22 @@ def _count_runs() -> None:
         """
     )
     old, new = (", ".join(f"{row}.{name}" for name in _LEDGER) for row in ("OLD", "NEW"))
-    _count("runs", "count_run", f"({old}) IS DISTINCT FROM ({new}) OR {ended} OR {_CLAIMED} OR {_LAPSED}")
+    _count("runs", "count_run", f"({old}) IS DISTINCT FROM ({new}) OR {_CLAIMED} OR {_LAPSED}")
+
+
+def _count_ends() -> None:
+    """Count how runs end by the events that tell of it: one that is only held has not ended."""
+    op.execute(
+        """
+        CREATE FUNCTION count_end() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM add_to_totals(runs.pipeline_id, runs.lane, ARRAY['ended_' || NEW.name], ARRAY[1]::bigint[])
+            FROM runs WHERE runs.id = NEW.run_id;
+            RETURN NULL;
+        END $$
+        """
+    )
+    _count("run_events", "count_end", f"NEW.name IN {_ENDS}", on="INSERT")
 
 
 def _count_slices() -> None:
@@ -183,10 +198,10 @@ def _count_claims(function: str, task: str, more: str) -> None:
     )
 
 
-def _count(table: str, function: str, when: str) -> None:
+def _count(table: str, function: str, when: str, *, on: str = "UPDATE") -> None:
     """Call the function at the end of the transaction, for the rows that hold something to count only."""
     op.execute(
-        f"CREATE CONSTRAINT TRIGGER counted AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+        f"CREATE CONSTRAINT TRIGGER counted AFTER {on} ON {table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
         f" WHEN ({when}) EXECUTE FUNCTION {function}()"
     )
 
