@@ -232,6 +232,12 @@ class Pipeline(Declared):
     historical: Literal["auto", "never"] = Field(
         "auto", description="whether events older than 30 days go to mParticle's endpoint for historical data"
     )
+    alerts: AlertPolicy | None = Field(
+        None,
+        # A release that does not know it reads every pipeline that does without.
+        exclude_if=lambda policy: policy is None,
+        description="what people are told otherwise than of other pipelines",
+    )
     one_row_per: tuple[Name, ...] = Field(
         (), description="the columns that say whose row it is: of each user, only a window's newest row is read"
     )
@@ -245,12 +251,6 @@ class Pipeline(Declared):
     )
     max_rejected_rows: int | None = Field(
         None, ge=0, description="how many rejected rows a run may have before it stops; null: any number"
-    )
-    alerts: AlertPolicy | None = Field(
-        None,
-        # A release that does not know it reads every pipeline that does without.
-        exclude_if=lambda policy: policy is None,
-        description="what people are told otherwise than of other pipelines",
     )
 
     @model_validator(mode="after")

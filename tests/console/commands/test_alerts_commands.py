@@ -11,7 +11,7 @@ from console.cli import app
 from console.commands import alerts as commands
 from console.shapes.alerts import AlertDetail, AlertShape, ChannelShape, TrialShape
 
-OPEN = {
+OPEN: dict[str, object] = {
     "id": "00000000-0000-0000-0000-000000000001",
     "name": "run_failed",
     "state": "open",
@@ -28,7 +28,7 @@ OPEN = {
     "opened_on": "2026-05-04T12:00:00Z",
     "recovered_on": None,
 }
-DELIVERY = {
+DELIVERY: dict[str, object] = {
     "channel": "slack",
     "attempts": 3,
     "delivered_on": None,
