@@ -233,6 +233,12 @@ class Pipeline(Declared):
     historical: Literal["auto", "never"] = Field(
         "auto", description="whether events older than 30 days go to mParticle's endpoint for historical data"
     )
+    alerts: AlertPolicy | None = Field(
+        None,
+        # A release that does not know it reads every pipeline that does without.
+        exclude_if=lambda policy: policy is None,
+        description="what people are told otherwise than of other pipelines",
+    )
     one_row_per: tuple[Name, ...] = Field(
         (), description="the columns that say whose row it is: of each user, only a window's newest row is read"
     )
@@ -249,14 +255,9 @@ class Pipeline(Declared):
     )
     volume: Volume | None = Field(
         None,
-        # A release that does not know it reads every pipeline that does without; so it is with alerts.
+        # A release that does not know it reads every pipeline that does without.
         exclude_if=lambda volume: volume is None,
         description="how many rows a run may read before it is held and somebody is asked; null: any number",
-    )
-    alerts: AlertPolicy | None = Field(
-        None,
-        exclude_if=lambda policy: policy is None,
-        description="what people are told otherwise than of other pipelines",
     )
 
     @model_validator(mode="after")

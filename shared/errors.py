@@ -28,6 +28,7 @@
                │   │   └─ FeedSignInRefused   a feed did, when it was asked to be tested
                │   ├─ RightsMissing        a warehouse signs us in and shows us too little
                │   ├─ SecretUnavailable    a secret reference leads nowhere, or nowhere it may
+               │   ├─ AlertRefused         a channel of alerts is configured so that it may not be used
                │   ├─ DriverMissing        a warehouse's client library is not installed in this worker
                │   ├─ WarehouseUnreachable no such host, account, database, file
                │   ├─ ModelInvalid         the data model's SQL is not one SELECT, or the warehouse refuses it
@@ -43,7 +44,6 @@
                │   ├─ ChunkAbandoned       a chunk's uploaders died too often, or it stayed in doubt too long
                │   ├─ HistoryOvertaken     more users changed meanwhile than may be remembered; read it anew
                │   ├─ StillAtWork          workers or a beat run where nobody may
-               │   ├─ AlertRefused         a channel of alerts is configured so that it may not be used
                │   ├─ MoveNotAllowed       a run or pipeline is not in a state that allows this
                │   └─ ServiceUnavailable   an embedded service cannot be found or started
                └─ Broken      we are wrong; the run stops and alerts
@@ -176,6 +176,10 @@ class RightsMissing(Refused):
     """A warehouse signed us in, and refuses to show a table or to run a query."""
 
 
+class AlertRefused(Refused):
+    """A channel of alerts is configured so that it may not be used."""
+
+
 class DriverMissing(Refused):
     """A warehouse's client library is not installed in this worker."""
 
@@ -234,10 +238,6 @@ class ChunkAbandoned(Refused):
 
 class HistoryOvertaken(Refused):
     """While history was being loaded more users changed than may be remembered: its chunks are too old to send."""
-
-
-class AlertRefused(Refused):
-    """A channel of alerts is configured so that it may not be used."""
 
 
 class MoveNotAllowed(Refused):

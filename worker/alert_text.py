@@ -43,10 +43,10 @@ _CURES: Final[Mapping[AlertName, tuple[str, str | None]]] = {
         "warehouse-sync runs {pipeline_id}",
     ),
     AlertName.VOLUME_UNUSUAL: (
-        "see whether so many rows are meant; retry lets it go on, abandon gives it up",
-        "warehouse-sync run {run}",
+        "see whether so many rows are meant; then let the run go on, or abandon it",
+        "warehouse-sync approve {run}",
     ),
-    AlertName.RUN_HELD: ("answer its question: retry lets it go on, abandon gives it up", "warehouse-sync run {run}"),
+    AlertName.RUN_HELD: ("answer its question: let the run go on, or abandon it", "warehouse-sync approve {run}"),
     AlertName.CREDENTIALS_REFUSED: (
         "correct the secret, or the rights behind it, then retry the run",
         "warehouse-sync retry {run}",

@@ -18,7 +18,7 @@ from console.shapes.alerts import (
     AlertState,
     ChannelShape,
     DeliveryShape,
-    TestedShape,
+    TrialShape,
 )
 from console.shapes.confirmed import RunReference
 from shared.alerts import AlertName
@@ -52,10 +52,10 @@ def get_alert(
 
 
 @router.post("/test", responses=responses(504), dependencies=[asking])
-def test_alerts(operations: Admin) -> TestedShape:
+def test_alerts(operations: Admin) -> TrialShape:
     """Have a worker send a message by every channel, and say what each answered; a repeat sends it once more."""
     answers = operations.alerting.test()
-    return TestedShape(channels=tuple(ChannelShape(**one.model_dump()) for one in answers))
+    return TrialShape(channels=tuple(ChannelShape(**one.model_dump()) for one in answers))
 
 
 def _fields(found: Listed) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from console.commands.asking import path_of, waiting
-from console.shapes.alerts import AlertDetail, AlertShape, AlertState, TestedShape
+from console.shapes.alerts import AlertDetail, AlertShape, AlertState, TrialShape
 from console.shapes.ground import written
 from console.terminal import AsJson, api, echo_json, plain_table, screen
 
@@ -74,7 +74,7 @@ def show(
 def try_out(*, as_json: AsJson = False) -> None:
     """Send one message by each channel, from a worker, and say what each answered."""
     with api() as client, waiting("a worker tells each channel"):
-        found = client.post("/alerts/test", TestedShape)
+        found = client.post("/alerts/test", TrialShape)
     if as_json:
         echo_json(found)
     elif not found.channels:

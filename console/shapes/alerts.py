@@ -74,7 +74,7 @@ class ChannelShape(Shape):
     said: str
 
 
-class TestedShape(Shape):
+class TrialShape(Shape):
     """What the channels answered; none where workers have none."""
 
     channels: tuple[ChannelShape, ...]

@@ -173,12 +173,12 @@ class PipelineShape(Audited):
     order_by_identity: bool
     historical: Literal["auto", "never"]
     one_row_per: tuple[str, ...]
+    alerts: AlertPolicy | None = Field(None, description="ours: what people are told otherwise than of others")
     limits: dict[str, str]
     data_plan: dict[str, Any] | None
     max_rejected_ratio: float | None
     max_rejected_rows: int | None
     volume: dict[str, Any] | None
-    alerts: AlertPolicy | None = Field(None, description="ours: what people are told otherwise than of others")
     service_provider: str
     status: PipelineStatus
     schedule_in_words: str
