@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := beat bench console sandbox shared tests worker
+SOURCES := beat bench console deploy sandbox shared tests worker
 # The warehouses whose stand-ins need environments of their own, made at first use under .standins
 APART ?= snowflake,bigquery,databricks
 # How many processes share the tests. They wait more than they compute; tests/together.py says which stay together.

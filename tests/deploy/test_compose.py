@@ -72,7 +72,9 @@ def test_a_service_is_confined(service: Service) -> None:
 
 @each
 def test_a_service_says_whether_it_is_well(service: Service) -> None:
-    assert service.told["healthcheck"] == {"disable": True} if service.runs_once else service.told["healthcheck"]["test"]
+    assert (
+        service.told["healthcheck"] == {"disable": True} if service.runs_once else service.told["healthcheck"]["test"]
+    )
 
 
 @each
@@ -197,5 +199,5 @@ def test_interpolation_is_composes(text: object, found: object) -> None:
 
 
 def test_an_empty_variable_counts_as_none_where_one_is_required() -> None:
-    with pytest.raises(Missing, match="EMPTY.*say how"):
+    with pytest.raises(Missing, match=r"EMPTY.*say how"):
         interpolated("${EMPTY:?say how}", {"EMPTY": ""})
