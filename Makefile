@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format bench limits destinations schema clean
+.PHONY: help install demo test test-warehouses check format audit bench limits destinations schema clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,6 +50,12 @@ format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+# In an environment of its own, so that no pin of ours decides with which version the pins are looked at.
+audit: ## Ask PyPI's advisory service whether what is pinned has known weaknesses; needs the internet
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
 bench: .venv/complete ## Measure, and print ratios as a table and as JSON
 	$(BIN)/python -m bench $(ARGS)
 
@@ -64,4 +70,4 @@ schema: .venv/complete ## Write docs/schema/ anew from the models of declaration
 	  > docs/schema/warehouse-sync.schema.json
 
 clean: ## Remove what was built, and the embedded servers' data
-	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
