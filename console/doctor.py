@@ -6,6 +6,7 @@ Every finding is one line. What is wrong comes with its cure; one that needs ano
 from collections.abc import Iterator
 
 from console.examining.declarations import of_declarations
+from console.examining.exposed import of_ways
 from console.examining.finding import Finding
 from console.examining.probing import Prober
 from console.examining.sealed import of_secrets
@@ -28,6 +29,7 @@ def examine(operations: Operations, connection_id: str | None = None) -> Iterato
             can_go_on = can_go_on and (finding.is_well or finding.subject not in {STORE, BROKER})
     if not can_go_on:
         return
+    yield from of_ways(operations)
     prober = Prober(operations)
     yield from of_workers(operations, prober)
     yield from of_beats(operations)
