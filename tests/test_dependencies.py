@@ -68,9 +68,10 @@ def requirements(name: str, extra: str) -> list[Requirement]:
 def licence(installed: Distribution) -> str:
     """Give the words by which a distribution names its licence, wherever it does."""
     told = installed.metadata
+    if "License-Expression" in told:
+        return told["License-Expression"]
     classifiers = [line for line in told.get_all("Classifier") or [] if line.startswith("License ::")]
-    named = told.get("License-Expression") or "; ".join(classifiers) or (told.get("License") or "").splitlines()[:1]
-    return named if isinstance(named, str) else "".join(named)
+    return "; ".join(classifiers) or told["License"].partition("\n")[0]
 
 
 OF_THE_ENVIRONMENT: Final = {"setuptools"}
@@ -78,7 +79,7 @@ OF_THE_ENVIRONMENT: Final = {"setuptools"}
 
 INSTALLED: Final = closure("dev")
 SHIPPED: Final = closure("all")
-PINS: Final = {
+PINS: Final[dict[str, str]] = {
     canonicalize_name(name): version
     for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 }
