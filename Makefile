@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format bench limits destinations schema chart clean
+.PHONY: help install demo test test-warehouses check format audit bench limits destinations schema chart clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := beat bench console sandbox shared tests worker
+SOURCES := beat bench console deploy sandbox shared tests worker
 # The warehouses whose stand-ins need environments of their own, made at first use under .standins
 APART ?= snowflake,bigquery,databricks
 # How many processes share the tests. They wait more than they compute; tests/together.py says which stay together.
@@ -50,6 +50,12 @@ format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+# In an environment of its own, so that no pin of ours decides with which version the pins are looked at.
+audit: ## Ask PyPI's advisory service whether what is pinned has known weaknesses; needs the internet
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
 bench: .venv/complete ## Measure, and print ratios as a table and as JSON
 	$(BIN)/python -m bench $(ARGS)
 
@@ -69,4 +75,4 @@ chart: .venv/complete ## Bring the chart's settings, rules and dashboard up to d
 	$(BIN)/python -m tests.deploy.carried
 
 clean: ## Remove what was built, and the embedded servers' data
-	rm -rf .venv .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

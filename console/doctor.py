@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from console.examining.alerts import of_alerts
 from console.examining.declarations import of_declarations
+from console.examining.exposed import of_ways
 from console.examining.finding import Finding
 from console.examining.probing import Prober
 from console.examining.sealed import of_secrets
@@ -29,6 +30,7 @@ def examine(operations: Operations, connection_id: str | None = None) -> Iterato
             can_go_on = can_go_on and (finding.is_well or finding.subject not in {STORE, BROKER})
     if not can_go_on:
         return
+    yield from of_ways(operations)
     prober = Prober(operations)
     yield from of_workers(operations, prober)
     yield from of_beats(operations)

@@ -1,4 +1,4 @@
-"""Print what the project depends on, with the extras that are named: so that an image can install it before the code."""
+"""Print what the project and some of its extras depend on, so that an image can install that before the code."""
 
 import sys
 import tomllib

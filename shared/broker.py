@@ -15,6 +15,7 @@ from kombu import Queue as BrokerQueue
 from kombu.exceptions import OperationalError
 from kombu.transport.redis import PRIORITY_STEPS, Channel
 
+from shared.broker_tls import for_celery
 from shared.errors import BrokerUnavailable
 from shared.messages import Message, Queue, TaskName
 from shared.settings import Settings
@@ -33,9 +34,15 @@ App = Celery
 
 
 def build_app(settings: Settings, *, broker_url: str, include: Iterable[str] = ()) -> Celery:
-    """Build the app of one process; ``include`` names the modules with its tasks."""
-    app = Celery("warehouse_sync", broker=broker_url, include=list(include))
+    """Build the app of one process; ``include`` names the modules with its tasks.
+
+    Raises:
+        ServiceUnavailable: the URL asks for TLS in a way that cannot be used.
+    """
+    told = for_celery(broker_url)
+    app = Celery("warehouse_sync", broker=told.url, include=list(include))
     app.conf.update(
+        broker_use_ssl=told.tls,
         accept_content=["json"],
         task_serializer="json",
         task_queues=[BrokerQueue(queue.value) for queue in Queue],

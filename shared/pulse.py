@@ -4,7 +4,7 @@ Whoever runs containers asks every few seconds, so the question costs an interpr
 knows the standard library only. Workers touch the file whenever Celery's loop sends a heartbeat, beats whenever the
 store has noted their tick; both stop to where their service does not answer. What serves HTTP is asked over HTTP::
 
-    python -m shared.pulse                                  the file of WAREHOUSE_SYNC_PULSE_FILE is a minute old at most
+    python -m shared.pulse                                  the file of WAREHOUSE_SYNC_PULSE_FILE is not a minute old
     python -m shared.pulse http://127.0.0.1:8000/healthz    answers 200
 """
 

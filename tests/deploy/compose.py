@@ -49,7 +49,7 @@ class Service:
 
     @property
     def runs_once(self) -> bool:
-        return self.told["restart"] == "no"
+        return bool(self.told["restart"] == "no")
 
 
 def document() -> dict[str, Any]:

@@ -7,10 +7,12 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sandbox.account import account_for
 from sandbox.binaries import Places
@@ -79,8 +81,6 @@ class RolesPostgres(Postgres):
 class ListedValkey(Valkey):
     """Valkey started by the compose file's own script, with its configuration and its access list."""
 
-    arguments: ClassVar[Sequence[str]] = ()
-
     @property
     def url(self) -> str:
         return f"redis://warehouse_sync:{PASSWORDS['BROKER_PASSWORD']}@{LOOPBACK}:{self.address.port}/0"
@@ -130,7 +130,8 @@ def started(home: Path) -> Iterator[tuple[RolesPostgres, ListedValkey]]:
 
 def refused(valkey: ListedValkey, user: str | None, password: str | None) -> bool:
     """Whether the broker turns somebody away."""
-    with redis.Redis(host=LOOPBACK, port=valkey.address.port, username=user, password=password) as client:
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(host=LOOPBACK, port=valkey.address.port, username=user, password=password, retry=once) as client:
         try:
             client.ping()
         except redis.AuthenticationError:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from importlib.resources import files
 from typing import Final
 
@@ -72,7 +73,9 @@ def test_a_service_is_confined(service: Service) -> None:
 
 @each
 def test_a_service_says_whether_it_is_well(service: Service) -> None:
-    assert service.told["healthcheck"] == {"disable": True} if service.runs_once else service.told["healthcheck"]["test"]
+    assert (
+        service.told["healthcheck"] == {"disable": True} if service.runs_once else service.told["healthcheck"]["test"]
+    )
 
 
 @each
@@ -104,7 +107,9 @@ def test_secrets_reach_only_who_opens_them() -> None:
     assert holders("/run/secrets/warehouses") == EXTRACT
     # worker-extract serves `probe`, which tests a feed's sign-in.
     assert holders("/run/secrets/feeds") == UPLOAD | {"worker-extract"}
-    assert {name for name, service in SERVICES.items() if "env_file" in service.told} == {"worker-control"}
+    files = {name: [file["path"] for file in service.told.get("env_file", [])] for name, service in SERVICES.items()}
+    assert {name for name, paths in files.items() if "./secrets/alerts.env" in paths} == {"worker-control"}
+    assert {name for name, paths in files.items() if "./settings.env" in paths} == OURS
     assert {name for name, service in SERVICES.items() if service.told.get("secrets")} == {"mparticle"}
     named_keys = {name for name in SERVICES if f"{PREFIX}PRIVATE_KEYS" in SERVICES[name].environment}
     assert named_keys == EXTRACT | UPLOAD
@@ -134,7 +139,7 @@ def test_no_password_stands_on_a_command_line() -> None:
     assert len(secret) > 7
     for name, service in document()["services"].items():
         words = json.dumps([service.get(part) for part in ("command", "entrypoint", "healthcheck")])
-        assert not [variable for variable in secret if variable in words], name
+        assert not [variable for variable in secret if f"${{{variable}" in words], name
 
 
 @pytest.mark.parametrize("variable", sorted(required()))
@@ -142,6 +147,15 @@ def test_a_password_has_no_default(variable: str) -> None:
     assert example()[variable] == ""
     with pytest.raises(Missing, match=variable):
         read(filled() | {variable: ""})
+
+
+@pytest.mark.parametrize(("name", "variable"), [("minio", "SPOOL_SECRET_KEY"), ("grafana", "GRAFANA_PASSWORD")])
+def test_a_profile_without_its_password_does_not_start_with_a_well_known_one(name: str, variable: str) -> None:
+    service = SERVICES[name]
+    assert not service.environment[{"minio": "MINIO_ROOT_PASSWORD", "grafana": "GF_SECURITY_ADMIN_PASSWORD"}[name]]
+    ended = subprocess.run(service.command, env=service.environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert variable in ended.stderr
 
 
 def test_the_example_names_every_variable_with_its_default_and_no_other() -> None:
@@ -197,5 +211,5 @@ def test_interpolation_is_composes(text: object, found: object) -> None:
 
 
 def test_an_empty_variable_counts_as_none_where_one_is_required() -> None:
-    with pytest.raises(Missing, match="EMPTY.*say how"):
+    with pytest.raises(Missing, match=r"EMPTY.*say how"):
         interpolated("${EMPTY:?say how}", {"EMPTY": ""})

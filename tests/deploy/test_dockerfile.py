@@ -10,16 +10,16 @@ from tests.deploy.compose import ROOT
 
 TEXT: Final = (ROOT / "deploy" / "Dockerfile").read_text()
 INSTRUCTIONS: Final = [
-    line.split(maxsplit=1)
-    for line in re.sub(r"\\\n\s*", "", TEXT).splitlines()
-    if line and not line.startswith("#")
+    line.split(maxsplit=1) for line in re.sub(r"\\\n\s*", "", TEXT).splitlines() if line and not line.startswith("#")
 ]
 FINAL: Final = INSTRUCTIONS[max(at for at, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM") :]
 
 
 def test_the_linter_finds_nothing() -> None:
     hadolint = str(Path(sys.executable).with_name("hadolint"))
-    linted = subprocess.run([hadolint, str(ROOT / "deploy" / "Dockerfile")], capture_output=True, text=True, check=False)
+    linted = subprocess.run(
+        [hadolint, str(ROOT / "deploy" / "Dockerfile")], capture_output=True, text=True, check=False
+    )
     assert linted.returncode == 0, linted.stdout
 
 
@@ -74,5 +74,3 @@ def test_a_signal_that_stops_a_container_is_the_one_that_workers_know() -> None:
     told = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split() if "=" in pair)
     assert told["REMAP_SIGTERM"] == "SIGQUIT"
     assert ["STOPSIGNAL", "SIGTERM"] in FINAL
-
-

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.mparticle import HOST
+from sandbox.ports import LOOPBACK
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings
 
 _PROGRAM = """
@@ -35,11 +35,11 @@ def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> No
         process.send_signal(number)
         assert process.wait(timeout=10) == 0
         assert not process.stderr.read()
-    assert base_url.startswith(f"http://{HOST}:")
+    assert base_url.startswith(f"http://{LOOPBACK}:")
 
 
-def test_it_listens_on_the_loopback_only() -> None:
-    assert HOST == "127.0.0.1"
+def test_it_listens_on_the_loopback_unless_told_otherwise() -> None:
+    assert SandboxSettings().host == LOOPBACK == "127.0.0.1"
 
 
 def test_feeds_have_keys_of_their_own_and_limits_are_positive() -> None:

