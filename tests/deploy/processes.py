@@ -21,7 +21,7 @@ from sandbox.guard import Guard
 from sandbox.ports import LOOPBACK
 from tests.deploy.compose import ROOT, Service
 
-_MOUNTED: Final = ("spool", "lake", "scratch", "run/keys", "run/secrets")
+_MOUNTED: Final = ("spool", "lake", "scratch", "state", "run/keys", "run/secrets")
 _PROGRAMS: Final = {
     "python": (sys.executable,),
     "celery": (sys.executable, "-m", "celery"),

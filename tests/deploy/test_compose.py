@@ -166,10 +166,7 @@ def test_the_example_names_every_variable_with_its_default_and_no_other() -> Non
 def test_every_setting_that_a_service_is_given_is_one() -> None:
     given = {variable for service in SERVICES.values() for variable in service.environment if PREFIX in variable}
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert given - known - COMING == set()
-
-
-COMING: Final = {f"{PREFIX}METRICS_PORT"}
+    assert given - known == set()
 
 
 def test_whoever_needs_the_schema_waits_for_it() -> None:

@@ -50,6 +50,8 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
             until(lambda: watched_workers(grounds) == WORKERS, instances)
             assert {"warehouse_sync.extract_slice", "warehouse_sync.upload_chunk"} <= watched_tasks(grounds)
 
+            assert "warehouse_sync_runs_ended_total" in fetch(grounds.ports[METRICS], "/metrics")
+
             ask(grounds.ports[FEED], "/faults", method="PUT", content={"delay_s": 1})
             trigger(client, "many")
             until(lambda: accepted(grounds) > FEW, instances)
@@ -156,14 +158,18 @@ def situation(instances: list[Instance]) -> str:
     return "\n".join(f"--- {one.name}\n{one.child.log_tail()}" for one in instances)
 
 
-def ask(
+def ask(port: int, path: str, headers: dict[str, str] | None = None, **sent: Any) -> Any:
+    return json.loads(fetch(port, path, headers, **sent) or "null")
+
+
+def fetch(
     port: int, path: str, headers: dict[str, str] | None = None, *, method: str = "GET", content: object = None
-) -> Any:
+) -> str:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
     try:
         connection.request(method, path, None if content is None else json.dumps(content), headers or {})
         answer = connection.getresponse()
         assert answer.status < 300, (path, answer.status)
-        return json.loads(answer.read() or "null")
+        return answer.read().decode()
     finally:
         connection.close()
