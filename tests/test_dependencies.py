@@ -71,7 +71,10 @@ def licence(installed: Distribution) -> str:
     if "License-Expression" in told:
         return told["License-Expression"]
     classifiers = [line for line in told.get_all("Classifier") or [] if line.startswith("License ::")]
-    return "; ".join(classifiers) or told["License"].partition("\n")[0]
+    if classifiers or "License" in told:
+        return "; ".join(classifiers) or told["License"].partition("\n")[0]
+    texts = [installed.read_text(f"licenses/{name}") or "" for name in told.get_all("License-File") or []]
+    return "; ".join(text.strip().partition("\n")[0] for text in texts)
 
 
 OF_THE_ENVIRONMENT: Final = {"setuptools"}

@@ -178,7 +178,7 @@ class PipelineShape(Audited):
     data_plan: dict[str, Any] | None
     max_rejected_ratio: float | None
     max_rejected_rows: int | None
-    volume: dict[str, Any] | None
+    volume: dict[str, Any] | None = None
     service_provider: str
     status: PipelineStatus
     schedule_in_words: str
