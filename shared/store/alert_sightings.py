@@ -158,12 +158,8 @@ def _failed(connection: sa.Connection) -> list[Condition]:
 
 def _held(connection: sa.Connection) -> list[Condition]:
     """Give the runs that wait for an operator's word."""
-    if "held_at" not in runs.c:
-        return []
     held = (runs.c.held_at, runs.c.held_for, runs.c.held_reason)
-    query = _of_runs(*held).where(
-        runs.c.state.in_(OPEN | {RunState.WAITING}), runs.c.held_at.is_not(None), _IS_DECLARED
-    )
+    query = _of_runs(*held).where(runs.c.state == RunState.CANCELLED, runs.c.held_at.is_not(None), _IS_DECLARED)
     return [
         _of_run(
             _HOLDS.get(row.held_for, AlertName.RUN_HELD), row, row.held_reason, since=row.held_at, kind=row.held_for

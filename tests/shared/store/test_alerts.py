@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from shared.alert_message import AlertMessage
 from shared.alerts import AlertChange, AlertName, AlertPolicy, Change, Channel, Condition, Decision
 from shared.errors import CredentialsRefused, NotFound
-from shared.run import RunId, Window
+from shared.run import HeldFor, RunId, Window
 from shared.schedule import Interval
-from shared.store import alert_deliveries, alert_sightings, alerts, declared, lives, moves
+from shared.store import alert_deliveries, alert_sightings, alerts, declared, holds, lives, moves
 from shared.store.alerts import AlertPlace
 from shared.store.claims import ClaimLost, fresh_token
 from tests.shared.store.stage import INCREMENTAL, LAPSED_S, T0, T1, WINDOW_CHUNKS, Stage, at_once
@@ -62,6 +62,25 @@ def test_a_failed_run_is_the_matter_until_it_goes_on_or_is_abandoned(stage: Stag
     assert set(found) == {AlertName.RUN_FAILED, AlertName.CREDENTIALS_REFUSED}
     assert found[AlertName.RUN_FAILED].kind == "CredentialsRefused"
     assert found[AlertName.RUN_FAILED].sentence == "the warehouse refused the password"
+    with stage.database.transaction() as connection:
+        moves.retry(connection, run_id, window_chunks=WINDOW_CHUNKS)
+    assert seen(stage) == {}
+
+
+@pytest.mark.parametrize(
+    ("held_for", "name"),
+    [(HeldFor.VOLUME_UNUSUAL, AlertName.VOLUME_UNUSUAL), (HeldFor.RESTORED, AlertName.RUN_HELD)],
+)
+def test_a_held_run_is_the_matter_until_somebody_has_answered(stage: Stage, held_for: HeldFor, name: AlertName) -> None:
+    stage.declare()
+    run_id, _ = stage.uploading([2])
+    with stage.database.transaction() as connection:
+        holds.hold(connection, run_id, held_for, "is this meant?")
+    found = seen(stage)
+    assert set(found) == {name}
+    assert (found[name].sentence, found[name].kind) == ("is this meant?", held_for)
+    (message,) = recorded(stage, found[name])
+    assert message.command == f"warehouse-sync approve {stage.run(run_id).number}"
     with stage.database.transaction() as connection:
         moves.retry(connection, run_id, window_chunks=WINDOW_CHUNKS)
     assert seen(stage) == {}
