@@ -5,7 +5,7 @@ import http.client
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ import yaml
 from console.client import Client
 from sandbox import processes
 from sandbox.ports import LOOPBACK, free_port
-from tests.deploy.compose import filled, services
+from tests.deploy.compose import Service, filled, services
 from tests.deploy.processes import Grounds, Instance, ended, running, until_healthy
 from tests.deploy.servers import PASSWORDS, ListedValkey, RolesPostgres, random_secret
+from tests.worker.sinks import Sinks, sinks_running
 
 API, FLOWER, FEED, METRICS = 8000, 5555, 8080, 9464
 FEW, MANY = 40, 30_000
@@ -37,7 +38,8 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
     told = services({**filled(), **PASSWORDS, "FEED_HOSTS": LOOPBACK, "DUCKDB_FOLDERS": "/lake"})
     # Celery sleeps through all of its soft shutdown, and nobody needs to watch it sleep for 20 s.
     told["worker-upload"].told["command"].extend(["--", f"worker.soft_shutdown_timeout={SOFT_SHUTDOWN_S}"])
-    with running(grounds, told) as instances:
+    told["beat"].told["environment"]["WAREHOUSE_SYNC_UPKEEP_EVERY_S"] = "1"
+    with sinks_running() as sinks, running(grounds, with_channels(told, sinks)) as instances:
         by_name = {one.name: one for one in instances}
         token = first_token(by_name["api-1"])
         until_healthy(instances, LIMIT_S)
@@ -52,9 +54,20 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
 
             assert "warehouse_sync_runs_ended_total" in fetch(grounds.ports[METRICS], "/metrics")
 
+            ask(grounds.ports[FEED], "/faults", method="PUT", content={"status": 401})
+            client.text("POST", "/pipelines/few/trigger")
+            until(lambda: arrived(sinks) == {"webhook": 2, "slack": 2, "mail": 2}, instances)
+            ask(grounds.ports[FEED], "/faults", method="PUT", content={})
+            client.text("POST", f"/runs/{json.loads(sinks.posted('/webhook')[0].body)['run']['number']}/retry")
+            until(lambda: accepted(grounds) == 2 * FEW, instances)
+            until(lambda: arrived(sinks) == {"webhook": 4, "slack": 4, "mail": 4}, instances)
+            assert sorted(changes(sinks)) == [
+                (name, change) for name in ("credentials_refused", "run_failed") for change in ("opened", "recovered")
+            ]
+
             ask(grounds.ports[FEED], "/faults", method="PUT", content={"delay_s": 1})
             trigger(client, "many")
-            until(lambda: accepted(grounds) > FEW, instances)
+            until(lambda: accepted(grounds) > 2 * FEW, instances)
 
         began_at = time.monotonic()
         codes = ended([by_name["worker-upload-1"]])
@@ -62,9 +75,32 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
         assert SOFT_SHUTDOWN_S <= took_s < SOFT_SHUTDOWN_S + MARGIN_S, situation(instances)
         # It was in the midst of it, and holds nothing any more: nobody has to wait for its leases to expire.
         assert chunks_left(postgres) == {"ready"}
-        assert FEW < accepted(grounds) < FEW + MANY
+        assert 2 * FEW < accepted(grounds) < 2 * FEW + MANY
         codes |= ended([one for one in instances if one.name != "worker-upload-1"])
     assert {name: code for name, code in codes.items() if code not in {0, 128 + signal.SIGTERM}} == {}
+
+
+def with_channels(told: Mapping[str, Service], sinks: Sinks) -> Mapping[str, Service]:
+    """Give the control worker, and nobody else, what stands in ``secrets/alerts.env``."""
+    environment: dict[str, str] = told["worker-control"].told["environment"]
+    environment |= {
+        "WAREHOUSE_SYNC_ALERT_WEBHOOK_URL": f"http://{LOOPBACK}:{sinks.port}/webhook",
+        "WAREHOUSE_SYNC_ALERT_SLACK_URL": f"http://{LOOPBACK}:{sinks.port}/slack",
+        "WAREHOUSE_SYNC_ALERT_SMTP_URL": f"smtp://{LOOPBACK}:{sinks.mail_port}",
+        "WAREHOUSE_SYNC_ALERT_EMAIL_FROM": "sync@example.com",
+        "WAREHOUSE_SYNC_ALERT_EMAIL_TO": "night@example.com",
+        "WAREHOUSE_SYNC_ALERT_CALM_S": "1",
+    }
+    return told
+
+
+def arrived(sinks: Sinks) -> dict[str, int]:
+    return {"webhook": len(sinks.posted("/webhook")), "slack": len(sinks.posted("/slack")), "mail": len(sinks.mails)}
+
+
+def changes(sinks: Sinks) -> list[tuple[str, str]]:
+    told = [json.loads(post.body) for post in sinks.posted("/webhook")]
+    return [(one["name"], one["change"]) for one in told]
 
 
 def prepared(home: Path, postgres: RolesPostgres, valkey: ListedValkey) -> Grounds:
