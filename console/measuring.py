@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared import backlog, paces
+from shared.alerts import AlertName
 from shared.endpoints import broker_url, database_url
 from shared.errors import StoreUnavailable
 from shared.run import Lane, PipelineState
@@ -31,17 +32,7 @@ from shared.telemetry import log
 
 _log = log(__name__)
 
-ALERTS: Final = (
-    "run_failed",
-    "pipeline_faulted",
-    "rows_rejected",
-    "stale",
-    "volume_unusual",
-    "credentials_refused",
-    "full_resync",
-    "backfill_finished",
-    "run_held",
-)
+ALERTS: Final = tuple(name.value for name in AlertName)
 ROW_ENDS: Final = ("accepted", "rejected", "unchanged", "superseded")
 _TIMEOUT_S: Final = 3.0
 """Whoever collects metrics gives up after 10 s by default, and both are asked one after the other."""

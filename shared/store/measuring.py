@@ -7,6 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from shared.run import OPEN, Lane, PipelineState, RunState
+from shared.store.alert_tables import alerts
 from shared.store.tables import feeds, pipelines, runs
 
 STATES: Final = tuple(state for state in RunState if state in OPEN | {RunState.WAITING})
@@ -62,8 +63,6 @@ def quotas(connection: sa.Connection) -> Mapping[str, float]:
 
 
 def open_alerts(connection: sa.Connection) -> dict[str, int]:
-    """Count the alerts that are open by name; none where the schema keeps none yet."""
-    if connection.execute(sa.text("SELECT to_regclass('alerts')")).scalar_one() is None:
-        return {}
-    counted = sa.text("SELECT name, count(*) FROM alerts WHERE recovered_at IS NULL GROUP BY name")
-    return {str(name): int(count) for name, count in connection.execute(counted)}
+    """Count the alerts that are open, by name."""
+    query = sa.select(alerts.c.name, sa.func.count()).where(alerts.c.recovered_at.is_(None)).group_by(alerts.c.name)
+    return {str(name): int(count) for name, count in connection.execute(query)}

@@ -15,6 +15,7 @@ from console.measuring import Measured, Measuring
 from sandbox.ports import free_port
 from sandbox.services import Services
 from shared import broker
+from shared.alerts import AlertName, Condition
 from shared.broker import SENT_AT, build_app, lists_of
 from shared.errors import FeedRefused
 from shared.messages import Message, Queue, TaskName
@@ -24,6 +25,7 @@ from shared.settings import Settings
 from shared.store import beats, lives, lost, moves
 from shared.store.database import Database
 from tests.shared.store.stage import INCREMENTAL, LAPSED_S, T0, Stage
+from tests.shared.store.test_alerts import recorded
 
 MANY = 200
 
@@ -96,6 +98,18 @@ def test_what_is_the_matter_with_a_pipeline_is_told(stage: Stage, measuring: Mea
     assert (value(found, "pipelines", "active"), value(found, "pipelines", "draft")) == (1, 1)
     assert "watermark_lag_seconds" not in found.values
     assert value(found, "alerts_open", "pipeline_faulted") == 0
+
+
+def test_alerts_are_told_while_they_are_open(stage: Stage, measuring: Measuring) -> None:
+    stage.declare()
+    stale = Condition(AlertName.STALE, "people", "people", "People", "it has read nothing yet", T0)
+    recorded(stage, stale)
+    told = measuring.measure().values["alerts_open"]
+    assert told[("stale",)] == 1
+    assert sum(told.values()) == 1
+    assert {name for (name,) in told} == {name.value for name in AlertName}
+    stage.write("UPDATE alerts SET recovered_at = now()")
+    assert sum(measuring.measure().values["alerts_open"].values()) == 0
 
 
 def test_a_claim_that_lapsed_is_told_once_however_often_upkeep_looks(stage: Stage, measuring: Measuring) -> None:

@@ -2,10 +2,11 @@
 
 from uuid import uuid4
 
-from sqlalchemy import text
+import sqlalchemy as sa
 
-from shared.alerts import AlertName, Change, Condition
+from shared.alerts import AlertName, Change, Channel, Condition
 from shared.store import alerts, markers
+from shared.store.alert_tables import alert_deliveries
 from tests.console.api.conftest import Api
 from tests.shared.store.stage import T0, Stage
 from tests.shared.store.test_alerts import recorded
@@ -76,7 +77,10 @@ def test_the_doctor_says_whether_people_can_be_told(stage: Stage, operator: Api)
     assert "nobody is told" in findings()[0][1]
     with stage.database.transaction() as connection:
         markers.replace(connection, alerts.CHANNELS, "email,slack")
-        connection.execute(text("UPDATE alert_deliveries SET attempts = 3, error = 'AlertUnsent: x answered 404'"))
+        failed = {"attempts": 3, "error": "AlertUnsent: x answered 404"}
+        connection.execute(
+            sa.update(alert_deliveries).where(alert_deliveries.c.channel == Channel.SLACK).values(failed)
+        )
     well, ill = findings()
     assert well == ("alerts", "are told by email, slack", True)
     assert ill == (
