@@ -99,7 +99,7 @@ def _outcome(question: Question, probe_id: ProbeId, standing: probes.Standing, w
             return FeedUnavailable(f"the feed did not answer within {within_s:g} s; check its base_url, or {longer}")
         case ProbeKind.ALERTS:
             return AlertUnsent(
-                f"not every channel answered within {within_s:g} s; look for alerts_tried in the control worker's log, "
+                f"not every channel answered within {within_s:g} s; look for probe_answered in a control worker's log, "
                 f"lower WAREHOUSE_SYNC_ALERT_TIMEOUT_S, or {longer}"
             )
         case ProbeKind.SPOOL:

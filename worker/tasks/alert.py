@@ -12,11 +12,11 @@ from celery import shared_task
 
 from shared.alert_message import AlertMessage
 from shared.alerts import Channel as ChannelName
-from shared.errors import AlertRefused, PayloadUnknown, SyncError
+from shared.errors import AlertRefused, SyncError
 from shared.messages import TaskName, read_payload
-from shared.probe import Answer, ChannelAnswer
+from shared.probe import Answer, ChannelAnswer, Question
 from shared.run import Token
-from shared.store import alert_deliveries, probes
+from shared.store import alert_deliveries
 from shared.store.alert_deliveries import ClaimedDelivery
 from shared.store.claims import fresh_token
 from shared.store.probes import ProbeId
@@ -27,6 +27,7 @@ from worker.channels.registry import channels_of
 from worker.process import Process
 from worker.tasks.alerting import due
 from worker.tasks.boundary import deliver, recorded, this_process
+from worker.tasks.questions import answer_once
 
 _log = log(__name__)
 _STEPS: Final = 12
@@ -61,26 +62,13 @@ def alert(payload: object) -> None:
 @shared_task(name=TaskName.TRY_ALERTS.value, acks_late=False)
 def try_alerts(payload: object) -> None:
     """Send a message to every channel, once, and answer what each said, if somebody still waits for it."""
-    probe_id = ProbeId(read_payload(payload))
-    with bound(probe_id=str(probe_id)), recorded():
-        process = this_process()
-        with process.database.transaction() as connection:
-            question = probes.take(connection, probe_id, within_s=process.settings.probe_timeout_s)
-        if question is None:
-            _log.info("message_out_of_date")
-            return
+    answer_once(payload, _try)
 
-        def save(found: Answer | SyncError) -> None:
-            with process.database.transaction() as connection:
-                probes.answer(connection, probe_id, found)
 
-        with recorded(put_off=save, stop_run=save):
-            if isinstance(question, PayloadUnknown):
-                raise question
-            message = trial(uuid4(), datetime.now(UTC))
-            tried = (_tried(name, one, message) for name, one in channels_of(process.settings).items())
-            save(Answer(channels=tuple(tried)))
-            _log.info("alerts_tried")
+def _try(process: Process, _probe_id: ProbeId, _question: Question) -> Answer:
+    message = trial(uuid4(), datetime.now(UTC))
+    tried = (_tried(name, one, message) for name, one in channels_of(process.settings).items())
+    return Answer(channels=tuple(tried))
 
 
 def _channel(process: Process, name: ChannelName) -> Channel:

@@ -1,7 +1,6 @@
 """``warehouse_sync.probe``: answer one question that somebody waits for.
 
-Never repeated: whoever waits no longer than the question's limit asks again, which is harmless, and what sends rows
-would send them twice. Answers may hold rows, so only the store sees them.
+Answers may hold rows, so only the store sees them.
 """
 
 import socket
@@ -12,30 +11,28 @@ from typing import Final, assert_never
 from celery import shared_task
 
 from shared.catalog import Connection
-from shared.errors import PayloadUnknown, SyncError
-from shared.messages import TaskName, read_payload
+from shared.errors import PayloadUnknown
+from shared.messages import TaskName
 from shared.probe import Answer, ProbeKind, Question
 from shared.run import Lane
 from shared.settings import Settings
 from shared.store import declared, probes
 from shared.store.claims import ClaimLost
 from shared.store.probes import ProbeId
-from shared.telemetry import bound, log
 from worker import feed_check, sending
 from worker import probe as stage
 from worker.fitness import place_of_spool, require_common_spool
 from worker.mparticle.quota import Quota
 from worker.process import Process, is_shutting_down
 from worker.sample import read_sample
-from worker.tasks.boundary import recorded, this_process
 from worker.tasks.feeds import open_feed
+from worker.tasks.questions import answer_once
 from worker.tasks.resealing import reseal_all
 from worker.tasks.subjects import connection_of, feed_of, model_of, pipeline_of
 from worker.upload import UploadLimits
 from worker.warehouses.base import Label, Warehouse
 from worker.warehouses.registry import open_warehouse
 
-_log = log(__name__)
 _SENDING_SHARE: Final = 0.5
 """Of the time that somebody waits: what comes before it takes time, too."""
 
@@ -43,24 +40,7 @@ _SENDING_SHARE: Final = 0.5
 @shared_task(name=TaskName.PROBE.value, acks_late=False)
 def probe(payload: object) -> None:
     """Answer the question that the payload names, once, if somebody still waits for it."""
-    probe_id = ProbeId(read_payload(payload))
-    with bound(probe_id=str(probe_id)), recorded():
-        process = this_process()
-        with process.database.transaction() as connection:
-            question = probes.take(connection, probe_id, within_s=process.settings.probe_timeout_s)
-        if question is None:
-            _log.info("message_out_of_date")
-            return
-
-        def save(found: Answer | SyncError) -> None:
-            with process.database.transaction() as connection:
-                probes.answer(connection, probe_id, found)
-
-        with recorded(put_off=save, stop_run=save):
-            if isinstance(question, PayloadUnknown):
-                raise question
-            save(_Asked(process, probe_id, question).answer())
-            _log.info("probe_answered", kind=question.kind)
+    answer_once(payload, lambda process, probe_id, question: _Asked(process, probe_id, question).answer())
 
 
 class _Asked:
