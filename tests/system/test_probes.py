@@ -82,6 +82,7 @@ def test_the_doctor_finds_what_is_well_and_what_is_not(people: People, deploymen
         "spool, from here",
         "spool, from a worker",
         "secrets",
+        "alerts",
         "feed sandbox",
         f"connection {people.id}",
         f"connection {people.id}'s clock",
