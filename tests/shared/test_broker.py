@@ -94,7 +94,7 @@ def test_beat_asks_for_upkeep_in_the_control_queue_and_a_heap_of_it_expires() ->
 def test_every_message_waits_in_its_queue(app: Celery) -> None:
     send(app, [Message(task, uuid4(), lane) for task in TaskName for lane in Lane])
     assert depths(app) == {
-        Queue.CONTROL: 10,
+        Queue.CONTROL: 14,
         Queue.PROBE: 2,
         Queue.EXTRACT: 2,
         Queue.EXTRACT_BACKFILL: 2,
