@@ -54,3 +54,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE warehouse_sync_owner IN SCHEMA public
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO warehouse_sync_app;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO warehouse_sync_app;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO warehouse_sync_reader;
+
+-- What the grants above give too much of what stands there already; `migrate` sets the same, and more.
+SELECT 'REVOKE UPDATE, DELETE ON public.audit FROM warehouse_sync_app'
+ WHERE to_regclass('public.audit') IS NOT NULL \gexec
+SELECT format('REVOKE SELECT ON public.%I FROM warehouse_sync_reader', name)
+  FROM unnest(ARRAY['clients', 'tokens', 'failed_sign_ins', 'connections', 'feeds', 'probes', 'newer_rows',
+                    'rejected_users', 'accepted_keys']) AS name
+ WHERE to_regclass('public.' || name) IS NOT NULL \gexec

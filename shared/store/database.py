@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.errors import ServiceUnavailable, StoreUnavailable
@@ -38,6 +39,15 @@ _ACT_AS: Final = sa.text("SELECT set_config('warehouse_sync.actor', :actor, true
 _AFTER_COMMIT: Final = "warehouse_sync.after_commit"
 _MIGRATION_LOCK: Final = 7_346_125_881
 """Any number, as long as it stays the same: two migrations at once wait for each other."""
+
+
+_LOCK_WAITS_S: Final = (1, 1, 2, 2, 5, 5, 10, 10, 20, 30, 30)
+"""How long a migration waits for a table each time; whoever else wants one waits as long, and statements of ours up to
+their own limit."""
+_TABLES: Final = sa.text(
+    "SELECT quote_ident(relname) FROM pg_class"
+    " WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' ORDER BY relname"
+)
 
 
 class Database:
@@ -104,13 +114,42 @@ class Database:
         self._engine.dispose()
 
     def migrate(self) -> None:
-        """Bring the schema up to this version's, as its owner; safe to call from several processes at once."""
+        """Bring the schema up to this version's, as its owner; safe to call from several processes at once.
+
+        Workers may run meanwhile. What they do waits for the migration, which begins with a lock on every table, and
+        lets go and tries again where somebody is in its way: so it neither waits in a circle with them nor keeps them
+        for long before it can begin.
+
+        Raises:
+            ServiceUnavailable: somebody kept a table for minutes; nothing was changed.
+        """
+        for wait_s in _LOCK_WAITS_S:
+            try:
+                self._migrate(wait_s)
+            except StoreUnavailable as error:
+                if not _was_in_the_way(error):
+                    raise
+            else:
+                return
+        raise ServiceUnavailable(
+            f"somebody has kept a table of the state database for more than {sum(_LOCK_WAITS_S)} s, and nothing was "
+            "changed: look in pg_stat_activity for a transaction that idles, end it, and migrate again"
+        )
+
+    def _migrate(self, wait_s: int) -> None:
         with self.transaction() as connection:
             # A migration may rewrite a large table, and another one wait for it.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config = _alembic_config()
             config.attributes["connection"] = connection
+            behind = MigrationContext.configure(connection).get_current_revision()
+            head = ScriptDirectory.from_config(config).get_current_head()
+            if behind is not None and behind != head:
+                tables = connection.scalars(_TABLES).all()
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{wait_s}s'"))
+                connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
+                connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
             command.upgrade(config, "head")
             rights.withhold(connection)
 
@@ -138,6 +177,11 @@ class Database:
 def after_commit(connection: sa.Connection, act: Callable[[], None]) -> None:
     """Do something once the transaction has committed, and nothing where it does not; it must not fail."""
     connection.info.setdefault(_AFTER_COMMIT, []).append(act)
+
+
+def _was_in_the_way(error: StoreUnavailable) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OperationalError) and isinstance(cause.orig, (DeadlockDetected, LockNotAvailable))
 
 
 def _read(url: str) -> sa.URL:

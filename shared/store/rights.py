@@ -15,8 +15,14 @@ FORBIDDEN: Final = {
     "alembic_version": ("INSERT", *_CHANGES),
 }
 """By table: the rights that its owner alone has."""
-CONFIDENTIAL: Final = frozenset({"clients", "tokens", "failed_sign_ins", "connections", "feeds", "probes"})
-"""Hashes of tokens, references to secrets and sealed secrets, sample rows: only who may write these may read them."""
+CONFIDENTIAL: Final = frozenset(
+    {
+        *("clients", "tokens", "failed_sign_ins", "connections", "feeds", "probes"),
+        *("newer_rows", "rejected_users", "accepted_keys"),
+    }
+)
+"""Hashes of tokens, references to secrets and sealed secrets, sample rows, hashes by which a user whose e-mail is known
+could be found: only who may write these may read them."""
 
 _GRANTED: Final = sa.text(
     """
@@ -40,4 +46,4 @@ def withhold(connection: sa.Connection) -> None:
             excess.append("SELECT")
         if excess:
             # Names from PostgreSQL's own catalogue, quoted by it; rights from this module.
-            connection.exec_driver_sql(f"REVOKE {', '.join(excess)} ON {quoted} FROM {grantee}")
+            connection.exec_driver_sql(f"REVOKE {', '.join(excess)} ON {quoted} FROM {grantee} CASCADE")

@@ -3,7 +3,8 @@
 Triggers of the database (revision 0006) count what its own rows show, each in the transaction that it belongs to: rows
 as they end in a run's ledger, ends of runs, claims of plans, slices and chunks, claims that lapsed, and how long each
 chunk that is done had waited and was worked on. So it counts however something happens, by whatever release of a
-worker, exactly as often as it happened. What no row shows, the requests to mParticle, is handed to :func:`add`.
+worker, exactly as often as it happened. What no row shows, the requests to mParticle, is handed to :func:`add`: lost
+with a process that is killed first, and counted twice where the answer to the commit is lost.
 
 The triggers add as their transaction commits, and ``add`` is a transaction's last statement: whoever has a row of
 totals locked takes no other lock any more. Each statement locks its rows in the order of their names. Whoever counts

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from shared.store import recovering
 from shared.store.access_tables import audit
 from shared.store.database import Database
 from shared.store.ground import metadata
@@ -37,6 +38,16 @@ def app(postgres: RolesPostgres) -> Iterator[psycopg.Connection]:
     with psycopg.connect(postgres.as_role("app")) as connection:
         yield connection
         connection.rollback()
+
+
+def test_a_restored_backup_is_recovered_without_the_owner(postgres: RolesPostgres) -> None:
+    database = Database(postgres.as_role("app"), pool_size=1)
+    with database.transaction() as connection:
+        assert recovering.hold_open(connection, lambda _: "restored") == []
+        last = recovering.skip_numbers(connection, since=None)
+        assert last >= 1000
+        assert recovering.skip_numbers(connection, since=None) == last
+    database.close()
 
 
 @pytest.mark.parametrize(

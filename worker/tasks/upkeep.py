@@ -62,12 +62,14 @@ def _remove_unpublished(process: Process, death: Death) -> None:
 def _stop_what_is_in_doubt(process: Process) -> None:
     longer_than_s = process.settings.doubt_max_s
     with process.database.transaction() as connection:
-        for run_id in lost.in_doubt(connection, longer_than_s=longer_than_s):
-            days = longer_than_s / 86400
-            error = ChunkAbandoned(
-                f"run {run_id} has chunks that are unfinished for {days:g} days, and mParticle forgets ids after 30: "
-                "sending them again could repeat rows. Retry it now if you accept that, or abandon it"
-            )
+        found = list(lost.in_doubt(connection, longer_than_s=longer_than_s))
+    for run_id in found:
+        error = ChunkAbandoned(
+            f"run {run_id} has chunks that are unfinished for {longer_than_s / 86400:g} days, and mParticle forgets "
+            "ids after 30: sending them again could repeat rows. Retry it now if you accept that, or abandon it"
+        )
+        # Each by itself: nobody who holds one pipeline waits for another.
+        with process.database.transaction() as connection:
             moves.fault(connection, run_id, error)
 
 

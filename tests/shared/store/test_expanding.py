@@ -1,10 +1,15 @@
 """Migrations expand first and contract a release later: what runs on the old schema goes on running on the new one."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from shared.errors import ServiceUnavailable
+from shared.store import database as store
 from shared.store.database import Database, _alembic_config
 
 RELEASED: Final = "0005"
@@ -38,6 +43,43 @@ def test_a_process_of_the_release_before_finds_and_may_write_what_it_knows(empty
         if place not in before and row.table_name in tables and not (row.is_nullable or row.has_default)
     }
     assert not demanded, "whoever does not know the column inserts rows without it"
+
+
+def test_a_migration_beside_a_worker_waits_in_no_circle_with_it(empty: Database) -> None:
+    """A worker writes slices and then chunks; a migration that changed them in another order would be given up."""
+    bring_to(empty, RELEASED)
+    with ThreadPoolExecutor(1) as pool:
+        with empty.transaction() as connection:
+            connection.execute(sa.text("LOCK TABLE slices IN ROW EXCLUSIVE MODE"))
+            migrating = pool.submit(empty.migrate)
+            wait_until(
+                empty, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^LOCK'"
+            )
+            connection.execute(sa.text("LOCK TABLE chunks, runs IN ROW EXCLUSIVE MODE"))
+        migrating.result(timeout=60)
+    empty.require_current_schema()
+
+
+def test_a_table_that_somebody_keeps_for_good_is_told_and_nothing_is_changed(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_LOCK_WAITS_S", (1,))
+    bring_to(empty, RELEASED)
+    with empty.transaction() as connection:
+        connection.execute(sa.text("LOCK TABLE runs IN ACCESS SHARE MODE"))
+        with pytest.raises(ServiceUnavailable, match="pg_stat_activity"):
+            empty.migrate()
+    with pytest.raises(ServiceUnavailable, match=RELEASED):
+        empty.require_current_schema()
+
+
+def wait_until(database: Database, query: str) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with database.transaction() as connection:
+            if connection.scalar(sa.text(query)):
+                return
+    raise AssertionError(query)
 
 
 def bring_to(database: Database, revision: str) -> None:
