@@ -21,6 +21,9 @@ _QUEUES: Final[Mapping[str, str]] = {
     "extract-backfill": "extract.backfill",
     "upload-backfill": "upload.backfill",
 }
+_TELLS: Final = "control"
+"""The queue whose worker sends alerts."""
+_CHANNELS: Final = f"{PREFIX}ALERT_"
 _FOR_WORKERS: Final = frozenset(
     {PRIVATE_KEYS, *(f"{PREFIX}ALERT_{name}" for name in ("WEBHOOK_URL", "WEBHOOK_SECRET", "SLACK_URL", "SMTP_URL"))}
 )
@@ -40,8 +43,10 @@ class Size:
 
 
 def workers(home: Path, environment: Mapping[str, str], *, size: Size) -> list[Program]:
-    """Give the programs of every queue's worker and of beat."""
-    programs = [_worker(home, environment, name, queue, size) for name, queue in _QUEUES.items()]
+    """Give the programs of every queue's worker and of beat; alerts' channels are told to the control worker only."""
+    others = {name: value for name, value in environment.items() if not name.startswith(_CHANNELS)}
+    told = {name: environment if queue == _TELLS else others for name, queue in _QUEUES.items()}
+    programs = [_worker(home, told[name], name, queue, size) for name, queue in _QUEUES.items()]
     return [*programs, beat(home, environment)]
 
 

@@ -206,7 +206,8 @@ class Settings(BaseSettings):
         300, ge=0, description="how long what was the matter must be gone before people are told that it is over"
     )
     alert_timeout_s: Seconds = Field(
-        10, description="one step of telling one channel; a silent one holds a slot so long"
+        10,
+        description="one step of telling one channel; a silent one holds a slot so long, one that drips six times so",
     )
     alert_retry_first_s: Seconds = Field(
         30, description="first pause after a channel failed, also for its other messages; doubled for the same one"

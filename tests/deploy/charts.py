@@ -41,7 +41,10 @@ _EVERYTHING: Final[Object] = {
         "secretEnv": [{"name": "AWS_ACCESS_KEY_ID", "secretName": "the-bucket", "key": "id"}],
         "secretFiles": "bucket-files",
     },
-    "alerts": {"env": [{"name": "WAREHOUSE_SYNC_ALERT_SLACK_URL", "secretName": "the-channel", "key": "url"}]},
+    "alerts": {
+        "env": [{"name": "WAREHOUSE_SYNC_ALERT_SLACK_URL", "secretName": "the-channel", "key": "url"}],
+        "files": "channel-files",
+    },
     "migrate": {"database": {"existingSecret": "the-owner"}},
     "caBundle": {"existingConfigMap": "authorities", "forEverything": True},
     "settings": {"spool_soft_bytes": 21474836480, "feed_hosts": ["one.example.com", "two.example.com"]},

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.charts import MINIMAL, SETS, Object, objects, of_kind, selects, templates
+from tests.deploy.charts import MINIMAL, SETS, Object, objects, of_kind, over, selects, templates
 
 WORKERS = {"worker-control", "worker-extract", "worker-upload", "worker-backfill-extract", "worker-backfill-upload"}
 EXTRACT = {"worker-extract", "worker-backfill-extract"}
@@ -52,6 +52,7 @@ def test_every_policy_selects_somebody() -> None:
         (5432, WORKERS | {"beat", "api", "migrate"}),
         (6379, WORKERS | {"beat", "api", "flower"}),
         (5439, EXTRACT),
+        (465, {"worker-control"}),
         (587, {"worker-control"}),
         (80, WORKERS | {"api"}),
         (4317, WORKERS | {"beat", "api"}),
@@ -64,6 +65,13 @@ def test_a_port_is_reached_by_who_needs_it(port: int, who: set[str]) -> None:
 
 def test_with_a_folder_as_spool_only_workers_that_extract_or_upload_reach_the_internet() -> None:
     assert _reaching(443, SETS["one folder as spool"]) == EXTRACT | UPLOAD
+
+
+@pytest.mark.parametrize(
+    ("alerts", "who"), [({}, set()), ({"files": "channel-files"}, {"worker-control"})], ids=["no channel", "files"]
+)
+def test_channels_are_reached_where_there_are_some(alerts: Object, who: set[str]) -> None:
+    assert _reaching(465, over(MINIMAL, {"alerts": alerts})) == who
 
 
 def test_nobody_reaches_a_clouds_metadata_unless_told() -> None:

@@ -12,7 +12,7 @@ SERVICES = {"the-database", "the-broker"}
 EXPECTED = {
     "migrate": {"the-owner"},
     "beat": SERVICES,
-    "worker-control": SERVICES | BUCKET | {"the-channel"},
+    "worker-control": SERVICES | BUCKET | {"the-channel", "channel-files"},
     # Its queue `probe` tests whether feeds sign in.
     "worker-extract": SERVICES | BUCKET | WAREHOUSES | FEEDS | {"the-keys"},
     "worker-backfill-extract": SERVICES | BUCKET | WAREHOUSES | {"the-keys"},
@@ -68,6 +68,9 @@ def test_references_lead_to_mounted_secrets_only_and_never_to_a_clouds_token_or_
             within = {path.removeprefix(f"{folder}/") for path in mounts if path.startswith(f"{folder}/")}
             assert within <= {"warehouses", "feeds"}
             assert not environment["WAREHOUSE_SYNC_PRIVATE_KEYS"].startswith(f"{folder}/")
+        elif kind == "worker-control":
+            assert folder == "/etc/warehouse-sync/secrets"
+            assert {path for path in mounts if path.startswith(f"{folder}/")} == {f"{folder}/alerts"}
         else:
             assert folder is None
 

@@ -107,13 +107,27 @@ def test_secrets_reach_only_who_opens_them() -> None:
     assert holders("/run/secrets/warehouses") == EXTRACT
     # worker-extract serves `probe`, which tests a feed's sign-in.
     assert holders("/run/secrets/feeds") == UPLOAD | {"worker-extract"}
+    assert holders("/run/secrets/alerts") == {"worker-control"}
     files = {name: [file["path"] for file in service.told.get("env_file", [])] for name, service in SERVICES.items()}
-    assert {name for name, paths in files.items() if "./secrets/alerts.env" in paths} == {"worker-control"}
+    assert {name for name, paths in files.items() if "./alerts.env" in paths} == {"worker-control"}
     assert {name for name, paths in files.items() if "./settings.env" in paths} == OURS
     assert {name for name, service in SERVICES.items() if service.told.get("secrets")} == {"mparticle"}
     named_keys = {name for name in SERVICES if f"{PREFIX}PRIVATE_KEYS" in SERVICES[name].environment}
     assert named_keys == EXTRACT | UPLOAD
     assert {name for name in OURS if "/spool" in SERVICES[name].mounts} == WORKERS | {"api"}
+
+
+def test_whoever_runs_compose_can_read_the_files_of_variables() -> None:
+    """Folders of secrets are the containers' user's, and Compose reads these files itself."""
+    paths = {file["path"] for service in SERVICES.values() for file in service.told.get("env_file", [])}
+    assert paths == {"./settings.env", "./alerts.env"}
+    assert {path.removeprefix(".") for path in paths} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_the_quick_start_makes_every_folder_of_secrets_that_is_mounted() -> None:
+    mounted = {path for service in SERVICES.values() for path in service.mounts.values() if "secrets/" in path}
+    (made,) = re.findall(r"mkdir -p (.+)", (ROOT / "deploy" / "README.md").read_text())
+    assert {path.removeprefix("./") for path in mounted} <= set(made.split())
 
 
 def test_no_service_knows_a_password_that_it_does_not_need() -> None:
@@ -177,8 +191,10 @@ def test_whoever_needs_the_schema_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(WORKERS))
-def test_a_worker_has_longer_than_its_soft_shutdown_to_end(name: str) -> None:
-    assert int(SERVICES[name].told["stop_grace_period"].removesuffix("s")) >= 40
+def test_a_worker_has_longer_than_its_soft_shutdown_and_a_request_to_end(name: str) -> None:
+    limits = Settings.model_validate({})
+    grace_s = int(SERVICES[name].told["stop_grace_period"].removesuffix("s"))
+    assert grace_s > limits.soft_shutdown_s + limits.request_timeout_s
     assert SERVICES[name].environment["REMAP_SIGTERM"] == "SIGQUIT"
 
 

@@ -81,7 +81,7 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
 
 
 def with_channels(told: Mapping[str, Service], sinks: Sinks) -> Mapping[str, Service]:
-    """Give the control worker, and nobody else, what stands in ``secrets/alerts.env``."""
+    """Give the control worker, and nobody else, what stands in ``alerts.env``."""
     environment: dict[str, str] = told["worker-control"].told["environment"]
     environment |= {
         "WAREHOUSE_SYNC_ALERT_WEBHOOK_URL": f"http://{LOOPBACK}:{sinks.port}/webhook",

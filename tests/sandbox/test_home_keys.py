@@ -61,3 +61,20 @@ def test_private_keys_go_to_workers_only(tmp_path: Path) -> None:
     assert held == {"control", "extract", "upload", "extract-backfill", "upload-backfill"}
     assert held == {program.name for program in programs if "WAREHOUSE_SYNC_SECRET_FEED" in program.environment}
     assert all(PUBLIC_KEY in program.environment for program in programs)
+
+
+def test_the_channels_of_alerts_go_to_the_control_worker_only(tmp_path: Path) -> None:
+    told = {
+        "WAREHOUSE_SYNC_ALERT_SMTP_URL": "smtp://u:hunter2@mail",
+        "WAREHOUSE_SYNC_ALERT_EMAIL_FROM": "a@example.com",
+        "WAREHOUSE_SYNC_ALERT_EMAIL_TO": "b@example.com",
+        "WAREHOUSE_SYNC_ALERT_SLACK_URL": "https://hooks/hunter2",
+        "WAREHOUSE_SYNC_ALERT_WEBHOOK_SECRET": "hunter2",
+    }
+    held = {
+        program.name: {name for name in program.environment if "_ALERT_" in name}
+        for program in stack.workers(tmp_path, {**told, "WAREHOUSE_SYNC_BEAT_EVERY_S": "1"}, size=stack.Size())
+    }
+    beats = held.pop("beat")
+    assert beats == {"WAREHOUSE_SYNC_ALERT_EMAIL_FROM", "WAREHOUSE_SYNC_ALERT_EMAIL_TO"}
+    assert {name: names for name, names in held.items() if names} == {"control": set(told)}

@@ -1,8 +1,10 @@
 """Where alerts arrive in tests: an HTTP server for webhook and Slack, and a mail server, on this machine."""
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -34,6 +36,7 @@ class Sinks:
     mails: list[EmailMessage] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     mail_answer: str = "250 taken"
+    farewell: str = "221 Bye"
     user: tuple[str, str] | None = None
 
     def posted(self, path: str) -> list[Post]:
@@ -48,6 +51,9 @@ class Sinks:
             content = envelope.content if isinstance(envelope.content, bytes) else b""
             self.mails.append(message_from_bytes(content, EmailMessage, policy=policy.default))
         return self.mail_answer
+
+    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
+        return self.farewell
 
     def signs_in(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, given: Any) -> AuthResult:
         is_known = isinstance(given, LoginPassword) and (given.login.decode(), given.password.decode()) == self.user
@@ -86,3 +92,25 @@ def sinks_running(**mail: Any) -> Iterator[Sinks]:
         web.shutdown()
         thread.join()
         web.server_close()
+
+
+@contextmanager
+def dripping(context: ssl.SSLContext | None) -> Iterator[int]:
+    """Run a mail server that never ends its greeting, a byte at a time, with TLS or without; give its port."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            private = connection if context is None else context.wrap_socket(connection, server_side=True)
+            with private, suppress(OSError):
+                while not over.wait(0.02):
+                    private.sendall(b"2")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()

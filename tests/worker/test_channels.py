@@ -20,7 +20,7 @@ from shared.errors import AlertRefused, AlertUnsent, SecretUnavailable, SyncErro
 from shared.run import RunState
 from shared.settings import Settings
 from tests.standins.redshift import make_certificate
-from tests.worker.sinks import Sinks, sinks_running
+from tests.worker.sinks import Sinks, dripping, sinks_running
 from worker.alert_text import message_of, trial
 from worker.channels import base, mail
 from worker.channels.mail import Mail, mail_of
@@ -209,6 +209,30 @@ def test_a_mail_server_that_refuses_is_told_by_its_code_alone(sinks: Sinks) -> N
     assert SECRET not in str(refused.value)
 
 
+def test_a_mail_server_that_drips_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chain, key = make_certificate(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain, key)
+    trusting = ssl.create_default_context(cafile=str(chain))
+    monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
+    for scheme, context in (("smtp", None), ("smtps", server)):
+        with dripping(context) as port, pytest.raises(AlertUnsent, match=r"did not come to an end within 1\.2 s"):
+            Mail(settings(alert_timeout_s=0.2), SecretStr(f"{scheme}://localhost:{port}")).send(told())
+
+
+@pytest.mark.parametrize("farewell", ["421 not now", "500 what?", "nonsense"])
+def test_a_mail_that_was_taken_is_sent_whatever_the_farewell(sinks: Sinks, farewell: str) -> None:
+    sinks.farewell = farewell
+    said = Mail(settings(), SecretStr(f"smtp://127.0.0.1:{sinks.mail_port}")).send(told())
+    assert said == "127.0.0.1 took it for 2 of 2 recipients"
+    assert len(sinks.mails) == 1
+
+
+def test_a_conversation_may_take_as_long_whoever_the_mail_goes_to() -> None:
+    many = settings(alert_timeout_s=3, alert_email_to=tuple(f"{n}@example.com" for n in range(99)))
+    assert base.conversation_s(many) == base.conversation_s(settings(alert_timeout_s=3)) == 18
+
+
 # aiosmtpd warns of itself, in its own thread.
 @pytest.mark.filterwarnings("ignore:Session.login_data is deprecated")
 def test_another_host_is_mailed_to_and_signed_in_to_by_tls_only(
@@ -219,7 +243,7 @@ def test_another_host_is_mailed_to_and_signed_in_to_by_tls_only(
     server.load_cert_chain(chain, key)
     trusting, strict = ssl.create_default_context(cafile=str(chain)), ssl.create_default_context()
     for module in (base, mail):
-        monkeypatch.setattr(module, "may_be_read", lambda *_: False)
+        monkeypatch.setattr(module, "is_this_machine", lambda *_: False)
     monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
     with sinks_running(tls_context=server, require_starttls=True, auth_required=True) as sinks:
         sinks.user = ("ops@example.com", "p/ss:word")
@@ -232,6 +256,12 @@ def test_another_host_is_mailed_to_and_signed_in_to_by_tls_only(
         monkeypatch.setattr(ssl, "create_default_context", lambda: strict)
         with pytest.raises(AlertUnsent, match="certificate of localhost"):
             Mail(settings(), SecretStr(f"smtp://{place}")).send(told())
+        # That it may be told without TLS is no wish to be.
+        with pytest.raises(AlertUnsent, match="certificate of localhost"):
+            Mail(settings(alert_hosts="localhost"), SecretStr(f"smtp://{place}")).send(told())
+    with sinks_running() as sinks:
+        Mail(settings(alert_hosts="localhost"), SecretStr(f"smtp://localhost:{sinks.mail_port}")).send(told())
+        assert len(sinks.mails) == 1
     with sinks_running() as sinks, pytest.raises(AlertRefused, match="STARTTLS"):
         Mail(settings(), SecretStr(f"smtp://u:{SECRET}@localhost:{sinks.mail_port}")).send(told())
 

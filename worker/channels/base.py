@@ -11,6 +11,8 @@ from shared.errors import AlertRefused
 from shared.settings import Settings
 
 _REFERENCES: Final = ("env:", "file:")
+_STEPS: Final = 6
+"""Of the longest conversation, a mail's, that may each take ``alert_timeout_s``; whoever needs more of them hurries."""
 
 
 class Channel(Protocol):
@@ -35,7 +37,17 @@ def told(value: SecretStr, settings: Settings) -> str:
 
 def may_be_read(host: str, settings: Settings) -> bool:
     """Say whether a host may be told things without TLS: this machine, and those that the settings allow."""
-    return host in settings.alert_hosts or host == "localhost" or _is_loopback(host)
+    return host in settings.alert_hosts or is_this_machine(host)
+
+
+def is_this_machine(host: str) -> bool:
+    """Say whether what a host is told stays on this machine."""
+    return host == "localhost" or _is_loopback(host)
+
+
+def conversation_s(settings: Settings) -> float:
+    """Give how long telling one channel may take, once it is reached."""
+    return _STEPS * settings.alert_timeout_s
 
 
 def require_tls(host: str, settings: Settings, *, variable: str, wanted: str) -> None:

@@ -1,9 +1,11 @@
 """A message by e-mail: one mail to all who are named, with an id that repeats share."""
 
 import smtplib
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -16,7 +18,7 @@ from shared.alert_message import AlertMessage
 from shared.errors import AlertRefused, AlertUnsent
 from shared.settings import Settings
 from worker.alert_text import lines_of
-from worker.channels.base import may_be_read, require_tls, told
+from worker.channels.base import conversation_s, is_this_machine, require_tls, told
 
 _VARIABLE: Final = "WAREHOUSE_SYNC_ALERT_SMTP_URL"
 _PORTS: Final = {"smtp": 587, "smtps": 465}
@@ -40,6 +42,9 @@ class Mail:
             except smtplib.SMTPRecipientsRefused as error:
                 codes = sorted({code for code, _ in error.recipients.values()})
                 raise AlertUnsent(f"{host} refused every recipient ({', '.join(map(str, codes))})") from None
+            # It has the mail; whatever it says to a farewell, a repeat would be a second one.
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
         named = len(settings.alert_email_to)
         return f"{host} took it for {named - len(refused)} of {named} recipients"
 
@@ -85,22 +90,72 @@ def mail_of(message: AlertMessage, *, sender: str, to: tuple[str, ...]) -> Email
     return mail
 
 
+class _Session(smtplib.SMTP):
+    """A conversation on a connection that is there already, so that a timer reaches it from its first byte on."""
+
+    def __init__(self, connection: socket.socket, host: str) -> None:
+        self._connection = connection
+        super().__init__(host)
+
+    def connect(self, *_: object, **__: object) -> tuple[int, bytes]:
+        """Take the connection, and give the server's greeting."""
+        self.sock = self._connection
+        self.file = None
+        return self.getreply()
+
+
 @contextmanager
 def _connected(scheme: str, host: str, port: int, settings: Settings) -> Iterator[smtplib.SMTP]:
     context = ssl.create_default_context()
-    timeout_s = settings.alert_timeout_s
-    if scheme == "smtps":
-        with smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=context) as server:
+    with (
+        socket.create_connection((host, port), settings.alert_timeout_s) as plain,
+        _broken_off(plain, f"{host}:{port}", conversation_s(settings)),
+    ):
+        if scheme == "smtps":
+            with context.wrap_socket(plain, server_hostname=host) as private:
+                yield _Session(private, host)
+            return
+        server = _Session(plain, host)
+        try:
+            _secure(server, host, settings, context)
             yield server
-        return
-    with smtplib.SMTP(host, port, timeout=timeout_s) as server:
+        finally:
+            server.close()
+
+
+def _secure(server: smtplib.SMTP, host: str, settings: Settings, context: ssl.SSLContext) -> None:
+    server.ehlo()
+    if server.has_extn("starttls") and not is_this_machine(host):
+        server.starttls(context=context)
         server.ehlo()
-        if server.has_extn("starttls") and not may_be_read(host, settings):
-            server.starttls(context=context)
-            server.ehlo()
-        else:
-            require_tls(host, settings, variable=_VARIABLE, wanted="smtps://, or a server that offers STARTTLS")
-        yield server
+    else:
+        require_tls(host, settings, variable=_VARIABLE, wanted="smtps://, or a server that offers STARTTLS")
+
+
+@contextmanager
+def _broken_off(connection: socket.socket, place: str, limit_s: float) -> Iterator[None]:
+    """Break a connection off after a while: time limits of a socket are those of one byte, and begin anew with each."""
+    has_passed = threading.Event()
+    # Another descriptor of the same connection, because TLS takes the first one away.
+    with connection.dup() as same:
+
+        def end() -> None:
+            has_passed.set()
+            with suppress(OSError):
+                same.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(limit_s, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (OSError, smtplib.SMTPException):
+            if has_passed.is_set():
+                raise AlertUnsent(f"{place} did not come to an end within {limit_s:g} s") from None
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 def _host_of(scheme: str, host: str | None) -> str:

@@ -22,7 +22,7 @@ from shared.store.claims import fresh_token
 from shared.store.probes import ProbeId
 from shared.telemetry import bound, log
 from worker.alert_text import trial
-from worker.channels.base import Channel
+from worker.channels.base import Channel, conversation_s
 from worker.channels.registry import channels_of
 from worker.process import Process
 from worker.tasks.alerting import due
@@ -30,8 +30,8 @@ from worker.tasks.boundary import deliver, recorded, this_process
 from worker.tasks.questions import answer_once
 
 _log = log(__name__)
-_STEPS: Final = 12
-"""Of the longest conversation, a mail's to several people, each of which may take ``alert_timeout_s``."""
+_LEASE_CONVERSATIONS: Final = 2
+"""A lease outlasts the longest conversation, and as long again for finding and reaching who is told."""
 
 
 # Acknowledged early, as all that control workers do: see ``settle_run``. What is lost, upkeep sends again.
@@ -42,7 +42,7 @@ def alert(payload: object) -> None:
     with bound(delivery_id=str(delivery_id)), recorded():
         process, token = this_process(), fresh_token()
         with process.database.transaction() as connection:
-            lease_s = _STEPS * process.settings.alert_timeout_s
+            lease_s = _LEASE_CONVERSATIONS * conversation_s(process.settings)
             claimed = alert_deliveries.claim(connection, delivery_id, token, lease_s)
         if claimed is None:
             _log.info("message_out_of_date")

@@ -20,6 +20,8 @@ from tests.worker.sinks import Sinks, sinks_running
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import Desk, Killed, Strike, When, fails_with
 from tests.worker.tasks.test_tasks_struck import strikes
+from worker.channels.base import conversation_s
+from worker.channels.mail import Mail
 from worker.tasks import alerting
 from worker.tasks.boundary import deliver, recorded
 from worker.tasks.upkeep import upkeep
@@ -107,6 +109,21 @@ def test_each_channel_is_told_once_when_it_opens_and_once_when_it_is_over(desk: 
     assert [id_ in text for id_, text in zip(ids, slack, strict=True)] == [True, True]
     assert [mail["Message-ID"] for mail in sinks.mails] == [f"<{id_}@example.com>" for id_ in ids]
     assert all(row["delivered_at"] is not None and row["attempts"] == 1 for row in finished(desk))
+
+
+def test_a_lease_outlasts_the_longest_conversation(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = []
+
+    def send(_channel: Mail, _message: AlertMessage) -> str:
+        lasts = sa.func.extract("epoch", alert_deliveries.c.lease_until - sa.func.now())
+        (row,) = desk.rows(sa.select(lasts.label("s")).where(alert_deliveries.c.channel == "email"))
+        left.append(float(row["s"]))
+        return "taken"
+
+    monkeypatch.setattr(Mail, "send", send)
+    failed_run(desk)
+    work(desk)
+    assert [lasts > 1.5 * conversation_s(desk.process.settings) for lasts in left] == [True]
 
 
 def test_no_secret_and_no_row_is_in_what_is_told_kept_or_logged(

@@ -36,7 +36,7 @@
 {{- if and (has "keys" $needs) $values.secrets.privateKeys.existingSecret }}
 - {name: WAREHOUSE_SYNC_PRIVATE_KEYS, value: /etc/warehouse-sync/keys/private-keys}
 {{- end }}
-{{- if or (has "warehouses" $needs) (has "feeds" $needs) }}
+{{- if or (has "warehouses" $needs) (has "feeds" $needs) (has "alerts" $needs) }}
 # Not /run/secrets: clouds mount tokens of their own there, which no declaration may name.
 - {name: WAREHOUSE_SYNC_SECRET_FOLDER, value: /etc/warehouse-sync/secrets}
 {{- end }}

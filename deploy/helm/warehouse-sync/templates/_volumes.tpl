@@ -38,6 +38,12 @@
   mount: {name: feed-secrets, mountPath: /etc/warehouse-sync/secrets/feeds, readOnly: true}
 {{- end }}
 {{- end }}
+{{- if has "alerts" $needs }}
+{{- with $values.alerts.files }}
+- volume: {name: alert-secrets, secret: {secretName: {{ quote . }}, defaultMode: 0440}}
+  mount: {name: alert-secrets, mountPath: /etc/warehouse-sync/secrets/alerts, readOnly: true}
+{{- end }}
+{{- end }}
 {{- if has "flower" $needs }}
 - volume: {name: flower-users, secret: {secretName: {{ quote $values.flower.auth.existingSecret }}, items: [{key: {{ quote $values.flower.auth.key }}, path: users}], defaultMode: 0440}}
   mount: {name: flower-users, mountPath: /etc/warehouse-sync/flower, readOnly: true}
