@@ -18,6 +18,7 @@ from starlette.routing import Route
 from console.api.metrics import answered
 from console.operations import Operations
 from shared.errors import DeclarationInvalid
+from shared.settings import PREFIX
 
 _MOST_AT_ONCE: Final = 16
 """Connections that are answered; whoever comes beyond is told to come back."""
@@ -35,7 +36,8 @@ def listening(operations: Operations, host: str, port: int) -> Iterator[None]:
         opened = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise DeclarationInvalid(
-            f"/metrics cannot be served on {host}, port {port} ({error.strerror}); choose another --metrics-port"
+            f"/metrics cannot be served on {host}, port {port} ({error.strerror}); end what listens there, or choose "
+            f"another --metrics-port or {PREFIX}METRICS_PORT"
         ) from error
     server = uvicorn.Server(_configured(operations))
     # Signals are the main thread's: uvicorn leaves them alone in this one.

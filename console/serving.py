@@ -1,5 +1,6 @@
 """``warehouse-sync serve``: the HTTP API on a port, until it is told to stop."""
 
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -63,11 +64,12 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
 
     Raises:
         DeclarationInvalid: a certificate without its key, or the other way round, or a file that is not there; or
-            nothing may listen on the port for metrics.
+            nothing may listen on a port.
         MoveNotAllowed: others would get through, and nobody could sign in.
         StoreUnavailable, ServiceUnavailable: the state database does not answer, or is of another version.
     """
     _require_pair(listening)
+    require_free(listening.host, listening.port)
     operations = Operations(settings)
     try:
         operations.check_store()
@@ -84,6 +86,17 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
                 server.run()
     finally:
         operations.close()
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise ``DeclarationInvalid`` where nothing may listen, before a server says so in its own words."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise DeclarationInvalid(
+            f"nothing can listen on {host}, port {port} ({error.strerror}); end what listens there, or choose another "
+            "--port"
+        ) from error
 
 
 def require_sign_in(operations: Operations, listening: Listening) -> None:

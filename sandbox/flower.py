@@ -114,24 +114,31 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def _users(inherited: Mapping[str, str]) -> list[str]:
     """Give everybody who may sign in, as user:password, wherever they are named."""
-    named = [(name, inherited.get(name, "").split(",")) for name in (_BASIC_AUTH, USERS)]
+    given = [
+        (f"{name}, user {no}", user)
+        for name in (_BASIC_AUTH, USERS)
+        for no, user in enumerate(inherited.get(name, "").split(","), 1)
+    ]
     if path := inherited.get(USERS_FILE):
-        named.append((USERS_FILE, _read(USERS_FILE, path).splitlines()))
-    found = []
-    for name, users in named:
-        for user in filter(None, map(str.strip, users)):
-            _require_readable(name, user)
-            found.append(user)
-    return found
+        lines = _read(USERS_FILE, path).splitlines()
+        if not any(map(str.strip, lines)):
+            raise DeclarationInvalid(f"{path} names nobody; write user:password into it, one a line")
+        given += [(f"{path}, line {no}", line) for no, line in enumerate(lines, 1)]
+    named = [(place, user.strip()) for place, user in given if user.strip()]
+    for place, user in named:
+        _require_readable(place, user)
+    return [user for _, user in named]
 
 
-def _require_readable(name: str, user: str) -> None:
+def _require_readable(place: str, user: str) -> None:
     """Raise unless Flower can tell this user from others; what was given is not repeated."""
     who, _, password = user.partition(":")
     if not who or not password:
-        raise DeclarationInvalid(f"{name}: expected user:password, got something without one of them")
+        raise DeclarationInvalid(f"{place}: expected user:password, both with something in it")
     if "," in user or not user.isascii():
-        raise DeclarationInvalid(f"{name}: a user or a password has a comma or no ASCII, which Flower cannot read")
+        raise DeclarationInvalid(
+            f"{place}: a user or a password has a comma, or other characters than ASCII's, which Flower cannot read"
+        )
 
 
 def _read(name: str, path: str) -> str:

@@ -160,8 +160,9 @@ class Delivery:
                         await self._back_off(body, failures, began_at, reason)
                     case SignInRefused(status):
                         raise CredentialsRefused(
-                            f"mParticle at {self._feed.host} refused the feed's sign-in (HTTP {status}); check api_key "
-                            f"and the secret that api_secret refers to. Retry the run with another secret, or "
+                            f"mParticle at {self._feed.host} refused the sign-in of feed {self._feed.name!r} (HTTP "
+                            f"{status}); check its api_key and the secret that its api_secret refers to. Retry the run "
+                            f"with another secret (workers read a variable when they start, a file each time), or "
                             f"abandon it if the key was wrong"
                         )
                     case NotTheApi(status, message):

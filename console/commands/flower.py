@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from console.serving import Listening
+from console.serving import Listening, require_free
 from sandbox import stack
 from sandbox.flower import DEFAULT_PORT, MAX_TASKS, USERS_FILE, Flower, environment
 from shared.errors import DeclarationInvalid
@@ -59,6 +59,7 @@ def run_flower(  # noqa: PLR0913 - the options of a server
     inherited = dict(os.environ) | ({USERS_FILE: str(users_file)} if users_file else {})
     environ = environment(stack.without_secrets(inherited))
     make_state(folder)
+    require_free(address, port)
     if not (Listening(address).is_local or behind_proxy or tls_certificate):
         told = "Passwords travel in the clear: give --tls-certificate and --tls-key, or a proxy that has them"
         Console(stderr=True).print(f"[yellow]{told} (--behind-proxy)[/]", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from console.operations import Operations
-from console.serving import Listening, cautions, configured, require_sign_in, serve
+from console.serving import Listening, cautions, configured, require_free, require_sign_in, serve
 from console.terminal import screen
 from sandbox.ports import free_port
 from sandbox.services import Services
@@ -115,3 +116,11 @@ def until_it_answers(url: str, server: subprocess.Popen[str]) -> object:
         except httpx.TransportError:
             time.sleep(0.05)
     pytest.fail(f"{url} did not answer within {LIMIT_S} s")
+
+
+def test_a_port_that_is_taken_is_named_with_the_cure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DeclarationInvalid, match=f"127.0.0.1, port {port} .*another --port"):
+            require_free("127.0.0.1", port)
+    require_free("127.0.0.1", port)

@@ -52,6 +52,17 @@ def test_a_comma_in_a_files_password_is_refused(tmp_path: Path) -> None:
         environment({USERS_FILE: str(tmp_path / "users")})
 
 
+def test_of_a_file_the_line_is_named_and_an_empty_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("ann:a\nhunter2\n")
+    with pytest.raises(DeclarationInvalid, match="users, line 2: expected user:password") as refused:
+        environment({USERS_FILE: str(path)})
+    assert "hunter2" not in str(refused.value)
+    path.write_text("\n")
+    with pytest.raises(DeclarationInvalid, match="users names nobody"):
+        environment({USERS_FILE: str(path)})
+
+
 def test_a_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(SecretUnavailable, match=f"{USERS_FILE}: /nowhere/users cannot be read"):
         environment({USERS_FILE: "/nowhere/users"})

@@ -57,11 +57,12 @@ class FeedClient:
         api_key: The input's key.
         api_secret: Its secret, resolved; kept nowhere but in the header it becomes.
         is_gzip: Whether bodies are compressed. mParticle's limits are on what they hold.
+        name: What operators call it.
         note: Told of each answer, and of how many bytes were sent for it, as they go over the wire; none where no
             connection came about.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a feed's declaration says of sending; each is named by its caller
         self,
         session: aiohttp.ClientSession,
         *,
@@ -69,9 +70,11 @@ class FeedClient:
         api_key: str,
         api_secret: str,
         is_gzip: bool = False,
+        name: str = "unnamed",
         note: Callable[[Answer, int], object] = _nothing,
     ) -> None:
         self._note = note
+        self.name: Final = name
         self.host: Final = URL(base_url).host or base_url
         self.is_gzip: Final = is_gzip
         self._session = session

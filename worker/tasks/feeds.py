@@ -21,4 +21,5 @@ def open_feed(process: Process, feed: Feed) -> FeedClient:
         api_key=feed.api_key,
         api_secret=resolve(feed.api_secret, process.settings, purpose=purpose(feed)),
         is_gzip=feed.gzip,
+        name=feed.id,
     )

@@ -176,6 +176,7 @@ class _Attempt:
                 api_key=snapshot.feed.api_key,
                 api_secret=secret,
                 is_gzip=is_gzip,
+                name=snapshot.feed.id,
                 note=self._tally.note,
             ),
             governor=Quota(
