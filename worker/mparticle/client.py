@@ -62,7 +62,7 @@ class FeedClient:
             connection came about.
     """
 
-    def __init__(  # noqa: PLR0913 - all that a feed's declaration says of sending; each is named by its caller
+    def __init__(
         self,
         session: aiohttp.ClientSession,
         *,
