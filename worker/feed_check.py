@@ -50,8 +50,8 @@ async def check(feed: FeedClient) -> Answer:
             )
         case SignInRefused(status):
             raise FeedSignInRefused(
-                f"mParticle at {feed.host} refused the sign-in of feed {feed.name!r} (HTTP {status}); check its api_key "
-                "and the secret that its api_secret refers to"
+                f"mParticle at {feed.host} refused the sign-in of feed {feed.name!r} (HTTP {status}); check api_key "
+                "and the secret that api_secret refers to"
             )
         case Unavailable(reason):
             raise FeedUnavailable(
