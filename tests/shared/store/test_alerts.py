@@ -46,7 +46,7 @@ def rejecting(stage: Stage, rows: int, rejected: int) -> RunId:
 
 def recorded(stage: Stage, *conditions: Condition, change: Change = Change.OPENED) -> list[AlertMessage]:
     changes = tuple(AlertChange(change, one) for one in conditions)
-    messages = [message_of(one, id_=uuid4(), alert_id=uuid4(), run_state=None, link_base=None) for one in changes]
+    messages = [message_of(one, id_=uuid4(), alert_id=uuid4(), link_base=None) for one in changes]
     with stage.database.transaction() as connection:
         now = alerts.hold(connection)
         assert now is not None
