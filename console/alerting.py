@@ -14,9 +14,13 @@ from shared.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The channels that control workers have, ``None`` where none has looked yet; and each one's last delivery."""
+    """The channels that control workers have, ``None`` where none has looked yet; and each one's last delivery.
+
+    ``ill`` is what those workers found wrong with the settings of some of them, without reaching anybody.
+    """
 
     configured: tuple[str, ...] | None
+    ill: Mapping[str, str]
     last: Mapping[Channel, Delivery]
 
 
@@ -65,4 +69,4 @@ class Alerting:
         with self._database.transaction() as connection:
             told = markers.find(connection, alerts.CHANNELS)
             configured = None if told is None else tuple(filter(None, told.split(",")))
-            return Channels(configured, alerts.last_deliveries(connection))
+            return Channels(configured, alerts.ill_channels(connection), alerts.last_deliveries(connection))

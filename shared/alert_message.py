@@ -48,8 +48,8 @@ class AlertMessage(_Told):
     ended: datetime | None = Field(None, description="when it was over; null unless it recovered")
     pipeline: ToldPipeline | None = None
     run: ToldRun | None = None
-    error_kind: str | None = Field(None, description="as docs/errors.md lists them")
-    counts: dict[str, int] = Field(default_factory=dict, description="rows, by what became of them")
+    error_kind: str | None = Field(None, description="as docs/errors.md lists them; null once it recovered")
+    counts: dict[str, int] = Field(default_factory=dict, description="rows, by what became of them until this change")
     cure: str = Field(description="what to do about it; empty where nothing is to be done")
     command: str | None = Field(None, description="what to run, or to look with")
     link: str | None = Field(None, description="below WAREHOUSE_SYNC_ALERT_LINK_BASE, where that is set")

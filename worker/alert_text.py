@@ -6,6 +6,7 @@ secret.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 from uuid import UUID
@@ -64,13 +65,24 @@ _MOVES: Final[Mapping[RunState, str]] = {
     RunState.ABANDONED: "the run was abandoned",
     RunState.CANCELLED: "the run was cancelled",
 }
+_NO_COUNTS: Final[Mapping[str, int]] = MappingProxyType({})
 _WITH_KINDS: Final = frozenset({AlertName.RUN_FAILED, AlertName.CREDENTIALS_REFUSED})
 
 
 def message_of(
-    change: AlertChange, *, id_: UUID, alert_id: UUID, run_state: RunState | None, link_base: str | None
+    change: AlertChange,
+    *,
+    id_: UUID,
+    alert_id: UUID,
+    link_base: str | None,
+    run_state: RunState | None = None,
+    run_counts: Mapping[str, int] = _NO_COUNTS,
 ) -> AlertMessage:
-    """Give what is told of a change; ``run_state`` is where the run of one that recovered stands now."""
+    """Give what is told of a change.
+
+    ``run_state`` and ``run_counts`` are those that the run of one that recovered has now: what was so when it opened
+    is over, and so is the kind of its error.
+    """
     condition, is_over = change.condition, change.change is Change.RECOVERED
     cure, command = _CURES[condition.name]
     return AlertMessage(
@@ -84,8 +96,8 @@ def message_of(
         ended=change.ended_at,
         pipeline=ToldPipeline(id=condition.pipeline_id, name=condition.pipeline_name),
         run=_run(condition),
-        error_kind=condition.kind if condition.name in _WITH_KINDS else None,
-        counts=dict(condition.counts),
+        error_kind=condition.kind if condition.name in _WITH_KINDS and not is_over else None,
+        counts=dict(run_counts if is_over else condition.counts),
         cure="" if is_over else cure,
         command=None if is_over or command is None else _filled(command, condition),
         link=_link(condition, link_base),

@@ -133,15 +133,20 @@ def _of_run(name: AlertName, row: Any, sentence: str, **more: Any) -> Condition:
             "since": row.since,
             "run_id": row.id,
             "run_number": row.number,
-            "counts": _counts(row),
+            "counts": counts_of(row),
             "is_muted": name in row.muted,
             **more,
         }
     )
 
 
-def _counts(row: Any) -> dict[str, int]:
+def counts_of(row: Any) -> dict[str, int]:
+    """Give what became of the rows of a run, or of several; what became of none is left out."""
     return {name: int(count) for name in _COUNTS if (count := getattr(row, name))}
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{int(count):,} {noun}{'' if count == 1 else 's'}"
 
 
 def _failed(connection: sa.Connection) -> list[Condition]:
@@ -220,9 +225,10 @@ def _rejections(connection: sa.Connection, ratio: float) -> list[Condition]:
     found: dict[str, Condition] = {}
     for query in (settled, still_open):
         for row in connection.execute(query.where(is_too_much)):
+            were = "was" if row.rejected == 1 else "were"
             sentence = (
-                f"{row.rejected:,} of {row.extracted:,} rows were rejected, more than {row.allowed:g} of them; "
-                "each is kept with its reason"
+                f"{row.rejected:,} of {_counted(row.extracted, 'row')} {were} rejected, "
+                f"more than {row.allowed:g} of them; each is kept with its reason"
             )
             subject = f"{row.pipeline_id} {row.lane}"
             found[subject] = _of_run(AlertName.ROWS_REJECTED, row, sentence, subject=subject)
@@ -337,12 +343,12 @@ def _finished(connection: sa.Connection) -> list[Condition]:
             pipeline_name=row.name,
             sentence=(
                 f"{'the initial sync' if row.kind == RunKind.INITIAL else 'a backfill'} is complete: "
-                f"{int(row.extracted):,} rows in {row.parts} parts, {int(row.accepted):,} accepted, "
-                f"{int(row.rejected):,} rejected"
+                f"{_counted(row.extracted, 'row')} in {_counted(row.parts, 'part')}, "
+                f"{int(row.accepted):,} accepted, {int(row.rejected):,} rejected"
             ),
             since=row.since,
             kind=row.kind,
-            counts=_counts(row),
+            counts=counts_of(row),
             is_muted=AlertName.BACKFILL_FINISHED in row.muted,
         )
         for row in connection.execute(query)

@@ -14,16 +14,29 @@ from shared.alert_message import AlertMessage
 from shared.alerts import EVENTS, AlertName, Change, Channel, Condition, Decision, OpenAlert
 from shared.errors import NotFound
 from shared.run import RunState
+from shared.store import markers
 from shared.store.alert_deliveries import PENDING
+from shared.store.alert_sightings import counts_of
 from shared.store.alert_tables import alert_changes, alert_deliveries, alerts
 from shared.store.tables import runs
 
 CHANNELS: Final = "alert_channels"
 """The marker of the channels that the workers have, with commas between: who has no secrets cannot see that."""
+ILL_CHANNELS: Final = "alert_channels_ill"
+"""The marker of what is wrong with them, as JSON: a sentence by channel, without secrets."""
 _CONDITION: Final = TypeAdapter(Condition)
+_SENTENCES: Final = TypeAdapter(dict[str, str])
 _LOCK: Final = 7_346_125_882
 """Any number, as long as it stays the same: one look decides at a time."""
 _EXPIRED_A_TIME: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands now, and its rows by what became of them."""
+
+    state: RunState
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,12 @@ def hold(connection: sa.Connection) -> datetime | None:
     return now
 
 
+def ill_channels(connection: sa.Connection) -> Mapping[str, str]:
+    """Give what workers found wrong with the settings of channels, a sentence by channel."""
+    recorded = markers.find(connection, ILL_CHANNELS)
+    return {} if recorded is None else _SENTENCES.validate_json(recorded)
+
+
 def open_ones(connection: sa.Connection) -> list[OpenAlert]:
     """Give all alerts that are open; one that a later release wrote and this one cannot read is left alone."""
     query = sa.select(alerts).where(alerts.c.recovered_at.is_(None))
@@ -92,12 +111,12 @@ def open_ones(connection: sa.Connection) -> list[OpenAlert]:
     return found
 
 
-def states_of(connection: sa.Connection, run_ids: Collection[UUID]) -> Mapping[UUID, RunState]:
-    """Give where some runs stand."""
+def standings_of(connection: sa.Connection, run_ids: Collection[UUID]) -> Mapping[UUID, Standing]:
+    """Give where some runs stand now."""
     if not run_ids:
         return {}
-    query = sa.select(runs.c.id, runs.c.state).where(runs.c.id.in_(run_ids))
-    return {run_id: RunState(state) for run_id, state in connection.execute(query)}
+    query = sa.select(runs).where(runs.c.id.in_(run_ids))
+    return {row.id: Standing(RunState(row.state), counts_of(row)) for row in connection.execute(query)}
 
 
 def record(

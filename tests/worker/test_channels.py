@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from shared.alert_message import AlertMessage, schema_text
 from shared.alerts import AlertChange, AlertName, Change, Condition
-from shared.errors import AlertRefused, AlertUnsent, SecretUnavailable, SyncError
+from shared.errors import AlertRefused, AlertUnsent, SecretUnavailable
 from shared.run import RunState
 from shared.settings import Settings
 from tests.standins.redshift import make_certificate
@@ -59,6 +59,7 @@ def told(change: Change = Change.OPENED, state: RunState | None = None, **more: 
         id_=ID,
         alert_id=ALERT,
         run_state=state,
+        run_counts={"accepted": 1200},
         link_base="https://sync.example.com/",
     )
 
@@ -89,6 +90,7 @@ def test_what_is_over_says_how_and_asks_for_nothing(state: RunState, said: str) 
     message = told(Change.RECOVERED, state)
     assert (message.sentence, message.cure, message.command) == (said, "", None)
     assert message.title.startswith("over: run 17")
+    assert (message.counts, message.error_kind) == ({"accepted": 1200}, None), "those of now, not of when it opened"
 
 
 @pytest.mark.parametrize("name", AlertName)
@@ -179,9 +181,11 @@ def test_a_redirect_is_not_followed(sinks: Sinks) -> None:
 )
 @pytest.mark.parametrize("channel", [Webhook, Slack])
 def test_an_address_that_may_not_be_told_is_refused_and_not_repeated(channel: type[Webhook | Slack], url: str) -> None:
-    with pytest.raises(AlertRefused) as refused:
-        channel(settings(), SecretStr(url)).send(told())
-    assert SECRET not in str(refused.value)
+    one = channel(settings(), SecretStr(url))
+    for use in (one.check, lambda: one.send(told())):
+        with pytest.raises(AlertRefused) as refused:
+            use()
+        assert SECRET not in str(refused.value)
 
 
 def test_a_host_may_be_told_without_tls_where_the_settings_say_so() -> None:
@@ -266,11 +270,24 @@ def test_another_host_is_mailed_to_and_signed_in_to_by_tls_only(
         Mail(settings(), SecretStr(f"smtp://u:{SECRET}@localhost:{sinks.mail_port}")).send(told())
 
 
-@pytest.mark.parametrize("url", [f"imap://{SECRET}", f"smtp://u:{SECRET}#x@mail:587", f"smtp://u:a{SECRET}", SECRET])
+def test_checking_reaches_nobody_and_asks_for_every_secret(sinks: Sinks) -> None:
+    url = SecretStr(f"http://127.0.0.1:{sinks.port}/hook")
+    for one in (Webhook(settings(), url), Slack(settings(), url), Mail(settings(), SecretStr("smtp://mail.example"))):
+        one.check()
+    assert sinks.posts == []
+    with pytest.raises(SecretUnavailable):
+        Webhook(settings(alert_webhook_secret="env:WAREHOUSE_SYNC_SECRET_NOWHERE"), url).check()
+
+
+@pytest.mark.parametrize(
+    "url", [f"smtp://[{SECRET}", f"imap://{SECRET}", f"smtp://u:{SECRET}#x@mail:587", f"smtp://u:a{SECRET}", SECRET]
+)
 def test_an_address_of_mail_that_is_none_is_not_repeated(url: str) -> None:
-    with pytest.raises(SyncError) as refused:
-        Mail(settings(), SecretStr(url)).send(told())
-    assert SECRET not in str(refused.value)
+    one = Mail(settings(), SecretStr(url))
+    for use in (one.check, lambda: one.send(told())):
+        with pytest.raises(AlertRefused) as refused:
+            use()
+        assert SECRET not in str(refused.value)
 
 
 def test_an_address_may_be_a_reference(sinks: Sinks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,10 @@ _STEPS: Final = 6
 class Channel(Protocol):
     """A way to tell people. What it raises and what it answers hold no secret."""
 
+    def check(self) -> None:
+        """Raise what ``send`` would raise before it reaches anybody: ``AlertRefused`` or ``SecretUnavailable``."""
+        ...
+
     def send(self, message: AlertMessage) -> str:
         """Send one message once, and say what came of it.
 

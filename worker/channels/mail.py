@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -48,12 +48,26 @@ class Mail:
         named = len(settings.alert_email_to)
         return f"{host} took it for {named - len(refused)} of {named} recipients"
 
+    def check(self) -> None:
+        """Read the address without using it; whether TLS is to be had, only the server says.
+
+        See :class:`worker.channels.base.Channel`.
+        """
+        self._read()
+
+    def _read(self) -> tuple[SplitResult, str, int]:
+        try:
+            url = urlsplit(told(self._url, self._settings))
+        except ValueError:  # It repeats what it could not read.
+            url = urlsplit("")
+        return url, _host_of(url.scheme, url.hostname), _port_of(url.netloc, url.scheme)
+
     @contextmanager
     def _signed_in(self) -> Iterator[tuple[str, smtplib.SMTP]]:
         """Give a session; what a server says may repeat what it was told, so only its codes are kept."""
         settings = self._settings
-        url = urlsplit(told(self._url, settings))
-        host, port, user = _host_of(url.scheme, url.hostname), _port_of(url.netloc, url.scheme), url.username
+        url, host, port = self._read()
+        user = url.username
         try:
             with _connected(url.scheme, host, port, settings) as server:
                 if user is not None:

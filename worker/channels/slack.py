@@ -9,6 +9,7 @@ import re
 from typing import Any, Final
 
 from pydantic import SecretStr
+from yarl import URL
 
 from shared.alert_message import AlertMessage
 from shared.alerts import Change
@@ -37,12 +38,19 @@ class Slack:
 
     def send(self, message: AlertMessage) -> str:
         """Send one message once; see :class:`worker.channels.base.Channel`."""
-        url = address(told(self._url, self._settings), self._settings, variable=_VARIABLE)
+        url = self._read()
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(message.id)}
         body = json.dumps(slack_body(message)).encode()
         status, text = post(url, body, headers, timeout_s=self._settings.alert_timeout_s)
         word = f" {text.decode()}" if _WORD.fullmatch(text) else ""
         return f"{url.host} answered {status}{word}"
+
+    def check(self) -> None:
+        """Read the address without using it; see :class:`worker.channels.base.Channel`."""
+        self._read()
+
+    def _read(self) -> URL:
+        return address(told(self._url, self._settings), self._settings, variable=_VARIABLE)
 
 
 def slack_body(message: AlertMessage) -> dict[str, Any]:

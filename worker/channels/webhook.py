@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Final
 
 from pydantic import SecretStr
+from yarl import URL
 
 from shared.alert_message import AlertMessage
 from shared.settings import Settings
@@ -24,13 +25,21 @@ class Webhook:
 
     def send(self, message: AlertMessage) -> str:
         """Send one message once; see :class:`worker.channels.base.Channel`."""
+        url, secret = self._read()
+        body = message.model_dump_json().encode()
+        headers = headers_of(message, body, secret, now_s=int(time.time()))
+        status, _ = post(url, body, headers, timeout_s=self._settings.alert_timeout_s)
+        return f"{url.host} answered {status}"
+
+    def check(self) -> None:
+        """Read address and secret without using them; see :class:`worker.channels.base.Channel`."""
+        self._read()
+
+    def _read(self) -> tuple[URL, str | None]:
         settings = self._settings
         url = address(told(self._url, settings), settings, variable=_VARIABLE)
         secret = settings.alert_webhook_secret
-        body = message.model_dump_json().encode()
-        headers = headers_of(message, body, None if secret is None else told(secret, settings), now_s=int(time.time()))
-        status, _ = post(url, body, headers, timeout_s=settings.alert_timeout_s)
-        return f"{url.host} answered {status}"
+        return url, None if secret is None else told(secret, settings)
 
 
 def headers_of(message: AlertMessage, body: bytes, secret: str | None, *, now_s: int) -> dict[str, str]:

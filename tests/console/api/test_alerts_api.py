@@ -88,3 +88,12 @@ def test_the_doctor_says_whether_people_can_be_told(stage: Stage, operator: Api)
         "the last message was not delivered in 3 attempts: AlertUnsent: x answered 404",
         False,
     )
+    with stage.database.transaction() as connection:
+        connection.execute(sa.update(alert_deliveries).values(attempts=1))
+    assert "not delivered in 1 attempt: " in findings()[1][1]
+    with stage.database.transaction() as connection:
+        markers.replace(connection, alerts.ILL_CHANNELS, '{"slack": "AlertRefused: without TLS", "webhook": "gone"}')
+    assert findings() == [
+        ("alerts", "are told by email", True),
+        ("alerts, slack", "cannot be told: AlertRefused: without TLS", False),
+    ]

@@ -46,7 +46,7 @@ def rejecting(stage: Stage, rows: int, rejected: int) -> RunId:
 
 def recorded(stage: Stage, *conditions: Condition, change: Change = Change.OPENED) -> list[AlertMessage]:
     changes = tuple(AlertChange(change, one) for one in conditions)
-    messages = [message_of(one, id_=uuid4(), alert_id=uuid4(), run_state=None, link_base=None) for one in changes]
+    messages = [message_of(one, id_=uuid4(), alert_id=uuid4(), link_base=None) for one in changes]
     with stage.database.transaction() as connection:
         now = alerts.hold(connection)
         assert now is not None
@@ -108,6 +108,8 @@ def test_the_run_that_settled_last_is_judged_by_its_share_of_rejects(stage: Stag
     policy(stage, max_rejected_ratio=0.2)
     assert seen(stage) == {}
     policy(stage)
+    assert stage.settle(rejecting(stage, 10, 1))
+    assert seen(stage)[AlertName.ROWS_REJECTED].sentence.startswith("1 of 10 rows was rejected")
     assert stage.settle(rejecting(stage, 20, 0))
     assert seen(stage) == {}
 
@@ -141,6 +143,16 @@ def test_an_initial_sync_is_told_when_its_last_part_has_settled(stage: Stage) ->
     assert len(recorded(stage, found, change=Change.HAPPENED)) == 1
     assert seen(stage, ratio=0.9) == {}
     assert recorded(stage, found, change=Change.HAPPENED) == [], "an event is told once"
+
+
+def test_a_history_of_one_row_is_told_in_the_singular(stage: Stage) -> None:
+    stage.declare(mode=INCREMENTAL)
+    run, token = stage.claim_plan(stage.started())
+    (message,) = stage.freeze(run, token, Window(None, T0, includes_null=True))
+    for chunk_id in stage.extract(message.id, [1]):  # type: ignore[arg-type]
+        stage.upload(chunk_id)
+    stage.settled(run.id)
+    assert "1 row in 1 part, 1 accepted" in seen(stage)[AlertName.BACKFILL_FINISHED].sentence
 
 
 def test_a_reset_of_a_watermark_is_told_once(stage: Stage) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from shared import catalog
 from shared.alert_message import AlertMessage
@@ -14,8 +15,10 @@ from shared.errors import FeedRefused, StoreUnavailable
 from shared.messages import Message, TaskName
 from shared.probe import ProbeKind, Question
 from shared.run import RunId
+from shared.store import alerts as alert_rows
 from shared.store import declared, moves, probes
 from shared.store.alert_tables import alert_changes, alert_deliveries, alerts
+from shared.store.tables import runs
 from tests.worker.sinks import Sinks, sinks_running
 from tests.worker.tasks.conftest import LIMITS
 from tests.worker.tasks.desk import Desk, Killed, Strike, When, fails_with
@@ -197,6 +200,40 @@ def test_any_number_of_looks_at_once_tell_it_once(desk: Desk, sinks: Sinks) -> N
     work(desk)
     assert len({one.alert_id for one in told(sinks)}) == len(told(sinks)) == 3
     assert len(desk.rows(sa.select(alerts))) == 3
+
+
+def test_a_channel_that_cannot_be_told_is_said_once_and_recorded_until_it_can(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def ill() -> list[str]:
+        with desk.database.transaction() as store:
+            return list(alert_rows.ill_channels(store))
+
+    right = desk.process.settings
+    wrong = right.model_copy(update={"alert_webhook_url": SecretStr(f"http://example.com/{PLANTED}")})
+    monkeypatch.setattr(desk.process, "settings", wrong)
+    for _ in range(2):
+        look(desk)
+    assert ill() == ["webhook"]
+    said = "".join([*capfd.readouterr(), caplog.text])
+    assert said.count("alert_channel_refused") == 1
+    assert PLANTED not in said
+    monkeypatch.setattr(desk.process, "settings", right)
+    look(desk)
+    assert ill() == []
+
+
+def test_what_recovered_has_the_counts_of_now(desk: Desk, sinks: Sinks) -> None:
+    run_id = failed_run(desk)
+    with desk.database.transaction() as store:
+        store.execute(sa.update(runs).where(runs.c.id == run_id).values(extracted=7, unsent=7))
+    work(desk)
+    with desk.database.transaction() as store:
+        store.execute(sa.update(runs).where(runs.c.id == run_id).values(unsent=0, accepted=7))
+        moves.abandon(store, run_id)
+    for _ in range(3):
+        work(desk)
+    assert [one.counts for one in told(sinks)] == [{"extracted": 7, "unsent": 7}, {"extracted": 7, "accepted": 7}]
 
 
 def test_a_channel_that_fails_is_put_off_and_delays_no_other(desk: Desk, sinks: Sinks) -> None:
