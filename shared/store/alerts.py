@@ -16,7 +16,7 @@ from shared.errors import NotFound
 from shared.run import RunState
 from shared.store import markers
 from shared.store.alert_deliveries import PENDING
-from shared.store.alert_sightings import counts_of
+from shared.store.alert_grounds import counts_of
 from shared.store.alert_tables import alert_changes, alert_deliveries, alerts
 from shared.store.tables import runs
 
