@@ -80,6 +80,35 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(stage: Stage, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("spool")
+def test_a_dry_run_of_what_is_at_work_warns_that_it_is_no_restored_store(stage: Stage, tmp_path: Path) -> None:
+    uploading(stage)
+    assert verb(stage, tmp_path).recover(dry_run=True).at_work is None
+    working = verb(stage, tmp_path, {"upload@host": frozenset()}).recover(dry_run=True)
+    assert working.at_work == "workers answer: upload@host; this is not a restored store at rest"
+    with stage.database.transaction() as connection:
+        beats.tick(connection, "host:17", is_first=True)
+    ticking = verb(stage, tmp_path).recover(dry_run=True)
+    assert ticking.at_work == "beats tick: host:17; this is not a restored store at rest"
+
+
+@pytest.mark.usefixtures("spool")
+def test_repeating_tells_the_first_instant_and_what_was_decided_since(stage: Stage, tmp_path: Path) -> None:
+    decided = uploading(stage)
+    first = verb(stage, tmp_path).recover()
+    assert verb(stage, tmp_path).recover(dry_run=True).backup_at == first.backup_at
+    with stage.database.transaction() as connection:
+        moves.approve(connection, decided, window_chunks=WINDOW_CHUNKS)
+    ((_, why),) = verb(stage, tmp_path).recover().runs
+    assert "the run was held for that before, approved since, and uploading when it was held again" in why
+    stage.write("UPDATE markers SET value = '2026-04-01T00:00:00+00:00' WHERE name = 'restored_as_of'")
+    repeated = verb(stage, tmp_path).recover()
+    assert repeated.backup_at == datetime(2026, 4, 1, tzinfo=UTC)
+    assert [told for _, told in repeated.runs] == [why], "a question stays as it was asked"
+    stage.write("UPDATE runs SET held_for = NULL, held_at = NULL, held_reason = NULL")
+    assert verb(stage, tmp_path).recover(dry_run=True).backup_at != repeated.backup_at, "that recovery has ended"
+
+
+@pytest.mark.usefixtures("spool")
 def test_whoever_had_claimed_something_has_lost_it_and_every_promise_holds(stage: Stage, tmp_path: Path) -> None:
     run_id = uploading(stage)
     promises = Promises(stage)
