@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from console.recovering import Recovering
-from console.recovery import Restored, Ways, question
+from console.recovery import Restored, Since, Ways, question
 from shared.errors import BrokerUnavailable, FeedRefused, HistoryOvertaken, MoveNotAllowed, StillAtWork
 from shared.run import HeldFor, Run, RunId, RunState, Window
 from shared.settings import Settings
@@ -252,6 +252,12 @@ def test_a_question_about_a_run_that_was_not_read_whole_says_that_the_rest_is_re
     assert "was not planned yet, and approve plans it anew" in asked(stage.run(run_id), unfinished=0, missing=0)[0]
     stage.plan(run_id)
     assert "had not been read to its end" in asked(stage.run(run_id), unfinished=0, missing=0)[0]
+
+
+def test_a_question_about_a_run_that_was_begun_after_the_restore_says_so(stage: Stage) -> None:
+    found = Restored(stage.run(uploading(stage)), 2, 0, Since.BEGUN)
+    why = question(found, backup_at=NOW, now=NOW, remembered=A_MONTH)
+    assert "the run was begun after that, and uploading when it was held" in why
 
 
 def test_history_that_was_overtaken_can_only_be_abandoned(stage: Stage) -> None:
