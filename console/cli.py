@@ -39,7 +39,7 @@ from console.commands import (
 from console.demo import Options, run_demo
 from console.destinations import destinations_table
 from console.limits import limits_table
-from console.machine import run_machine
+from console.machine import run_machine, run_services
 from console.terminal import AsJson, Place, opened, screen, talk_to
 from sandbox.feed import run_feed
 from shared.endpoints import database_url
@@ -107,9 +107,15 @@ def demo(
 
 
 @app.command()
-def up() -> None:
+def up(
+    *,
+    services_only: Annotated[
+        bool, typer.Option("--services-only", help="Only PostgreSQL and Valkey, e.g. to restore a backup.")
+    ] = False,
+) -> None:
     """Run everything on this machine: embedded servers, all workers, beat, the API and Flower, until Ctrl-C."""
-    run_machine(settings(), dict(os.environ), screen)
+    start = run_services if services_only else run_machine
+    start(settings(), dict(os.environ), screen)
 
 
 @app.command()

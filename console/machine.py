@@ -34,12 +34,8 @@ def run_machine(settings: Settings, environment: Mapping[str, str], screen: Cons
         ServiceUnavailable: something did not start, or died too often.
         SecretUnavailable: the file with private keys cannot be used.
     """
-    home = settings.home.expanduser().resolve()
-    if running_services(home) is not None:
-        raise MoveNotAllowed(f"the servers of {home} are up already; does `warehouse-sync up` run in another terminal?")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    home = _home_at_rest(settings)
+    stop = _told_to_stop()
     with services_for(home, environment) as services:
         keys = key_variables(home, environment)
         endpoints.record(
@@ -54,6 +50,24 @@ def run_machine(settings: Settings, environment: Mapping[str, str], screen: Cons
             token = token_file(operations, home)
             operations.close()
             _supervise(home, {**environment, **keys}, services, _Told(screen, token), stop)
+        finally:
+            endpoints.forget(home)
+
+
+def run_services(settings: Settings, environment: Mapping[str, str], screen: Console) -> None:
+    """Start the embedded servers and nothing that reads, sends or migrates; stop them on SIGINT or SIGTERM.
+
+    Raises:
+        MoveNotAllowed: they run already.
+        ServiceUnavailable: one did not start.
+    """
+    home = _home_at_rest(settings)
+    stop = _told_to_stop()
+    with services_for(home, environment) as services:
+        endpoints.record(home, database_url=services.database_url, broker_url=services.broker_url)
+        try:
+            screen.print(f"The servers of {home} run, and nothing else, until Ctrl-C", soft_wrap=True)
+            stop.wait()
         finally:
             endpoints.forget(home)
 
@@ -80,6 +94,20 @@ class _Told:
 
     screen: Console
     token: Path
+
+
+def _home_at_rest(settings: Settings) -> Path:
+    home = settings.home.expanduser().resolve()
+    if running_services(home) is not None:
+        raise MoveNotAllowed(f"the servers of {home} are up already; does `warehouse-sync up` run in another terminal?")
+    return home
+
+
+def _told_to_stop() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _supervise(

@@ -13,7 +13,6 @@ from console.backfilling import Backfilling
 from console.declaring import Declaring
 from console.dependencies import Dependencies
 from console.measuring import Measuring
-from console.recovering import Recovering
 from console.rejecting import Rejecting
 from console.resources import Resources
 from console.reviewing import Reviewing
@@ -70,7 +69,6 @@ class Operations:
         self.access = Access(self._database)
         self.declarations = Declaring(self._database, settings, self._sent)
         self.history = Backfilling(self._database, settings, self._sent)
-        self.recovering = Recovering(self._database, settings, self.workers)
         self.rejects = Rejecting(self._database, settings, self._sent)
         self.resources = Resources(self._database, self.declarations)
         self.dependencies = Dependencies(self._database, settings)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.errors import HistoryOvertaken, TooManyRejected
-from shared.run import Run, RunKind
+from shared.run import Run, RunKind, RunState
 
 
 class Ways(StrEnum):
@@ -14,6 +14,14 @@ class Ways(StrEnum):
     ANY = "approve or abandon"
     ABANDON = "abandon"
     UNKNOWN = "approve or abandon; its chunks were not seen"
+
+
+class Since(StrEnum):
+    """What became of a run since the first recovery, where this is a later one."""
+
+    NOTHING = "nothing"
+    DECIDED = "decided"
+    BEGUN = "begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,7 @@ class Restored:
     run: Run
     unfinished: int
     missing: int | None
+    since: Since = Since.NOTHING
 
     @property
     def ways(self) -> Ways:
@@ -47,7 +56,7 @@ def question(found: Restored, *, backup_at: datetime | None, now: datetime, reme
     """
     run = found.run
     as_of = "an instant that is not known" if backup_at is None else f"{backup_at:%Y-%m-%d %H:%M:%S} UTC"
-    said = [f"The state database was restored as of {as_of}; the run was {'held' if run.is_held else run.state} then"]
+    said = [f"The state database was restored as of {as_of}; the run was {_standing(found)}"]
     if run.snapshot is None:
         said.append("it was not planned yet, and approve plans it anew")
     else:
@@ -65,6 +74,18 @@ def question(found: Restored, *, backup_at: datetime | None, now: datetime, reme
     if run.held_reason is not None:
         said.append(f"it was asked about before: {run.held_reason}")
     return "; ".join((*said, _abandoned(run)))
+
+
+def _standing(found: Restored) -> str:
+    state = "held" if found.run.is_held else found.run.state.value
+    match found.since:
+        case Since.NOTHING:
+            return f"{state} then"
+        case Since.BEGUN:
+            return f"begun after that, and {state} when it was held"
+        case Since.DECIDED:
+            decision = "cancelled" if state == RunState.CANCELLED else "approved"
+            return f"held for that before, {decision} since, and {state} when it was held again"
 
 
 def _of_chunks(found: Restored) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from shared.errors import ServiceUnavailable
 from shared.settings import Settings
@@ -17,16 +17,26 @@ _RECORD: Final = "endpoints.json"
 
 def database_url(settings: Settings) -> str:
     """Give the URL of the state database, or raise ``ServiceUnavailable``."""
+    return known_database_url(settings) or _refuse(settings, "WAREHOUSE_SYNC_DATABASE_URL", "PostgreSQL")
+
+
+def known_database_url(settings: Settings) -> str | None:
+    """Give the URL of the state database, or ``None`` where none is named or recorded."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    return _recorded(settings, "database_url", "WAREHOUSE_SYNC_DATABASE_URL", "PostgreSQL")
+    return _recorded(settings, "database_url")
 
 
 def broker_url(settings: Settings) -> str:
     """Give the URL of the broker, or raise ``ServiceUnavailable``."""
+    return known_broker_url(settings) or _refuse(settings, "WAREHOUSE_SYNC_BROKER_URL", "Redis or Valkey")
+
+
+def known_broker_url(settings: Settings) -> str | None:
+    """Give the URL of the broker, or ``None`` where none is named or recorded."""
     if settings.broker_url is not None:
         return settings.broker_url.get_secret_value()
-    return _recorded(settings, "broker_url", "WAREHOUSE_SYNC_BROKER_URL", "Redis or Valkey")
+    return _recorded(settings, "broker_url")
 
 
 def spool_url(settings: Settings) -> str:
@@ -38,8 +48,7 @@ def public_key(settings: Settings) -> str | None:
     """Give the public key that secrets are sealed to, or ``None`` where none is named or recorded."""
     if settings.public_key is not None:
         return settings.public_key
-    found = _record_of(settings).get("public_key")
-    return found if isinstance(found, str) else None
+    return _recorded(settings, "public_key")
 
 
 def record(home: Path, *, database_url: str, broker_url: str, public_key: str | None = None) -> None:
@@ -56,14 +65,15 @@ def forget(home: Path) -> None:
     (home / _RECORD).unlink(missing_ok=True)
 
 
-def _recorded(settings: Settings, key: str, variable: str, what: str) -> str:
-    try:
-        return str(_record_of(settings)[key])
-    except KeyError:
-        raise ServiceUnavailable(
-            f"no {what} is known: set {variable}, or start the embedded servers of {settings.home} "
-            "with `warehouse-sync up`"
-        ) from None
+def _refuse(settings: Settings, variable: str, what: str) -> NoReturn:
+    raise ServiceUnavailable(
+        f"no {what} is known: set {variable}, or start the embedded servers of {settings.home} with `warehouse-sync up`"
+    )
+
+
+def _recorded(settings: Settings, key: str) -> str | None:
+    found = _record_of(settings).get(key)
+    return found if isinstance(found, str) else None
 
 
 def _record_of(settings: Settings) -> Mapping[str, object]:

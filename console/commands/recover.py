@@ -6,9 +6,10 @@ from typing import Annotated, Final
 import typer
 from rich.markup import escape
 
-from console.recovering import Recovery
+from console.recovering import Recovery, recovering_as
 from console.shapes.recovery import RecoveryShape
-from console.terminal import AsJson, echo_json, opened, plain_table, screen
+from console.terminal import AsJson, echo_json, plain_table, screen
+from shared.settings import settings
 
 app = typer.Typer()
 
@@ -37,9 +38,8 @@ def recover(
 
     Stop all workers and beats first. Afterwards approve or abandon each run; docs/backup.md says what each sends again.
     """
-    with opened() as operations:
-        acting = operations.acting_as(f"local {getpass.getuser()}")
-        found = acting.recovering.recover(force=force, dry_run=dry_run, pause_all=pause_all)
+    with recovering_as(f"local {getpass.getuser()}", settings()) as recovering:
+        found = recovering.recover(force=force, dry_run=dry_run, pause_all=pause_all)
     if as_json:
         echo_json(RecoveryShape.of(found))
     else:
@@ -47,8 +47,11 @@ def recover(
 
 
 def _show(found: Recovery) -> None:
+    if found.at_work is not None:
+        screen.print(f"[yellow]warning:[/] {escape(found.at_work)}", soft_wrap=True)
     as_of = "unknown" if found.backup_at is None else f"{found.backup_at:%Y-%m-%d %H:%M:%S} UTC"
-    screen.print(f"the store was restored as of: {as_of}")
+    restored = "the store was restored as of" if found.at_work is None else "if it was restored, then as of"
+    screen.print(f"{restored}: {as_of}")
     screen.print(f"the spool {escape(found.spool)}", soft_wrap=True)
     table = plain_table("run", "pipeline", "lane", "was", "accepted", "extracted", "chunks left", "missing", "decide")
     for one, _ in found.runs:
@@ -68,18 +71,30 @@ def _show(found: Recovery) -> None:
         )
     screen.print(_NOT_KNOWN, soft_wrap=True)
     if found.is_dry_run:
-        screen.print("nothing was changed")
+        screen.print(f"{_counted(len(found.runs), 'run')} would be held; nothing was changed")
         return
-    paused = f", {len(found.paused)} pipelines are paused" if found.paused else ""
-    screen.print(f"{len(found.runs)} runs are held{paused}; numbers of runs go on at {(found.last_skipped or 0) + 1:,}")
+    held = f"{_counted(len(found.runs), 'run')} {_be(len(found.runs))} held"
+    paused = f", {_counted(len(found.paused), 'pipeline')} {_be(len(found.paused))} paused" if found.paused else ""
+    screen.print(f"{held}{paused}; numbers of runs go on at {(found.last_skipped or 0) + 1:,}")
+    decide = ", then `approve` or `abandon` each" if found.runs else ""
+    screen.print(f"next: start the API, the workers and a beat{decide}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _show_pipelines(found: Recovery) -> None:
     held = {one.run.pipeline_id for one, _ in found.runs}
+    word = "would be held" if found.is_dry_run else "held"
     table = plain_table("pipeline", "state", "its next run reads from")
     for row in found.pipelines:
         pipeline_id, watermark = row.pipeline.id, row.standing.watermark
         state = "paused" if pipeline_id in found.paused else row.state.value
         begins = "the beginning" if watermark is None else f"{watermark:%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row(pipeline_id, f"{state}, held" if pipeline_id in held else state, begins)
+        table.add_row(pipeline_id, f"{state}, {word}" if pipeline_id in held else state, begins)
     screen.print(table)

@@ -35,13 +35,14 @@ class RestoredPipelineShape(Shape):
     id: str
     state: PipelineState
     watermark: Bound | None
-    is_held: bool
+    is_held: bool = Field(description="or would be, where `is_dry_run`")
 
 
 class RecoveryShape(Shape):
     """What a restored store knows, and what was held."""
 
     is_dry_run: bool
+    at_work: str | None = Field(description="of a dry run: who may still read or send, so that it is no store at rest")
     backup_at: Instant | None = Field(description="the newest instant that the store knows")
     runs: tuple[RestoredRunShape, ...]
     pipelines: tuple[RestoredPipelineShape, ...]
@@ -56,6 +57,7 @@ class RecoveryShape(Shape):
         held = {one.run.pipeline_id for one, _ in found.runs}
         return cls(
             is_dry_run=found.is_dry_run,
+            at_work=found.at_work,
             backup_at=found.backup_at,
             runs=tuple(
                 RestoredRunShape(

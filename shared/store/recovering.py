@@ -12,14 +12,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import REGCLASS
 
 from shared.run import OPEN, WORKING, ChunkState, HeldFor, PipelineState, Run, RunId, RunState, SliceState
-from shared.store import claims, holds
+from shared.store import claims, holds, markers
 from shared.store import runs as run_rows
 from shared.store.life_tables import beats, run_events
 from shared.store.tables import chunks, pipelines, runs, slices
 
 _STEP: Final = 1_000
 """Numbers of runs go on at a whole thousand: people see that something lies between."""
+_AS_OF: Final = "restored_as_of"
 _IDLE: Final = {"token": None, "lease_until": None, "sent_at": None}
+_IS_OURS: Final = sa.and_(run_events.c.name == "held", run_events.c.error_kind == HeldFor.RESTORED)
 
 
 def known_until(connection: sa.Connection) -> datetime | None:
@@ -27,10 +29,9 @@ def known_until(connection: sa.Connection) -> datetime | None:
 
     A beat that ticks says so every few seconds. What ``hold_open`` has noted since does not count.
     """
-    is_ours = sa.and_(run_events.c.name == "held", run_events.c.error_kind == HeldFor.RESTORED)
     newest_event = (
         sa.select(run_events.c.happened_at)
-        .where(sa.not_(sa.func.coalesce(is_ours, sa.false())))
+        .where(sa.not_(sa.func.coalesce(_IS_OURS, sa.false())))
         .order_by(run_events.c.id.desc())
         .limit(1)
         .scalar_subquery()
@@ -46,6 +47,23 @@ def known_until(connection: sa.Connection) -> datetime | None:
         )
     )
     return found
+
+
+def remembered_as_of(connection: sa.Connection) -> datetime | None:
+    """Give what ``remember_as_of`` noted; it is of a recovery that has ended where no run is held for it any more."""
+    found = markers.find(connection, _AS_OF)
+    return datetime.fromisoformat(found) if found else None
+
+
+def remember_as_of(connection: sa.Connection, instant: datetime) -> None:
+    """Note as of when the store was restored, before what happens from now on makes it seem later."""
+    markers.replace(connection, _AS_OF, instant.isoformat())
+
+
+def held_before(connection: sa.Connection, run_ids: Sequence[RunId]) -> frozenset[RunId]:
+    """Give those of some runs that a recovery has held at any time."""
+    query = sa.select(run_events.c.run_id).where(run_events.c.run_id.in_(run_ids), _IS_OURS)
+    return frozenset(map(RunId, connection.scalars(query)))
 
 
 def open_runs(connection: sa.Connection) -> list[Run]:

@@ -28,7 +28,9 @@ from shared.errors import (
     NoWorker,
     RoleTooLow,
     ServerUnavailable,
+    ServiceUnavailable,
     SignInRefused,
+    StillAtWork,
     StoreUnavailable,
 )
 from shared.rejects import MASK
@@ -291,13 +293,39 @@ def test_recover_shows_what_it_would_hold_and_then_holds_it(stage: Stage) -> Non
     run_id, _ = stage.uploading([3, 2])
     number = stage.run(run_id).number
     shown = run("recover", "--dry-run").output
-    assert "nothing was changed" in shown
+    assert "1 run would be held; nothing was changed" in shown
+    assert "active, would be held" in shown
     assert f"run {number}: The state database was restored as of" in shown
     assert not stage.run(run_id).is_held
     found = told("recover", "--pause-all")
     assert [one["number"] for one in found["runs"]] == [number]
     assert (found["paused"], found["pipelines"][0]["is_held"], found["is_dry_run"]) == (["people"], True, False)
     assert stage.run(run_id).is_held
-    assert "1 runs are held" in run("recover").output
+    again = run("recover").output
+    assert "1 run is held; numbers" in again
+    assert "next: start the API, the workers and a beat, then `approve` or `abandon` each" in again
     event = told("run", str(number))
     assert event["held_for"] == "restored"
+
+
+@pytest.mark.usefixtures("here")
+def test_recover_works_from_database_and_spool_where_no_broker_is_known(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(f"{PREFIX}BROKER_URL")
+    settings.cache_clear()
+    stage.declare()
+    run_id, _ = stage.uploading([3, 2])
+    refused = run("recover").exception
+    assert isinstance(refused, StillAtWork)
+    assert "no Redis or Valkey is known" in str(refused)
+    assert "warehouse-sync up" not in str(refused)
+    shown = run("recover", "--dry-run").output
+    assert shown.startswith("warning: whether workers run cannot be told: no Redis or Valkey is known")
+    assert "1 run is held" in run("recover", "--force").output
+    assert stage.run(run_id).is_held
+    monkeypatch.delenv(f"{PREFIX}DATABASE_URL")
+    settings.cache_clear()
+    unknown = run("recover", "--force").exception
+    assert isinstance(unknown, ServiceUnavailable)
+    assert "warehouse-sync up" not in str(unknown)

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from console.machine import token_file
 from console.operations import Operations
 from sandbox.services import Services
 from shared.access import Role
+from shared.endpoints import database_url
 from shared.settings import PREFIX, Settings
 from tests.shared.store.stage import Stage
 
@@ -60,6 +62,26 @@ def test_up_serves_the_api_and_says_where_its_token_is(tmp_path: Path) -> None:
             up.send_signal(signal.SIGTERM)
             up.wait(timeout=LIMIT_S)
     assert up.returncode == 0
+
+
+def test_up_with_services_only_starts_the_servers_and_changes_nothing_in_them(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    home = tmp_path / "home"
+    environment |= {f"{PREFIX}HOME": str(home)}
+    argv = [sys.executable, "-u", "-c", "from console.cli import main; main()", "up", "--services-only"]
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as up:
+        try:
+            assert up.stdout is not None
+            assert "run, and nothing else" in up.stdout.readline()
+            url = database_url(Settings.model_validate({"home": home}))
+            with psycopg.connect(url.replace("+psycopg", "")) as connection:
+                tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+                assert connection.execute(tables).fetchone() == (0,)
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.wait(timeout=LIMIT_S)
+    assert up.returncode == 0
+    assert not (home / "endpoints.json").exists()
 
 
 def told(printed: Path, up: subprocess.Popen[bytes]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from console.recovering import Recovering
-from console.recovery import Restored, Ways, question
+from console.recovery import Restored, Since, Ways, question
 from shared.errors import BrokerUnavailable, FeedRefused, HistoryOvertaken, MoveNotAllowed, StillAtWork
 from shared.run import HeldFor, Run, RunId, RunState, Window
 from shared.settings import Settings
@@ -77,6 +77,35 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(stage: Stage, tmp_path: Pa
     assert found.run == before
     ((_, told),) = verb(stage, tmp_path).recover().runs
     assert told == why == stage.run(run_id).held_reason
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_dry_run_of_what_is_at_work_warns_that_it_is_no_restored_store(stage: Stage, tmp_path: Path) -> None:
+    uploading(stage)
+    assert verb(stage, tmp_path).recover(dry_run=True).at_work is None
+    working = verb(stage, tmp_path, {"upload@host": frozenset()}).recover(dry_run=True)
+    assert working.at_work == "workers answer: upload@host; this is not a restored store at rest"
+    with stage.database.transaction() as connection:
+        beats.tick(connection, "host:17", is_first=True)
+    ticking = verb(stage, tmp_path).recover(dry_run=True)
+    assert ticking.at_work == "beats tick: host:17; this is not a restored store at rest"
+
+
+@pytest.mark.usefixtures("spool")
+def test_repeating_tells_the_first_instant_and_what_was_decided_since(stage: Stage, tmp_path: Path) -> None:
+    decided = uploading(stage)
+    first = verb(stage, tmp_path).recover()
+    assert verb(stage, tmp_path).recover(dry_run=True).backup_at == first.backup_at
+    with stage.database.transaction() as connection:
+        moves.approve(connection, decided, window_chunks=WINDOW_CHUNKS)
+    ((_, why),) = verb(stage, tmp_path).recover().runs
+    assert "the run was held for that before, approved since, and uploading when it was held again" in why
+    stage.write("UPDATE markers SET value = '2026-04-01T00:00:00+00:00' WHERE name = 'restored_as_of'")
+    repeated = verb(stage, tmp_path).recover()
+    assert repeated.backup_at == datetime(2026, 4, 1, tzinfo=UTC)
+    assert [told for _, told in repeated.runs] == [why], "a question stays as it was asked"
+    stage.write("UPDATE runs SET held_for = NULL, held_at = NULL, held_reason = NULL")
+    assert verb(stage, tmp_path).recover(dry_run=True).backup_at != repeated.backup_at, "that recovery has ended"
 
 
 @pytest.mark.usefixtures("spool")
@@ -223,6 +252,12 @@ def test_a_question_about_a_run_that_was_not_read_whole_says_that_the_rest_is_re
     assert "was not planned yet, and approve plans it anew" in asked(stage.run(run_id), unfinished=0, missing=0)[0]
     stage.plan(run_id)
     assert "had not been read to its end" in asked(stage.run(run_id), unfinished=0, missing=0)[0]
+
+
+def test_a_question_about_a_run_that_was_begun_after_the_restore_says_so(stage: Stage) -> None:
+    found = Restored(stage.run(uploading(stage)), 2, 0, Since.BEGUN)
+    why = question(found, backup_at=NOW, now=NOW, remembered=A_MONTH)
+    assert "the run was begun after that, and uploading when it was held" in why
 
 
 def test_history_that_was_overtaken_can_only_be_abandoned(stage: Stage) -> None:
