@@ -36,6 +36,7 @@ def run_machine(settings: Settings, environment: Mapping[str, str], screen: Cons
     """
     home = _home_at_rest(settings)
     stop = _told_to_stop()
+    screen.print("Starting PostgreSQL, Valkey, workers, beat, the API and Flower: about twenty seconds", soft_wrap=True)
     with services_for(home, environment) as services:
         keys = key_variables(home, environment)
         endpoints.record(
@@ -137,3 +138,4 @@ def _supervise(
         )
         while not stop.wait(1):
             supervisor.wait(0)
+        told.screen.print("Stopping: workers give back what they hold, up to twenty seconds", soft_wrap=True)
