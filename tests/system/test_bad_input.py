@@ -118,7 +118,8 @@ def test_a_feed_that_refuses_the_sign_in_stops_the_run_and_its_correction_sends_
     failed = people.expect(run_id, RunState.FAILED)
     assert failed.error_kind == "CredentialsRefused"
     assert failed.error is not None
-    assert "(HTTP 403); check api_key and the secret" in failed.error
+    assert "(HTTP 403); check its api_key and the secret" in failed.error
+    assert repr(feed.id) in failed.error
     assert "not-the-secret" not in failed.error
     assert failed.ledger == Ledger(extracted=250, unsent=250)
     people.deployment.until(lambda: not people.deployment.claims(run_id), "every chunk is given back")
