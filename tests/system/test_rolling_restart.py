@@ -51,7 +51,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 def test_a_rolling_restart_of_every_process_loses_nothing_of_a_million_rows(deployment: Deployment) -> None:
     moment = random.Random(7)
-    deployment.turn_faults(delay_s=0.2)
+    deployment.turn_faults(delay_s=1)
     past = trigger(deployment, "past", INCREMENTAL)
     present = trigger(deployment, "present", catalog.Full())
     assert deployment.run(past).lane is Lane.BACKFILL
