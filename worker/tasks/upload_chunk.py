@@ -97,6 +97,7 @@ class _Attempt:
         self._claimed = claimed
         self._token = token
         self._span = span
+        self._feed: Feed | None = None
         self._table: pa.Table | None = None
         self._prepared: Prepared | None = None
         self._turn: Turn | None = None
@@ -118,7 +119,7 @@ class _Attempt:
         claimed = self._claimed
         frozen, encoder = _frozen(self._process, claimed.run_id)
         with self._process.database.transaction() as connection:
-            feed = declared.get(connection, Feed, frozen.snapshot.feed.id)
+            self._feed = feed = declared.get(connection, Feed, frozen.snapshot.feed.id)
         _require_same_feed(feed, frozen.snapshot)
         require_allowed_host(feed, self._limits)
         secret = resolve(feed.api_secret, self._limits, purpose=purpose(feed))
@@ -149,8 +150,15 @@ class _Attempt:
             chunks.put_off(connection, self._claimed, self._token, self._limits.retry_after_s, str(error))
 
     def stop_run(self, error: SyncError) -> None:
-        """Give the chunk up and fail its run."""
+        """Give the chunk up and fail its run; only the chunk back where its feed has another secret by now.
+
+        Its run may have been reopened for that secret meanwhile, and what was refused says nothing about it.
+        """
         with self._recording() as connection:
+            shown = self._feed
+            if shown is not None and declared.get(connection, Feed, shown.id).api_secret != shown.api_secret:
+                chunks.put_off(connection, self._claimed, self._token, self._limits.retry_after_s, str(error))
+                return
             chunks.give_up(connection, self._claimed, self._token, str(error))
             moves.fail(connection, self._claimed.run_id, error)
 
