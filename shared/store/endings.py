@@ -15,7 +15,8 @@ from shared.run import CLOSED, STOPPED, Run
 from shared.store.database import after_commit
 from shared.store.life_tables import run_events
 
-_ENDS = CLOSED | STOPPED
+_ENDS = {*CLOSED, *STOPPED, "held"}
+"""Events by which a run ended; one that is held is stopped, under another name."""
 
 
 def tell(connection: sa.Connection, run: Run) -> None:

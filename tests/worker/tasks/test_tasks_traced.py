@@ -11,8 +11,8 @@ from console.operations import Operations
 from shared import catalog, tracing
 from shared.errors import StoreUnavailable
 from shared.messages import TaskName
-from shared.run import RunId, RunState
-from shared.store import moves
+from shared.run import HeldFor, RunId, RunState
+from shared.store import holds, moves
 from tests.collector import remembering
 from tests.worker.tasks.desk import QUERY, ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
 from worker.tasks.operate import trigger
@@ -104,6 +104,19 @@ def test_a_run_that_fails_and_is_retried_goes_on_in_its_trace(desk: Desk, memory
     assert said(closed, "state") == "abandoned"
     assert [said(one, "error_kind") for one in named(spans, "extract_slice")] == ["ModelInvalid"] * 2
     assert "Could not convert" not in "".join(one.to_json() for one in spans)
+
+
+def test_a_run_that_is_held_and_approved_goes_on_in_its_trace(desk: Desk, memory: InMemorySpanExporter) -> None:
+    run_id = desk.trigger(desk.pipeline())
+    desk.take_until(TaskName.UPLOAD_CHUNK)
+    with desk.process.database.transaction() as connection:
+        assert holds.hold(connection, run_id, HeldFor.VOLUME_UNUSUAL, "is this meant?")
+    desk.lose_messages()
+    desk.retry(run_id)
+    assert_settled_whole(desk, desk.finish(run_id).id)
+    spans = of_run(memory, run_id)
+    assert [said(one, "state") for one in named(spans, "run")] == ["cancelled"]
+    assert [said(one, "state") for one in named(spans, "reopened")] == ["settled"]
 
 
 def test_an_end_that_is_rolled_back_is_not_told(desk: Desk, memory: InMemorySpanExporter) -> None:
