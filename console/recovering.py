@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from console.recovery import Restored, Since, question
 from shared import broker
@@ -14,11 +13,9 @@ from shared.run import HeldFor, PipelineState, Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import beats, declared, lives, markers, recovering
+from shared.store.beats import SILENT_AFTER
 from shared.store.database import Database
 from shared.store.declared import PipelineRow
-
-_SILENT: Final = timedelta(seconds=60)
-"""A beat that has not ticked for so long is stopped; it ticks every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +97,12 @@ class Recovering:
 
     def _at_work(self) -> "_AtWork | None":
         with self._database.transaction() as connection:
-            ticking = [one.name for one in beats.ticking(connection) if one.silent <= _SILENT]
+            ticking = [one.name for one in beats.ticking(connection) if one.silent <= SILENT_AFTER]
         if ticking:
             return _AtWork(
                 f"beats tick: {', '.join(ticking)}",
                 "stop all beats and workers. If the backup was made within the last minute, wait until "
-                f"{_SILENT.total_seconds():.0f} s have passed since, or say --force",
+                f"{SILENT_AFTER.total_seconds():.0f} s have passed since, or say --force",
             )
         try:
             answering = sorted(self._workers())
