@@ -25,7 +25,6 @@ from shared.errors import StoreUnavailable
 from shared.run import Lane, PipelineState
 from shared.settings import Settings
 from shared.store import beats, measuring, slices, totals
-from shared.store.beats import SILENT_AFTER
 from shared.store.database import Database
 from shared.store.measuring import StandingPipeline
 from shared.telemetry import log
@@ -191,7 +190,7 @@ def _lanes(told: Measured, counted: Sequence[tuple[Lane, str, int]]) -> None:
 
 
 def _beats(told: Measured, known: Sequence[beats.Beat]) -> None:
-    silent = sum(one.silent > SILENT_AFTER for one in known)
+    silent = sum(one.is_silent for one in known)
     told.put("beats", len(known) - silent, "ticking")
     told.put("beats", silent, "silent")
     if known:

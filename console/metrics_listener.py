@@ -3,7 +3,6 @@
 Nothing else is there: neither the API, nor anything that changes something or shows a row.
 """
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from starlette.routing import Route
 
 from console.api.metrics import answered
 from console.operations import Operations
-from shared.errors import DeclarationInvalid
+from console.sockets import opened
 from shared.settings import PREFIX
 
 _MOST_AT_ONCE: Final = 16
@@ -32,23 +31,17 @@ def listening(operations: Operations, host: str, port: int) -> Iterator[None]:
     Raises:
         DeclarationInvalid: nothing may listen there.
     """
-    try:
-        opened = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise DeclarationInvalid(
-            f"/metrics cannot be served on {host}, port {port} ({error.strerror}); end what listens there, or choose "
-            f"another --metrics-port or {PREFIX}METRICS_PORT"
-        ) from error
+    listener = opened(host, port, option=f"--metrics-port or {PREFIX}METRICS_PORT")
     server = uvicorn.Server(_configured(operations))
     # Signals are the main thread's: uvicorn leaves them alone in this one.
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="metrics", daemon=True)
     thread.start()
     try:
         yield
     finally:
         server.should_exit = True
         thread.join(2 * _GRACE_S)
-        opened.close()
+        listener.close()
 
 
 def _configured(operations: Operations) -> uvicorn.Config:

@@ -97,7 +97,7 @@ class Recovering:
 
     def _at_work(self) -> "_AtWork | None":
         with self._database.transaction() as connection:
-            ticking = [one.name for one in beats.ticking(connection) if one.silent <= SILENT_AFTER]
+            ticking = [one.name for one in beats.ticking(connection) if not one.is_silent]
         if ticking:
             return _AtWork(
                 f"beats tick: {', '.join(ticking)}",

@@ -1,6 +1,5 @@
 """``warehouse-sync serve``: the HTTP API on a port, until it is told to stop."""
 
-import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from console import metrics_listener
 from console.api.app import build_api
 from console.operations import Operations
+from console.sockets import opened
 from shared import trace_export
 from shared.errors import DeclarationInvalid, MoveNotAllowed
 from shared.settings import Settings
@@ -89,14 +89,8 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise ``DeclarationInvalid`` where nothing may listen, before a server says so in its own words."""
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        raise DeclarationInvalid(
-            f"nothing can listen on {host}, port {port} ({error.strerror}); end what listens there, or choose another "
-            "--port"
-        ) from error
+    """Raise ``DeclarationInvalid`` where nothing can listen, before a server says so in its own words."""
+    opened(host, port, option="--port").close()
 
 
 def require_sign_in(operations: Operations, listening: Listening) -> None:

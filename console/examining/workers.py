@@ -9,7 +9,6 @@ from console.operations import Operations
 from shared.errors import BrokerUnavailable, SyncError
 from shared.messages import Queue
 from shared.probe import Answer, ProbeKind
-from shared.store.beats import SILENT_AFTER
 
 
 def of_workers(operations: Operations, prober: Prober) -> Iterator[Finding]:
@@ -44,7 +43,7 @@ def of_beats(operations: Operations) -> Iterator[Finding]:
     except SyncError as error:
         yield failed("beat", error)
         return
-    living = [one.name for one in known if one.silent <= SILENT_AFTER]
+    living = [one.name for one in known if not one.is_silent]
     if living:
         yield Finding("beat", f"{len(living)} tick: {', '.join(living)}")
     elif known:

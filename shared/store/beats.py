@@ -22,6 +22,11 @@ class Beat:
     ticked_at: datetime
     silent: timedelta
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is taken for dead."""
+        return self.silent > SILENT_AFTER
+
 
 def tick(connection: sa.Connection, name: str, *, is_first: bool) -> None:
     """Note that a beat ticks; with ``is_first`` it has just started, though another of that name may have ticked."""
