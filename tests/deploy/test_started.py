@@ -116,11 +116,11 @@ def prepared(home: Path, postgres: RolesPostgres, valkey: ListedValkey) -> Groun
 
 def first_token(api: Instance) -> str:
     """Make a token as the quick start says; until there is one, the API refuses to be reached from elsewhere."""
+    assert processes.wait_for(api.child.has_ended, LIMIT_S), "the API serves, and nobody can sign in"
+    api.child.collect()
     created = api.run(["warehouse-sync", "tokens", "create", "me", "--role", "admin"])
     assert created.returncode == 0, created.stderr
-    if api.child.has_ended():  # As Docker would.
-        api.child.collect()
-        api.child.start()
+    api.child.start()
     return created.stdout.strip()
 
 

@@ -69,6 +69,7 @@ def test_everybody_who_opens_the_bucket_sees_the_same_marker(bucket: str) -> Non
 
 def test_a_removed_run_leaves_nothing(bucket: str) -> None:
     spool = Spool.open(bucket)
+    spool.marker()
     file = spool.write_chunk(ROWS, run_id=RUN, slice_no=0, token=Token(uuid4()), chunk_id=ChunkId(uuid4()))
     spool.remove_run(RUN)
     spool.remove_run(RUN)
