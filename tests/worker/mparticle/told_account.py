@@ -52,10 +52,11 @@ class Clock:
         """Let something live from now on; one at a time is awake."""
 
         async def whole() -> None:
-            await self.sleep(0)
             try:
+                await self.sleep(0)
                 await life
             finally:
+                life.close()  # It may have been stopped before it began.
                 self._fall_asleep()
 
         self._awake += 1
