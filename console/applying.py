@@ -20,14 +20,13 @@ from shared.catalog import Connection, Feed, Pipeline
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound, Refused, WatermarkUndecided
 from shared.run import PipelineState
 from shared.secret_fields import STORED, kept_paths, require_same_destination, secret_paths, secrets_of, with_secrets
-from shared.store import declared, edits, lives, records, runs
+from shared.store import declared, edits, lives, locks, records, runs
 from shared.store.asked import Asked, together
 from shared.store.declared import DeclaredResource
 from shared.store.edits import Watermark
+from shared.store.locks import Lock
 from shared.store.records import table_of
 
-_LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(7346125882)")
-"""Two documents at once would wait for each other's rows in different orders."""
 _OF_WATERMARK: Final[Mapping[Watermark, str]] = {
     Watermark.KEEP: "the watermark is kept: what was read under the old declaration counts as read",
     Watermark.RESET: "the watermark is reset: everything is read anew, history first",
@@ -64,7 +63,7 @@ def carry_out(connection: sa.Connection, document: Declarations, asking: Asking)
     Raises:
         ChangedMeanwhile: somebody changed a declaration between reading and writing it.
     """
-    connection.execute(_LOCK)
+    locks.take(connection, Lock.APPLYING)
     return _Carrying(connection, document, asking).outcome()
 
 

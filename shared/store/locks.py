@@ -25,6 +25,8 @@ class Lock(Enum):
 
     MIGRATING = 7_346_125_881
     """Two migrations at once wait for each other."""
+    APPLYING = 7_346_125_907
+    """Two documents at once would wait for each other's rows in different orders."""
     LOOKING = 7_346_125_882
     """One look at what is the matter decides at a time; who finds it taken looks another time."""
     NAMING = 7_348_000_000
