@@ -7,7 +7,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from shared.catalog import DataModel
-from shared.run import ChunkId, Progress, Reject, RejectCode, RunId
+from shared.ledger import Progress, Reject, RejectCode
+from shared.run import ChunkId, RunId
 from shared.spool import Spool
 from shared.store import chunks, declared
 from shared.store.database import Database

@@ -8,20 +8,8 @@ import sqlalchemy as sa
 
 from shared import findings, tracing
 from shared.errors import LedgerUnbalanced, NotFound, SyncError
-from shared.run import (
-    OPEN,
-    STOPPED,
-    WORKING,
-    HeldFor,
-    Lane,
-    Ledger,
-    PipelineState,
-    Run,
-    RunId,
-    RunKind,
-    RunState,
-    Window,
-)
+from shared.ledger import Ledger
+from shared.run import OPEN, STOPPED, WORKING, HeldFor, Lane, PipelineState, Run, RunId, RunKind, RunState, Window
 from shared.store import beginnings, claims, endings
 from shared.store.declared import PipelineRow
 from shared.store.tables import pipelines, runs

@@ -9,8 +9,9 @@ from typing import Any, Final
 import duckdb
 
 from shared import catalog
+from shared.ledger import Ledger
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
+from shared.run import ChunkState, Lane, Run, RunId, RunKind, RunState
 from shared.schedule import OnDemand, Schedule
 from shared.store.edits import Watermark
 from tests.system.deployment import Deployment

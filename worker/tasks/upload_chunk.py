@@ -19,10 +19,11 @@ from shared.credentials import require_allowed_host, resolve
 from shared.dataplan import DataPlan
 from shared.errors import DeclarationInvalid, StoreUnavailable, SyncError, Transient
 from shared.findings import ROWS_MERGED
+from shared.ledger import Reject
 from shared.limits import EventName
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
-from shared.run import ChunkId, Reject, RunId, Token
+from shared.run import ChunkId, RunId, Token
 from shared.secret_fields import purpose
 from shared.snapshot import Snapshot, read_snapshot
 from shared.spool import SpooledFile

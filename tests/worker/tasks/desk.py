@@ -21,9 +21,10 @@ import sqlalchemy as sa
 from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import SandboxFeed, SandboxSettings
 from shared import broker, catalog
+from shared.ledger import Ledger
 from shared.messages import Message, Queue, TaskName
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import WORKING, Ledger, Run, RunId, RunState
+from shared.run import WORKING, Run, RunId, RunState
 from shared.schedule import OnDemand
 from shared.store import declared, lives, moves, requests, runs
 from shared.store.database import Database
