@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from console.declarations import KINDS, REFERENCES, Declarations, Resource
 from console.planning import Action, Change, FieldChange, Plan, fields_changed, mark_of
 from console.stored import Key, Stored, stored_resources
-from shared.catalog import Connection, Feed, Pipeline
+from shared.catalog import Connection, Pipeline
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound, Refused, WatermarkUndecided
+from shared.feed import Feed
 from shared.run import PipelineState
 from shared.secret_fields import STORED, kept_paths, require_same_destination, secret_paths, secrets_of, with_secrets
 from shared.store import declared, edits, lives, locks, records, runs

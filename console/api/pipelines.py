@@ -16,8 +16,9 @@ from console.api.signed_in import Admin, Operator, Viewer
 from console.operations import Operations
 from console.shapes.confirmed import RunReference, TriggeredShape
 from console.shapes.reconstructed import PipelineRequest, PipelineShape, StatusShape
-from shared.catalog import Feed, Pipeline, ServiceProvider
+from shared.catalog import Pipeline, ServiceProvider
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 
 router = APIRouter(prefix="/pipelines", tags=["pipelines"])
 

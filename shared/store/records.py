@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, DataModel, Pipeline
 from shared.errors import AlreadyDeclared, ChangedMeanwhile, NotFound, ProcessOutdated
+from shared.feed import Feed
 from shared.run import PipelineState
 from shared.store import locks
 from shared.store.tables import connections, data_models, feeds, field_transformations, pipelines

@@ -14,10 +14,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from celery import shared_task
 
-from shared.catalog import Feed
 from shared.credentials import require_allowed_host, resolve
 from shared.dataplan import DataPlan
 from shared.errors import DeclarationInvalid, StoreUnavailable, SyncError, Transient
+from shared.feed import Feed
 from shared.findings import ROWS_MERGED
 from shared.ledger import Reject
 from shared.limits import EventName

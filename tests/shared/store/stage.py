@@ -16,7 +16,6 @@ from shared.catalog import (
     Connection,
     DataModel,
     Environment,
-    Feed,
     Full,
     Incremental,
     IteratorType,
@@ -24,6 +23,7 @@ from shared.catalog import (
     ServiceProvider,
 )
 from shared.errors import SyncError
+from shared.feed import Feed
 from shared.ledger import Progress, Reject, RejectCode
 from shared.messages import Message, TaskName
 from shared.providers.duckdb import DuckDbConfig
