@@ -12,7 +12,7 @@ from shared.run import ChunkId, RunId
 from shared.spool import Spool
 from shared.store import chunks, declared
 from shared.store.database import Database
-from shared.store.tables import data_models
+from shared.store.declared_tables import data_models
 from tests.shared.store.stage import LEASE_S, Stage
 from worker.rejects import reject_table
 

@@ -27,8 +27,8 @@ from shared.access import (
 from shared.errors import AlreadyDeclared, NotFound
 from shared.store import locks
 from shared.store.access_tables import clients, tokens
+from shared.store.declared_tables import ACTOR
 from shared.store.locks import Lock
-from shared.store.tables import ACTOR
 
 _IS_VALID: Final = sa.and_(
     tokens.c.revoked_at.is_(None), sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > sa.func.now())

@@ -13,8 +13,8 @@ from shared.catalog import Connection, DataModel, Full, Incremental, Pipeline, d
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound
 from shared.feed import Feed, ProtectionLevel
 from shared.run import PipelineState, Standing
+from shared.store.declared_tables import ACTOR, pipelines
 from shared.store.records import read, table_of
-from shared.store.tables import ACTOR, pipelines
 from shared.transformation import FieldTransformation
 
 DeclaredResource = Feed | Connection | DataModel | FieldTransformation

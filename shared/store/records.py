@@ -13,7 +13,7 @@ from shared.errors import AlreadyDeclared, ChangedMeanwhile, NotFound, ProcessOu
 from shared.feed import Feed
 from shared.run import PipelineState
 from shared.store import locks
-from shared.store.tables import connections, data_models, feeds, field_transformations, pipelines
+from shared.store.declared_tables import connections, data_models, feeds, field_transformations, pipelines
 from shared.transformation import FieldTransformation
 
 Kind = TypeVar("Kind", bound=BaseModel)

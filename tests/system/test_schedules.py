@@ -14,7 +14,7 @@ from sandbox import stack
 from sandbox.supervisor import Supervisor
 from shared.run import ChunkState, Lane, Run, RunId, RunKind, RunState
 from shared.schedule import Frequency, Interval, Once
-from shared.store.tables import pipelines
+from shared.store.declared_tables import pipelines
 from tests.system.deployment import UNWEARYING, Deployment
 from tests.system.people import INCREMENTAL, SLOW_QUERY, People
 
