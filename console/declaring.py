@@ -7,7 +7,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from console.applying import Asking, Outcome, carry_out, refusal_of
+from console.applying import Asking, Outcome, carry_out
+from console.changes import refusal_of
 from console.declarations import REFERENCES, Declarations, Resource
 from console.exporting import document_of
 from console.planning import Plan
