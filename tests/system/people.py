@@ -67,7 +67,7 @@ class People:
             ),
             Watermark.KEEP,
         )
-        operations.begin(self.id)
+        operations.lives.begin(self.id)
 
     def add(self, count: int, *, changed_at: datetime | None = None, iterator: str = "TIMESTAMP") -> None:
         """Add people who are in no other warehouse; changed just now unless told otherwise."""

@@ -97,7 +97,7 @@ class Subject:
                 schedule=OnDemand(delay=timedelta(0)),
             )
         )
-        operations.begin(self.id)
+        operations.lives.begin(self.id)
 
     def trigger(self) -> RunId:
         (run_id,) = self.deployment.operations.trigger(self.id)
