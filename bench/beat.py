@@ -20,6 +20,7 @@ from sandbox.premises import prepare_premises
 from sandbox.services import services_for
 from shared import catalog
 from shared.broker import build_app
+from shared.feed import Feed
 from shared.schedule import Frequency, Interval
 from shared.settings import settings
 from shared.store import declared
@@ -60,7 +61,7 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _declare(database: Database, feed: catalog.Feed) -> None:
+def _declare(database: Database, feed: Feed) -> None:
     schedule = Interval(frequency=Frequency.HOURLY, start=datetime.now(UTC) + timedelta(days=1))
     pipeline = catalog.Pipeline(
         id="p",

@@ -79,7 +79,7 @@ def _declared(premises: Premises, source: str) -> Operations:
         premises.pipeline("fleet", catalog.Full()),
     ):
         operations.declare(resource)
-    operations.begin("fleet")
+    operations.lives.begin("fleet")
     return operations
 
 

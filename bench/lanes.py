@@ -121,7 +121,7 @@ def declared(premises: Premises, rows: int) -> Operations:
     ):
         operations.declare(resource)
     for pipeline_id in ("live", "history"):
-        operations.begin(pipeline_id)
+        operations.lives.begin(pipeline_id)
     return operations
 
 

@@ -13,21 +13,22 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel
 
+from console.changes import called, change_of, completed, deletion_of
 from console.declarations import KINDS, REFERENCES, Declarations, Resource
-from console.planning import Action, Change, FieldChange, Plan, fields_changed, mark_of
-from console.stored import Key, Stored, stored_resources
-from shared.catalog import Connection, Feed, Pipeline
+from console.planning import Action, Change, FieldChange, Plan
+from console.stored import Key, stored_resources
+from shared.catalog import Connection, Pipeline
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound, Refused, WatermarkUndecided
+from shared.feed import Feed
 from shared.run import PipelineState
-from shared.secret_fields import STORED, kept_paths, require_same_destination, secret_paths, secrets_of, with_secrets
-from shared.store import declared, edits, lives, records, runs
+from shared.secret_fields import require_same_destination
+from shared.store import declared, edits, lives, locks, records, runs
 from shared.store.asked import Asked, together
 from shared.store.declared import DeclaredResource
 from shared.store.edits import Watermark
+from shared.store.locks import Lock
 from shared.store.records import table_of
 
-_LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(7346125882)")
-"""Two documents at once would wait for each other's rows in different orders."""
 _OF_WATERMARK: Final[Mapping[Watermark, str]] = {
     Watermark.KEEP: "the watermark is kept: what was read under the old declaration counts as read",
     Watermark.RESET: "the watermark is reset: everything is read anew, history first",
@@ -64,7 +65,7 @@ def carry_out(connection: sa.Connection, document: Declarations, asking: Asking)
     Raises:
         ChangedMeanwhile: somebody changed a declaration between reading and writing it.
     """
-    connection.execute(_LOCK)
+    locks.take(connection, Lock.APPLYING)
     return _Carrying(connection, document, asking).outcome()
 
 
@@ -110,7 +111,7 @@ class _Carrying:
                     raise
                 except sa.exc.IntegrityError as error:
                     raise ChangedMeanwhile(
-                        f"somebody declared {_called(key)}, or something of its name, at the same time; try again"
+                        f"somebody declared {called(key)}, or something of its name, at the same time; try again"
                     ) from error
                 except Refused as error:
                     refused[key] = error
@@ -125,7 +126,7 @@ class _Carrying:
         if isinstance(error, NotFound) and isinstance(pipeline := self._wanted.get(key), Pipeline):
             for name, kind in REFERENCES.items():
                 if (needed := (kind, getattr(pipeline, name))) in refused:
-                    return NotFound(f"pipeline {pipeline.id!r} needs {_called(needed)}, which is refused")
+                    return NotFound(f"pipeline {pipeline.id!r} needs {called(needed)}, which is refused")
         return error
 
     def _unknown(self) -> dict[Key, str]:
@@ -153,15 +154,15 @@ class _Carrying:
         if before is None:
             return None
         with suppress(Refused):  # Then it is no such thing.
-            change = _change(key, before, self._completed(resource, kept, before), kept)
+            change = change_of(key, before, completed(resource, kept, before), kept)
             return change if change.action is Action.UNCHANGED else None
         return None
 
     def _put(self, key: Key, resource: Resource) -> Change:
         before = self._before.get(key)
         kept = self._document.kept_secrets(resource)
-        resource = self._completed(resource, kept, before)
-        change = _change(key, before, resource, kept)
+        resource = completed(resource, kept, before)
+        change = change_of(key, before, resource, kept)
         self._asking.check(resource)
         if isinstance(resource, Feed | Connection):
             stored = before.resource if before is not None else None
@@ -177,22 +178,6 @@ class _Carrying:
         if before is None and isinstance(resource, Pipeline) and resource.id not in self._document.states:
             notes += (f"a draft; `warehouse-sync activate {resource.id}` lets it run",)
         return replace(change, notes=change.notes + notes)
-
-    def _completed(self, resource: Resource, kept: tuple[str, ...], before: Stored | None) -> Resource:
-        """Give a resource with the stored secrets where it says ``stored``."""
-        if not kept:
-            return resource
-        stored = before.resource if before else None
-        document = resource.model_dump(mode="json")
-        for path in kept:
-            *above, last = path.split(".")
-            inside = document
-            for name in above:
-                inside = inside[name]
-            inside[last] = STORED
-        kept_paths(type(resource), document, stored)  # Refuses what is not there to be kept.
-        had = secrets_of(stored) if stored is not None else {}
-        return with_secrets(resource, {path: had[path] for path in kept})
 
     def _edit(self, resource: Resource) -> tuple[str, ...]:
         put = edits.put_pipeline if isinstance(resource, Pipeline) else edits.put
@@ -214,7 +199,7 @@ class _Carrying:
             notes.insert(
                 0, f"is at work: its open runs ({named}) are cancelled, and rows that are not sent end as unsent"
             )
-        return _deletion(key, self._before[key], tuple(notes))
+        return deletion_of(key, self._before[key], tuple(notes))
 
     def _delete(self, key: Key) -> Change:
         before = self._before[key]
@@ -225,7 +210,7 @@ class _Carrying:
             note = f"not declared here, and kept: runs of the deleted pipeline {', '.join(sorted(users))} name it"
             return Change(table_of(key[0])[1], key[1], Action.UNCHANGED, notes=(note,))
         declared.delete(self._connection, type(before.resource), key[1])  # type: ignore[type-var] # any of its kinds
-        return _deletion(key, before, ())
+        return deletion_of(key, before, ())
 
     def _bring(self, pipeline_id: str, state: PipelineState) -> None:
         """Bring a pipeline into the state that it should be in, and note that in its change."""
@@ -274,38 +259,7 @@ class _Carrying:
         else:
             kept = self._document.kept_secrets(resource)
             with suppress(Refused):  # Then it is shown as it stands in the document.
-                resource = self._completed(resource, kept, before)
-            change = _change(key, before, resource, kept)
+                resource = completed(resource, kept, before)
+            change = change_of(key, before, resource, kept)
         notes = (_ASKS,) if isinstance(error, WatermarkUndecided) else ()
         return replace(change, notes=change.notes + notes, refusal=str(error), error_kind=type(error).__name__)
-
-
-def _change(key: Key, before: Stored | None, resource: Resource, kept: tuple[str, ...]) -> Change:
-    noun, document = table_of(key[0])[1], resource.model_dump(mode="json")
-    if before is None:
-        return Change(noun, key[1], Action.CREATE, kept_secrets=kept, mark=mark_of(None, document))
-    fields = fields_changed(before.document, document, {*_secrets(before.resource), *_secrets(resource)})
-    action = Action.CHANGE if fields else Action.UNCHANGED
-    return Change(noun, key[1], action, fields, kept_secrets=kept, mark=mark_of(before.document, document))
-
-
-def _deletion(key: Key, before: Stored, notes: tuple[str, ...]) -> Change:
-    return Change(table_of(key[0])[1], key[1], Action.DELETE, notes=notes, mark=mark_of(before.document, None))
-
-
-def _secrets(resource: Resource) -> tuple[str, ...]:
-    return secret_paths(type(resource), resource.service_provider if isinstance(resource, Connection) else None)
-
-
-def _called(key: Key) -> str:
-    return f"{table_of(key[0])[1]} {key[1]!r}"
-
-
-def refusal_of(plan: Plan) -> Refused | None:
-    """Give the one error that a plan's refusals are together; of one refusal, that itself."""
-    classes = {kind.__name__: kind for kind in (DeclarationInvalid, MoveNotAllowed, NotFound, WatermarkUndecided)}
-    if not plan.refused:
-        return None
-    kinds = {classes.get(change.error_kind or "", DeclarationInvalid) for change in plan.refused}
-    kind = kinds.pop() if len(kinds) == 1 else DeclarationInvalid
-    return kind("\n".join(change.refusal or "" for change in plan.refused))

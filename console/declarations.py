@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from console.mistakes import Mistake, mistakes_of, nearest, path_of
 from console.yaml_files import files_in, load_json, load_yaml
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, DataModel, Pipeline
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.mapping.compile_events import require_sound
 from shared.run import PipelineState
 from shared.secret_fields import STORED, secret_paths

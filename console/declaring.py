@@ -7,12 +7,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from console.applying import Asking, Outcome, carry_out, refusal_of
+from console.applying import Asking, Outcome, carry_out
+from console.changes import refusal_of
 from console.declarations import REFERENCES, Declarations, Resource
 from console.exporting import document_of
 from console.planning import Plan
 from console.stored import stored_resources
-from shared.catalog import Connection, Feed, Pipeline
+from shared.catalog import Connection, Pipeline
 from shared.credentials import require_allowed_host, require_allowed_warehouse, resolve
 from shared.errors import (
     ChangedMeanwhile,
@@ -22,6 +23,7 @@ from shared.errors import (
     SecretUnavailable,
     WarehouseUnreachable,
 )
+from shared.feed import Feed
 from shared.providers.bigquery import BigQueryConfig, read_key
 from shared.run import RunId
 from shared.secret_fields import purpose

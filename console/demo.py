@@ -111,7 +111,7 @@ class _Demo:
         self._operations.declare(self._premises.connection())
         self._operations.declare(self._premises.data_model())
         self._operations.declare(self._premises.pipeline(self._pipeline))
-        self._operations.begin(self._pipeline)
+        self._operations.lives.begin(self._pipeline)
 
     def _sync(self, title: str) -> RunShape:
         (run_id,) = self._operations.trigger(self._pipeline)

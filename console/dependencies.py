@@ -7,8 +7,8 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from shared.broker_rights import Tried, try_commands
-from shared.catalog import Feed
 from shared.endpoints import broker_url, spool_url
+from shared.feed import Feed
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import beats, declared, markers

@@ -15,7 +15,8 @@ from rich.table import Table
 from console.client import Client
 from console.shapes.reconstructed import RunShape
 from shared.findings import told
-from shared.run import WORKING, Ledger
+from shared.ledger import Ledger
+from shared.run import WORKING
 
 _SHOWN: Final = 8
 """Characters of a run's id; enough to tell runs apart."""

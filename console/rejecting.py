@@ -13,8 +13,9 @@ from console.json_values import json_values, texts
 from shared.catalog import DataModel
 from shared.endpoints import spool_url
 from shared.errors import ChunkCorrupt, ColumnMissing, NotFound
+from shared.ledger import RejectCode
 from shared.rejects import CODE, OURS, REASON, ROW, masked, nearest, of_codes, secrets_among
-from shared.run import RejectCode, Run, RunId
+from shared.run import Run, RunId
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import auditing, declared, purging, rejects, replays, runs

@@ -12,9 +12,10 @@ from shared.run import STOPPED, PipelineState
 from shared.store import declared, records
 from shared.store.database import Database
 from shared.store.declared import Declaration, DeclaredResource, Resource
+from shared.store.declared_tables import pipelines
 from shared.store.edits import Watermark
 from shared.store.records import Record
-from shared.store.tables import pipelines, runs
+from shared.store.tables import runs
 
 CONNECTION_FAULTS: Final = tuple(
     kind.__name__ for kind in (CredentialsRefused, RightsMissing, SecretUnavailable, WarehouseUnreachable)

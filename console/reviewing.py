@@ -10,8 +10,9 @@ from console.forecast import Sampled, due_times, interval_of, reading, warn_of_f
 from console.frequency import in_words
 from console.reviewed import Reads, Review, ReviewedColumn, ReviewedFeed
 from console.sampled import MEANS, historical_before, note_on, profiles_of
-from shared.catalog import Connection, DataModel, Environment, Feed, Full, Pipeline, declared_environment
+from shared.catalog import Connection, DataModel, Environment, Full, Pipeline, declared_environment
 from shared.errors import DeclarationInvalid, NotFound, NoWorker, SyncError
+from shared.feed import Feed
 from shared.mapping.destinations import USER_ATTRIBUTES
 from shared.probe import Answer, ColumnAnswer, ProbeKind, Question
 from shared.run import PipelineState, Standing

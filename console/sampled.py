@@ -11,7 +11,7 @@ from typing import Any, Final
 from console.reviewed import SampleProfile
 from sandbox.batches import identities
 from sandbox.profiles import Profiles
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 from shared.rejects import MASK
 
 MEANS: Final = {

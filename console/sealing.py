@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from shared.catalog import Connection, Feed
+from shared.catalog import Connection
 from shared.endpoints import public_key
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.key_file import add_key
 from shared.probe import Answer, ProbeKind, Question, ResealAnswer
 from shared.sealing import PublicKey, key_id_of, seal

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from console.declarations import KINDS, Resource
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, DataModel, Pipeline
+from shared.feed import Feed
 from shared.run import PipelineState
 from shared.store import declared, records
 from shared.store.declared import DeclaredResource

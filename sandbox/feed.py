@@ -8,7 +8,7 @@ from pathlib import Path
 from sandbox.mparticle import run_sandbox
 from sandbox.ports import LOOPBACK
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 
 
 def run_feed(arguments: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from sandbox.home_keys import PUBLIC_KEY, key_variables
 from sandbox.ports import free_port
 from sandbox.services import BROKER_URL, DATABASE_URL, Services
 from shared import catalog
+from shared.feed import Feed
 from shared.providers.duckdb import DuckDbConfig
 from shared.schedule import OnDemand
 from shared.settings import PREFIX, Settings
@@ -86,9 +87,9 @@ class Premises:
         told = ("--key", FEED_KEY, "--secret-file", secret, *arguments)
         return stack.feed(self.home, self.environment, port=self.feed_port, arguments=told)
 
-    def feed(self, *, batches_per_s: float = UNLIMITED) -> catalog.Feed:
+    def feed(self, *, batches_per_s: float = UNLIMITED) -> Feed:
         """Give the declaration of the stand-in as a feed."""
-        return catalog.Feed(
+        return Feed(
             id="sandbox",
             name="The stand-in mParticle",
             base_url=f"{self.feed_url}/v2",

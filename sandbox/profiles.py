@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from sandbox.batches import identities
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 
 _OWN: Final = ("mpid", "customer_id")
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from sandbox.ports import LOOPBACK
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 
 
 class Storing(StrEnum):

@@ -8,8 +8,9 @@ sealed for.
 import os
 from pathlib import Path
 
-from shared.catalog import Connection, Feed
+from shared.catalog import Connection
 from shared.errors import DeclarationInvalid, SecretUnavailable
+from shared.feed import Feed
 from shared.key_file import read_keys
 from shared.providers.duckdb import DuckDbConfig
 from shared.sealing import open_sealed

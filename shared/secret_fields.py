@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from shared.catalog import Connection, Feed, ServiceProvider
+from shared.catalog import Connection, ServiceProvider
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
 from shared.providers.duckdb import DuckDbConfig

@@ -27,7 +27,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import xxhash
 
-from shared.blobs import Blobs, Folder, open_blobs
+from shared.blobs.base import Blobs
+from shared.blobs.folder import Folder
+from shared.blobs.opening import open_blobs
 from shared.errors import ChunkCorrupt, SpoolUnavailable
 from shared.run import ChunkId, RunId, Token
 

@@ -7,7 +7,8 @@ them has a wrong query, mapping or input, and its window should be read again on
 from typing import Final
 
 from shared.errors import TooManyRejected
-from shared.run import Ledger, RunId
+from shared.ledger import Ledger
+from shared.run import RunId
 
 FEWEST_JUDGED: Final = 100
 """Rows that have ended before their share is judged: two bad rows of three say nothing. Ours, and a guess."""

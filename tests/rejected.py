@@ -7,11 +7,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from shared.catalog import DataModel
-from shared.run import ChunkId, Progress, Reject, RejectCode, RunId
+from shared.ledger import Progress, Reject, RejectCode
+from shared.run import ChunkId, RunId
 from shared.spool import Spool
 from shared.store import chunks, declared
 from shared.store.database import Database
-from shared.store.tables import data_models
+from shared.store.declared_tables import data_models
 from tests.shared.store.stage import LEASE_S, Stage
 from worker.rejects import reject_table
 

@@ -14,9 +14,9 @@ from console.limits import limits_table
 from shared import errors
 from shared.broker_rights import SUFFICES
 from shared.catalog import Environment, NullPolicy
+from shared.ledger import RejectCode
 from shared.mapping.compile_events import compile_event_mapping
 from shared.mapping.destinations import RESERVED
-from shared.run import RejectCode
 from shared.schedule import Schedule
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import LedgerUnbalanced
-from shared.run import Progress, Reject
+from shared.ledger import Progress, Reject
 from worker.mparticle.prepared import EncodedRows
 
 Positions = NDArray[np.int64]

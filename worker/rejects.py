@@ -5,8 +5,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from shared.ledger import Reject
 from shared.rejects import CODE, REASON, ROW
-from shared.run import Reject
 
 _PLAIN: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.catalog import Connection, Feed
+from shared.catalog import Connection
 from shared.errors import SecretUnavailable
+from shared.feed import Feed
 from shared.sealing import PrivateKey, PublicKey, key_id_of, open_sealed, seal
 from shared.secret_fields import purpose, secrets_of
 

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from shared import sql
-from shared.catalog import DataModel, Environment, Pipeline, ProtectionLevel
+from shared.catalog import DataModel, Environment, Pipeline
 from shared.columns import warehouse_type
+from shared.feed import ProtectionLevel
 from shared.mapping.cautions import cautions_of
 from shared.mapping.compile import meaning_of
 from shared.mapping.compile_events import ColumnMeaning, column_meanings

@@ -10,8 +10,8 @@ from typing import Final
 
 from shared.catalog import Environment
 from shared.errors import CredentialsRefused, FeedSignInRefused, LedgerUnbalanced
+from shared.ledger import Reject
 from shared.probe import Answer, RejectAnswer, SentAnswer
-from shared.run import Reject
 from worker.frontier import Step
 from worker.mparticle.client import FeedClient
 from worker.mparticle.quota import Quota

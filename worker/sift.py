@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from shared.errors import FeedRefused
-from shared.run import Reject, RejectCode
+from shared.ledger import Reject, RejectCode
 from worker.frontier import Frontier
 from worker.mparticle.answers import Accepted, BatchesRefused, TooLarge
 from worker.mparticle.bodies import Body, split

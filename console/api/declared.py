@@ -15,8 +15,9 @@ from console.operations import Operations
 from console.resources import Recorded
 from console.shapes.confirmed import SPELLINGS
 from console.shapes.ground import Audited, Message, SecretKind
-from shared.catalog import Connection, Feed
+from shared.catalog import Connection
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.providers.bigquery import BigQueryConfig, read_key
 from shared.secret_fields import (
     kept_paths,

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, DataModel, Pipeline
+from shared.feed import Feed
 from shared.transformation import FieldTransformation
 
 FEED: Final[dict[str, Any]] = {

@@ -11,7 +11,7 @@ from console.operations import Operations
 from console.resources import Recorded
 from console.shapes.extensions import FeedShape
 from console.shapes.ground import authors
-from shared.catalog import Feed
+from shared.feed import Feed
 
 router = APIRouter(prefix="/feeds", tags=["feeds"])
 

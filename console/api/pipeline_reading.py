@@ -7,8 +7,9 @@ from typing import Any, Final
 from console.api.pipeline_answers import ANSWERED, plan_of
 from console.api.reading import read
 from console.shapes.ground import Message
-from shared.catalog import Feed, Pipeline
+from shared.catalog import Pipeline
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.run import PipelineState
 
 _STATES: Final = (PipelineState.DRAFT, PipelineState.ACTIVE, PipelineState.PAUSED)

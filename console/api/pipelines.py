@@ -16,8 +16,9 @@ from console.api.signed_in import Admin, Operator, Viewer
 from console.operations import Operations
 from console.shapes.confirmed import RunReference, TriggeredShape
 from console.shapes.reconstructed import PipelineRequest, PipelineShape, StatusShape
-from shared.catalog import Feed, Pipeline, ServiceProvider
+from shared.catalog import Pipeline, ServiceProvider
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 
 router = APIRouter(prefix="/pipelines", tags=["pipelines"])
 
@@ -79,7 +80,7 @@ def replace_pipeline(
 @router.delete("/{id}", status_code=204, response_class=Response, responses=responses(412))
 def delete_pipeline(operations: Admin, pipeline_id: PipelineId, if_match: IfMatch = None) -> Response:
     """Cancel what a pipeline does and delete it; its id is never used again. A repeat finds nothing (404)."""
-    operations.delete(pipeline_id, version=expected_version(if_match))
+    operations.lives.delete(pipeline_id, version=expected_version(if_match))
     return Response(status_code=204)
 
 
@@ -89,22 +90,22 @@ def activate_pipeline(
 ) -> PipelineShape:
     """Let a draft run on its schedule, once a worker has found nothing against it; a repeat is refused."""
     if not unchecked:
-        operations.check_draft(pipeline_id)
-    operations.activate(pipeline_id)
+        operations.lives.check_draft(pipeline_id)
+    operations.lives.activate(pipeline_id)
     return _shown(operations, pipeline_id, response)
 
 
 @router.post("/{id}/pause", responses=responses())
 def pause_pipeline(operations: Operator, pipeline_id: PipelineId, response: Response) -> PipelineShape:
     """Start no new run, and claim nothing more of those that are open; a repeat is refused, and changes nothing."""
-    operations.pause(pipeline_id)
+    operations.lives.pause(pipeline_id)
     return _shown(operations, pipeline_id, response)
 
 
 @router.post("/{id}/resume", responses=responses())
 def resume_pipeline(operations: Operator, pipeline_id: PipelineId, response: Response) -> PipelineShape:
     """Let a paused pipeline go on; a repeat is refused, and changes nothing."""
-    operations.resume(pipeline_id)
+    operations.lives.resume(pipeline_id)
     return _shown(operations, pipeline_id, response)
 
 
@@ -135,7 +136,7 @@ def _feeds(operations: Operations) -> list[Feed]:
 
 def _moved(operations: Operations, asked: Requested, response: Response, *, unchecked: bool) -> PipelineShape:
     if asked.state is not None:
-        operations.move(asked.pipeline.id, asked.state, unchecked=unchecked)
+        operations.lives.move(asked.pipeline.id, asked.state, unchecked=unchecked)
     shown = _shown(operations, asked.pipeline.id, response)
     return shown.model_copy(update={"warnings": asked.warnings})
 

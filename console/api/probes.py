@@ -4,6 +4,7 @@ An answer takes half a minute at most. A question that was cut off may be asked 
 and does it again.
 """
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path
@@ -28,11 +29,12 @@ ConnectionId = Annotated[str, Path(alias="id", description="the id of a connecti
 FeedId = Annotated[str, Path(alias="id", description="the id of a feed")]
 PipelineId = Annotated[str, Path(alias="id", description="the id of a pipeline")]
 
-_REFUSALS: Final = responses(504, 505)
 _DRAFTS: Final = ("pipeline", "data_model", "field_transformation")
 
+_answers: Final = partial(router.post, responses=responses(504, 505), response_model_exclude_defaults=True)
 
-@router.post("/probes", responses=_REFUSALS, response_model_exclude_defaults=True, openapi_extra=documented(Question))
+
+@_answers("/probes", openapi_extra=documented(Question))
 def ask(operations: Operator, who: Who, document: Document) -> AnswerShape:
     """Have a worker answer a question; a query, and one that carries declarations nobody saved, take an admin.
 
@@ -51,70 +53,50 @@ def ask(operations: Operator, who: Who, document: Document) -> AnswerShape:
     return _answered(operations, question, told)
 
 
-@router.post("/connections/{id}/test", responses=_REFUSALS, response_model_exclude_defaults=True)
+@_answers("/connections/{id}/test")
 def test_connection(operations: Operator, connection_id: ConnectionId) -> AnswerShape:
     """Sign in to a connection's warehouse: as whom, and what time it is there."""
     return _asked(operations, ProbeKind.TEST, connection_id=connection_id)
 
 
-@router.post("/feeds/{id}/test", responses=_REFUSALS, response_model_exclude_defaults=True)
+@_answers("/feeds/{id}/test")
 def test_feed(operations: Operator, feed_id: FeedId) -> AnswerShape:
     """Reach a feed and find out whether it signs in; nothing is sent that counts."""
     return _asked(operations, ProbeKind.FEED, feed_id=feed_id)
 
 
-@router.post("/pipelines/{id}/columns", responses=_REFUSALS, response_model_exclude_defaults=True)
+@_answers("/pipelines/{id}/columns")
 def look_at_columns(operations: Operator, pipeline_id: PipelineId) -> AnswerShape:
     """Give a pipeline's columns, their types, and what becomes of each; no query is run."""
     return _asked(operations, ProbeKind.COLUMNS, pipeline_id=pipeline_id)
 
 
-@router.post(
-    "/pipelines/{id}/preview",
-    responses=_REFUSALS,
-    response_model_exclude_defaults=True,
-    openapi_extra=optionally(SampleRequest),
-)
+@_answers("/pipelines/{id}/preview", openapi_extra=optionally(SampleRequest))
 def preview_pipeline(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Read some rows and give the batches that they become; nothing is sent."""
     wanted, told = read(SampleRequest, document)
-    return _asked(operations, ProbeKind.PREVIEW, told, pipeline_id=pipeline_id, rows=wanted.rows)
+    return _asked(operations, ProbeKind.PREVIEW, told, pipeline_id=pipeline_id, **dict(wanted))
 
 
-@router.post(
-    "/pipelines/{id}/count",
-    responses=_REFUSALS,
-    response_model_exclude_defaults=True,
-    openapi_extra=optionally(WindowRequest),
-)
+@_answers("/pipelines/{id}/count", openapi_extra=optionally(WindowRequest))
 def count_rows(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Count the rows that the next run would read, or of another window; the warehouse runs a query for it."""
     wanted, told = read(WindowRequest, document)
-    return _asked(operations, ProbeKind.COUNT, told, pipeline_id=pipeline_id, low=wanted.low, high=wanted.high)
+    return _asked(operations, ProbeKind.COUNT, told, pipeline_id=pipeline_id, **dict(wanted))
 
 
-@router.post(
-    "/pipelines/{id}/cost",
-    responses=_REFUSALS,
-    response_model_exclude_defaults=True,
-    openapi_extra=optionally(WindowRequest),
-)
+@_answers("/pipelines/{id}/cost", openapi_extra=optionally(WindowRequest))
 def estimate_cost(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Give the bytes that a query for those rows would read, where the warehouse tells; no query is run."""
     wanted, told = read(WindowRequest, document)
-    return _asked(operations, ProbeKind.COST, told, pipeline_id=pipeline_id, low=wanted.low, high=wanted.high)
+    return _asked(operations, ProbeKind.COST, told, pipeline_id=pipeline_id, **dict(wanted))
 
 
-@router.post(
-    "/pipelines/{id}/send",
-    responses=_REFUSALS,
-    response_model_exclude_defaults=True,
-    openapi_extra=optionally(SendRequest),
-)
+@_answers("/pipelines/{id}/send", openapi_extra=optionally(SendRequest))
 def send_sample(operations: Operator, pipeline_id: PipelineId, document: OptionalDocument) -> AnswerShape:
     """Send some rows to the pipeline's feed, in the environment development; a repeat sends them once more."""
     wanted, told = read(SendRequest, document)
-    return _asked(operations, ProbeKind.SEND, told, pipeline_id=pipeline_id, rows=wanted.rows)
+    return _asked(operations, ProbeKind.SEND, told, pipeline_id=pipeline_id, **dict(wanted))
 
 
 def _asked(operations: Operations, kind: ProbeKind, told: tuple[Message, ...] = (), **of: object) -> AnswerShape:

@@ -27,7 +27,7 @@ from console.shapes.rejects import (
     ReplayShape,
 )
 from shared.access import Identity, Role, require
-from shared.run import RejectCode
+from shared.ledger import RejectCode
 
 router = APIRouter(tags=["rejects"])
 

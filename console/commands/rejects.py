@@ -19,7 +19,7 @@ from console.downloads import format_of, new_file
 from console.json_values import as_text
 from console.shapes.rejects import PurgeShape, RejectsShape, ReplayShape
 from console.terminal import AsJson, RunText, api, follow_all, screen
-from shared.run import RejectCode
+from shared.ledger import RejectCode
 
 app = typer.Typer()
 

@@ -13,8 +13,9 @@ from console.sealing import keygen, sealing_key
 from console.shapes.sealed_secrets import RotationShape, SecretsShape
 from console.terminal import AsJson, api, echo_json, opened, screen
 from shared import sealing
-from shared.catalog import Connection, Feed
+from shared.catalog import Connection
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.secret_fields import purpose, secret_paths
 from shared.settings import settings
 

@@ -29,11 +29,13 @@ class WindowRequest(Requested):
     high: Bound | None = Field(None, alias="until", description="exclusive; the watermark where only from is given")
 
 
-class _Told(Shape):
+class Told(Shape):
+    """An answer that is read off a value of ours, field by field."""
+
     model_config = ConfigDict(from_attributes=True)
 
 
-class ColumnShape(_Told):
+class ColumnShape(Told):
     """One column: its type in the warehouse's own word, and the field that it becomes or why it cannot."""
 
     name: str
@@ -42,7 +44,7 @@ class ColumnShape(_Told):
     refused: str | None = None
 
 
-class RefusedRow(_Told):
+class RefusedRow(Told):
     """A row of a sample that would be or was refused, by its position among the rows from 0, and why."""
 
     row: int
@@ -50,7 +52,7 @@ class RefusedRow(_Told):
     reason: str
 
 
-class SentShape(_Told):
+class SentShape(Told):
     """What became of rows that were sent, in the environment development. A row that was sent stays sent."""
 
     ids: str = Field(description="the batches' source_request_id begin so; a colon and a row's position follow")
@@ -62,7 +64,7 @@ class SentShape(_Told):
     note: str
 
 
-class FeedAnswerShape(_Told):
+class FeedAnswerShape(Told):
     """What a feed answered to an empty body; ``signed_in`` is null where its answer does not tell."""
 
     host: str
@@ -71,7 +73,7 @@ class FeedAnswerShape(_Told):
     unknown: str
 
 
-class AnswerShape(_Told):
+class AnswerShape(Told):
     """What a worker found out; only what the kind of the question asks for is there."""
 
     session: dict[str, str] = Field({}, description="as whom the warehouse signed in")

@@ -7,7 +7,7 @@ from pydantic import Field
 from console.shapes.confirmed import RunReference
 from console.shapes.ground import Audited, Instant, Message, Secrets, Shape
 from console.shapes.reconstructed import RunShape
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 from shared.run import ChunkState
 from shared.store.notices import NoticeName
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from console.shapes.ground import Message, Shape
 from console.shapes.requests import Requested
-from shared.run import RejectCode
+from shared.ledger import RejectCode
 
 
 class ReplayOfRun(Shape):

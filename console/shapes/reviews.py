@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from console.shapes.answers import RefusedRow
+from console.shapes.answers import RefusedRow, Told
 from console.shapes.bounds import Bound
-from console.shapes.ground import Instant, Message, Shape
+from console.shapes.ground import Instant, Message
 from console.shapes.requests import Requested
 from shared.catalog import DataModel, Pipeline
 from shared.transformation import FieldTransformation
@@ -21,11 +21,7 @@ class ReviewRequest(Requested):
     rows: Annotated[int, Field(ge=1, le=100)] = Field(5, description="of the sample")
 
 
-class _Told(Shape):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class ReviewedColumnShape(_Told):
+class ReviewedColumnShape(Told):
     """A column, the field that it becomes or why it cannot, and what else is to be known of that field."""
 
     name: str
@@ -35,7 +31,7 @@ class ReviewedColumnShape(_Told):
     note: str | None
 
 
-class ReviewedFeedShape(_Told):
+class ReviewedFeedShape(Told):
     """Where the batches go, and what the feed's input protection level lets them do."""
 
     id: str
@@ -47,7 +43,7 @@ class ReviewedFeedShape(_Told):
     batches_per_s: float
 
 
-class SampleProfileShape(_Told):
+class SampleProfileShape(Told):
     """A user as the sample's batches alone would make one."""
 
     identities: dict[str, str]
@@ -55,7 +51,7 @@ class SampleProfileShape(_Told):
     batches: int
 
 
-class ReadingShape(_Told):
+class ReadingShape(Told):
     """What one run would read and send; what could not be found out is null, and ``unknown`` says why."""
 
     reads: str = Field(description="first_sync, history, next_run or later_run")
@@ -70,7 +66,7 @@ class ReadingShape(_Told):
     unknown: tuple[str, ...]
 
 
-class ReviewShape(_Told):
+class ReviewShape(Told):
     """A pipeline, saved or not, as it would run: nothing was sent for it, and nothing moved."""
 
     pipeline_id: str

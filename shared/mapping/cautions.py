@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 from shared.mapping.destinations import DELETED_USER_ATTRIBUTES, USER_ATTRIBUTES
 from shared.mapping.plan import EVENT_DATA, EVENT_TIME, MappingPlan, Path
 

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from shared.run import Lane, PipelineState
 from shared.store import keyed
+from shared.store.declared_tables import pipelines
 from shared.store.ground import INSTANT
 from shared.store.history_tables import accepted_keys
 from shared.store.keyed import Key
-from shared.store.tables import pipelines, runs
+from shared.store.tables import runs
 
 _LONGEST_UNIT: Final = timedelta(days=2)
 """A query begins on a whole unit of its iterator; the longest is a day, of any length that a zone gives it."""

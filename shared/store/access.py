@@ -25,11 +25,10 @@ from shared.access import (
     to_token,
 )
 from shared.errors import AlreadyDeclared, NotFound
+from shared.store import locks
 from shared.store.access_tables import clients, tokens
-from shared.store.tables import ACTOR
-
-_NAMING: Final = 7_348_000_000
-"""Any number, as long as no other lock of ours has it: names are given one after the other."""
+from shared.store.declared_tables import ACTOR
+from shared.store.locks import Lock
 
 _IS_VALID: Final = sa.and_(
     tokens.c.revoked_at.is_(None), sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > sa.func.now())
@@ -193,8 +192,7 @@ def any_admin(connection: sa.Connection) -> bool:
 def _require_free(connection: sa.Connection, name: str) -> None:
     """Refuse a name that is taken; nobody else gives any until the transaction ends."""
     require_name(name)
-    # Two tables cannot share a unique index.
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_NAMING)))
+    locks.take(connection, Lock.NAMING)
     taken = sa.union_all(
         sa.select(sa.literal("token").label("kind"), tokens.c.revoked_at).where(tokens.c.name == name),
         sa.select(sa.literal("client").label("kind"), clients.c.revoked_at).where(clients.c.name == name),

@@ -6,9 +6,10 @@ from shared.alerts import AlertName, Condition
 from shared.run import Lane, RunKind, RunState
 from shared.store.alert_grounds import COUNTS, EVENTS_SEEN_FOR, IS_DECLARED, MUTED, NAME, counted, counts_of
 from shared.store.alert_tables import alerts
+from shared.store.declared_tables import pipelines
 from shared.store.history_tables import backfills
 from shared.store.notices import NoticeName
-from shared.store.tables import notices, pipelines, runs
+from shared.store.tables import notices, runs
 
 
 def events(connection: sa.Connection) -> list[Condition]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from shared.run import PipelineState
-from shared.store.tables import pipelines
+from shared.store.declared_tables import pipelines
 
 EVENTS_SEEN_FOR: Final = timedelta(days=1)
 """An event is looked for so long. Alerts are kept for at least twice that, and so none is told again."""

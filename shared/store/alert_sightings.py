@@ -15,7 +15,8 @@ from shared.run import OPEN, Lane, PipelineState, RunKind, RunState
 from shared.store import alert_events
 from shared.store.access_tables import audit
 from shared.store.alert_grounds import COUNTS, EVENTS_SEEN_FOR, IS_DECLARED, MUTED, NAME, POLICY, counted, counts_of
-from shared.store.tables import pipelines, runs
+from shared.store.declared_tables import pipelines
+from shared.store.tables import runs
 
 FEWEST_JUDGED: Final = 100
 """Rows that a run at work must have read before the share of its rejects is judged. Ours, and a guess."""

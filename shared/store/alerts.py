@@ -14,10 +14,11 @@ from shared.alert_message import AlertMessage
 from shared.alerts import EVENTS, AlertName, Change, Channel, Condition, Decision, OpenAlert
 from shared.errors import NotFound
 from shared.run import RunState
-from shared.store import markers
+from shared.store import locks, markers
 from shared.store.alert_deliveries import PENDING
 from shared.store.alert_grounds import counts_of
 from shared.store.alert_tables import alert_changes, alert_deliveries, alerts
+from shared.store.locks import Lock
 from shared.store.tables import runs
 
 CHANNELS: Final = "alert_channels"
@@ -26,8 +27,6 @@ ILL_CHANNELS: Final = "alert_channels_ill"
 """The marker of what is wrong with them, as JSON: a sentence by channel, without secrets."""
 _CONDITION: Final = TypeAdapter(Condition)
 _SENTENCES: Final = TypeAdapter(dict[str, str])
-_LOCK: Final = 7_346_125_882
-"""Any number, as long as it stays the same: one look decides at a time."""
 _EXPIRED_A_TIME: Final = 1_000
 
 
@@ -86,7 +85,7 @@ class Delivery:
 
 def hold(connection: sa.Connection) -> datetime | None:
     """Be the only one who looks until the transaction ends, and give its instant; ``None`` where another looks now."""
-    if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))):
+    if not locks.take_if_free(connection, Lock.LOOKING):
         return None
     now: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
     return now

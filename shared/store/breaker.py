@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from shared import tolerance
 from shared.errors import TooManyRejected
-from shared.run import WORKING, Ledger, RunId
+from shared.ledger import Ledger
+from shared.run import WORKING, RunId
 from shared.store import moves, settling
 from shared.store.tables import runs
 

@@ -9,8 +9,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from shared.ledger import Progress
 from shared.messages import Message, Priority, TaskName
-from shared.run import ChunkId, ChunkState, Lane, Progress, RunId, RunState, Token
+from shared.run import ChunkId, ChunkState, Lane, RunId, RunState, Token
 from shared.spool import SpooledFile
 from shared.store import breaker, claims, dispatching, runs
 from shared.store.dispatching import SENDING

@@ -14,7 +14,8 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.errors import ServiceUnavailable, StoreUnavailable
-from shared.store import rights
+from shared.store import locks, rights
+from shared.store.locks import Lock
 
 _MIGRATIONS: Final = "shared.store:migrations"
 _CONNECT_TIMEOUT_S: Final = 5
@@ -37,10 +38,6 @@ _OPTIONS: Final = (
 )
 _ACT_AS: Final = sa.text("SELECT set_config('warehouse_sync.actor', :actor, true)")
 _AFTER_COMMIT: Final = "warehouse_sync.after_commit"
-_MIGRATION_LOCK: Final = 7_346_125_881
-"""Any number, as long as it stays the same: two migrations at once wait for each other."""
-
-
 _LOCK_WAITS_S: Final = (1, 1, 2, 2, 5, 5, 10, 10, 20, 30, 30)
 """How long a migration waits for a table each time; whoever else wants one waits as long, and statements of ours up to
 their own limit."""
@@ -140,7 +137,7 @@ class Database:
         with self.transaction() as connection:
             # A migration may rewrite a large table, and another one wait for it.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            locks.take(connection, Lock.MIGRATING)
             config = _alembic_config()
             config.attributes["connection"] = connection
             behind = MigrationContext.configure(connection).get_current_revision()

@@ -9,20 +9,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.catalog import (
-    Connection,
-    DataModel,
-    Feed,
-    Full,
-    Incremental,
-    Pipeline,
-    ProtectionLevel,
-    declared_environment,
-)
+from shared.catalog import Connection, DataModel, Full, Incremental, Pipeline, declared_environment
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.feed import Feed, ProtectionLevel
 from shared.run import PipelineState, Standing
+from shared.store.declared_tables import ACTOR, pipelines
 from shared.store.records import read, table_of
-from shared.store.tables import ACTOR, pipelines
 from shared.transformation import FieldTransformation
 
 DeclaredResource = Feed | Connection | DataModel | FieldTransformation

@@ -19,8 +19,9 @@ from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
 from shared.store import runs as run_rows
 from shared.store.declared import DeclaredResource, PipelineRow, get_pipeline
+from shared.store.declared_tables import pipelines
 from shared.store.notices import NoticeName
-from shared.store.tables import pipelines, runs
+from shared.store.tables import runs
 from shared.transformation import FieldTransformation
 
 _FREE = ("until", "lookback", "row_key", "history_parts", "history_newest_first", "history_part_rows")

@@ -9,18 +9,17 @@ ends; so register in a transaction that does nothing else.
 
 from collections.abc import Collection
 from typing import Final
-from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from shared.limits import MOST_EVENT_NAMES, NAME_MAX_CHARS, EventName
+from shared.store import locks
+from shared.store.locks import LockOfEach
 from shared.store.name_tables import event_names
 
 KEPT_BEYOND: Final = 1000
 """Names beyond the limit that are kept all the same, for whoever wants to know which they are."""
-_CLASS: Final = 7_347
-"""Any number, as long as no other lock of ours has it."""
 
 
 def register(
@@ -42,7 +41,7 @@ def register(
     if len(places) < len(wanted):
         most = limit + kept_beyond
         if _count(connection, workspace) < most:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLASS, _number(workspace))))
+            locks.take_of(connection, LockOfEach.EVENT_NAMES, workspace)
             # Others may have registered some of them while this one waited.
             places = _places(connection, workspace, wanted)
             places |= _add(connection, workspace, sorted(wanted - places.keys()), most)
@@ -85,8 +84,3 @@ def _add(connection: sa.Connection, workspace: str, names: list[EventName], most
             ],
         )
     return added
-
-
-def _number(workspace: str) -> int:
-    """Give the workspace's lock; two that share one only wait for each other now and then."""
-    return crc32(workspace.encode()) & 0x7FFF_FFFF

@@ -14,7 +14,8 @@ from shared.store import backfills, history, reopening, requests, waiting
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline, require_environment, to_pipeline_row
-from shared.store.tables import pipelines, runs
+from shared.store.declared_tables import pipelines
+from shared.store.tables import runs
 from shared.store.waiting import Occurrence
 
 _LOOK_AGAIN_AFTER: Final = timedelta(minutes=5)

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from shared.messages import Death, Message, Queue, TaskName
 from shared.run import CLOSED, STOPPED, WORKING, ChunkState, Lane, PipelineState, RunId, RunState, SliceState
 from shared.store import claims, dispatching, totals
-from shared.store.tables import chunks, pipelines, runs, slices
+from shared.store.declared_tables import pipelines
+from shared.store.tables import chunks, runs, slices
 
 _CLAIMED: Final[Sequence[tuple[TaskName, sa.Table, str, str]]] = (
     (TaskName.PLAN_RUN, runs, RunState.CREATED, RunState.CREATED),

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from shared.run import OPEN, Lane, PipelineState, RunState
 from shared.store.alert_tables import alerts
-from shared.store.tables import feeds, pipelines, runs
+from shared.store.declared_tables import feeds, pipelines
+from shared.store.tables import runs
 
 STATES: Final = tuple(state for state in RunState if state in OPEN | {RunState.WAITING})
 """Of runs that are not over."""

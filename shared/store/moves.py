@@ -13,7 +13,8 @@ from shared.store import history, holds, reopening, settling
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import get_pipeline
-from shared.store.tables import chunks, pipelines, runs
+from shared.store.declared_tables import pipelines
+from shared.store.tables import chunks, runs
 
 
 def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int, accepts_rejects: bool = False) -> Asked:

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from shared.store.tables import notices, pipelines
+from shared.store.declared_tables import pipelines
+from shared.store.tables import notices
 
 
 class NoticeName(StrEnum):

@@ -11,7 +11,8 @@ from shared.run import Run, RunId, RunKind, RunState, SliceState, Token, Window
 from shared.store import claims, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import get_pipeline
-from shared.store.tables import pipelines, runs, slices
+from shared.store.declared_tables import pipelines
+from shared.store.tables import runs, slices
 
 
 def claim(connection: sa.Connection, run_id: RunId, token: Token, lease_s: float) -> Run | None:

@@ -8,10 +8,12 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, DataModel, Pipeline
 from shared.errors import AlreadyDeclared, ChangedMeanwhile, NotFound, ProcessOutdated
+from shared.feed import Feed
 from shared.run import PipelineState
-from shared.store.tables import connections, data_models, feeds, field_transformations, pipelines
+from shared.store import locks
+from shared.store.declared_tables import connections, data_models, feeds, field_transformations, pipelines
 from shared.transformation import FieldTransformation
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -101,8 +103,7 @@ def require_new(connection: sa.Connection, resource: BaseModel, resource_id: str
     """
     table, noun = _TABLES[type(resource)]
     # No row is there yet that could be locked; and the second to write one would replace the first's.
-    creating = sa.func.hashtextextended(f"{noun} {resource_id}", 0)
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(creating)))
+    locks.take_name(connection, f"{noun} {resource_id}")
     document = connection.scalar(_alive(sa.select(table.c.document), table).where(table.c.id == resource_id))
     if document is not None and document != resource.model_dump(mode="json"):
         raise AlreadyDeclared(

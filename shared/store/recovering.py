@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 from shared.run import OPEN, WORKING, ChunkState, HeldFor, PipelineState, Run, RunId, RunState, SliceState
 from shared.store import claims, holds, markers
 from shared.store import runs as run_rows
+from shared.store.declared_tables import pipelines
 from shared.store.life_tables import beats, run_events
-from shared.store.tables import chunks, pipelines, runs, slices
+from shared.store.tables import chunks, runs, slices
 
 _STEP: Final = 1_000
 """Numbers of runs go on at a whole thousand: people see that something lies between."""

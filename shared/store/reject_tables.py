@@ -5,8 +5,9 @@ from typing import Final
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.store.declared_tables import pipelines
 from shared.store.ground import INSTANT, metadata
-from shared.store.tables import chunks, pipelines, runs
+from shared.store.tables import chunks, runs
 
 reject_files: Final = Table(
     "reject_files",

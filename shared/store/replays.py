@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import MoveNotAllowed
+from shared.ledger import RejectCode
 from shared.messages import Message, TaskName
-from shared.run import WORKING, Lane, RejectCode, Run, RunId, RunKind, RunState
+from shared.run import WORKING, Lane, Run, RunId, RunKind, RunState
 from shared.store import declared, rejects, settling
 from shared.store import runs as run_rows
 from shared.store.asked import Asked

@@ -18,8 +18,9 @@ from shared.store import declared, history, notices, reopening, waiting
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.declared_tables import pipelines
 from shared.store.notices import NoticeName
-from shared.store.tables import pipelines, runs
+from shared.store.tables import runs
 from shared.store.waiting import Occurrence
 
 _TRIGGER = Occurrence()

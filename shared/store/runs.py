@@ -8,23 +8,12 @@ import sqlalchemy as sa
 
 from shared import findings, tracing
 from shared.errors import LedgerUnbalanced, NotFound, SyncError
-from shared.run import (
-    OPEN,
-    STOPPED,
-    WORKING,
-    HeldFor,
-    Lane,
-    Ledger,
-    PipelineState,
-    Run,
-    RunId,
-    RunKind,
-    RunState,
-    Window,
-)
+from shared.ledger import Ledger
+from shared.run import OPEN, STOPPED, WORKING, HeldFor, Lane, PipelineState, Run, RunId, RunKind, RunState, Window
 from shared.store import beginnings, claims, endings
 from shared.store.declared import PipelineRow
-from shared.store.tables import pipelines, runs
+from shared.store.declared_tables import pipelines
+from shared.store.tables import runs
 
 
 def create(connection: sa.Connection, row: PipelineRow, kind: RunKind, lane: Lane, **columns: Any) -> Run:

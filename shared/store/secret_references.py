@@ -8,7 +8,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from shared.catalog import Connection, Feed
+from shared.catalog import Connection
+from shared.feed import Feed
 from shared.secret_fields import secrets_of
 from shared.store.records import read, table_of
 

@@ -12,8 +12,8 @@ from shared.run import Run, RunId, RunKind, RunState
 from shared.store import backfills, history, notices, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
+from shared.store.declared_tables import pipelines
 from shared.store.notices import NoticeName
-from shared.store.tables import pipelines
 
 
 @dataclass(frozen=True, slots=True)

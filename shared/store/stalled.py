@@ -10,7 +10,8 @@ from shared.messages import Message
 from shared.run import OPEN, BackfillId, Lane, PipelineState, RunKind, RunState
 from shared.store import history, waiting
 from shared.store.declared import get_pipeline
-from shared.store.tables import pipelines, runs
+from shared.store.declared_tables import pipelines
+from shared.store.tables import runs
 
 _AT_MOST = 100
 

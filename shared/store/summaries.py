@@ -15,9 +15,10 @@ from shared.catalog import ServiceProvider
 from shared.run import STOPPED, WORKING, PipelineState, Run, RunId, RunKind, RunState
 from shared.store import declared, run_lists
 from shared.store.declared import PipelineRow
+from shared.store.declared_tables import connections, feeds, pipelines
 from shared.store.history_tables import backfills
 from shared.store.records import Record, to_record
-from shared.store.tables import connections, feeds, pipelines, runs
+from shared.store.tables import runs
 
 _RECENT: Final = 5
 

@@ -1,10 +1,10 @@
-"""The tables of the state database, and the promises that it keeps by itself.
+"""The tables of runs, of what they are made of and of what is noted beside them, and the promises that they keep.
 
 What is written as a constraint here holds whatever a process does: a settled run balances, a pipeline has at most one
 open run on its live lane, a chunk's rows below its position are accounted for.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -24,71 +24,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.store import access_tables, name_tables, total_tables  # noqa: F401 - whoever knows these tables knows the whole schema
+from shared.store import access_tables, declared_tables, name_tables, total_tables  # noqa: F401 - whoever knows these tables knows the whole schema
 from shared.store.ground import INSTANT, claim, metadata
 from shared.store.history_tables import backfills
-
-ACTOR: Final = text("NULLIF(current_setting('warehouse_sync.actor'::text, true), ''::text)")
-"""Who a transaction acts for, by name; see :meth:`shared.store.database.Database.acting_as`."""
-_NAME: Final = text("(document ->> 'name'::text)")
-
-
-def _declared(name: str) -> Table:
-    """Build the table of one kind of declared resource: its id, its document, and who changed it when."""
-    return Table(
-        name,
-        metadata,
-        Column("id", Text, primary_key=True),
-        Column("document", JSONB, nullable=False),
-        Column("created_at", INSTANT, nullable=False, server_default=func.now()),
-        Column("modified_at", INSTANT),
-        *_authors(),
-        Index(f"{name}_name", _NAME, unique=True),
-    )
-
-
-def _authors() -> tuple[Column[Any], ...]:
-    """Build the columns that say who changed a declaration, and how often."""
-    return (
-        Column("version", Integer, nullable=False, server_default="1", comment="counts the changes"),
-        Column("created_by", Text, server_default=ACTOR),
-        Column("modified_by", Text),
-    )
 
 
 def _rows(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
-
-feeds: Final = _declared("feeds")
-connections: Final = _declared("connections")
-data_models: Final = _declared("data_models")
-field_transformations: Final = _declared("field_transformations")
-
-pipelines: Final = Table(
-    "pipelines",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("document", JSONB, nullable=False),
-    Column("connection_id", ForeignKey("connections.id"), nullable=False),
-    Column("data_model_id", ForeignKey("data_models.id"), nullable=False),
-    Column("feed_id", ForeignKey("feeds.id"), nullable=False),
-    Column("generation", Integer, nullable=False, server_default="1"),
-    Column("watermark", INSTANT, comment="the next live window's low; null until an initial window is frozen"),
-    Column("history_to", INSTANT, comment="T0: where the initial sync ends and the live lane begins"),
-    Column("history_settled_to", INSTANT, comment="everything below is settled by the initial sync"),
-    Column("faulted_reason", Text),
-    Column("created_at", INSTANT, nullable=False, server_default=func.now()),
-    Column("modified_at", INSTANT),
-    Column("state", Text, nullable=False, server_default="draft"),
-    Column("next_due_at", INSTANT, comment="the occurrence that beat waits for; null: only triggers start a run"),
-    Column("field_transformation_id", ForeignKey("field_transformations.id"), comment="null: its rows are users"),
-    *_authors(),
-    CheckConstraint("state IN ('draft','active','paused','deleted')", name="state_known"),
-    CheckConstraint("next_due_at IS NULL OR state = 'active'", name="only_active_is_due"),
-    Index("pipelines_due", "next_due_at", postgresql_where=text("next_due_at IS NOT NULL")),
-    Index("pipelines_name", _NAME, unique=True, postgresql_where=text("state <> 'deleted'")),
-)
 
 runs: Final = Table(
     "runs",

@@ -26,6 +26,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.run import Lane
+from shared.store import locks
+from shared.store.locks import Lock
 from shared.store.total_tables import totals
 
 BOUNDS_S: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -38,8 +40,6 @@ TASKS: Final = ("plan_run", "extract_slice", "upload_chunk")
 """The tasks that claim what they work on."""
 _TIMED: Final = "^(queue|run)_"
 _OF_LANES: Final = "^(queue|run|attempts|expired)_"
-_ALONE: Final = 7_346_125_906
-"""Any number, as long as it stays the same and nobody else locks it."""
 
 
 def add(connection: sa.Connection, pipeline_id: str, lane: Lane, counts: Mapping[str, int]) -> None:
@@ -57,7 +57,7 @@ def add(connection: sa.Connection, pipeline_id: str, lane: Lane, counts: Mapping
 
 def alone(connection: sa.Connection) -> None:
     """Wait until no other transaction that asked so counts; the first statement of one that counts for several."""
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ALONE)))
+    locks.take(connection, Lock.COUNTING)
 
 
 def of_pipelines(connection: sa.Connection, ids: sa.Select[tuple[str]]) -> Sequence[tuple[str, Lane, str, int]]:

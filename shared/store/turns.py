@@ -10,12 +10,12 @@ than a request may take, so that whoever was frozen or cut off has no request un
 """
 
 from typing import Final
-from zlib import crc32
 
 import sqlalchemy as sa
 
-_CLASS: Final = 7_346
-"""Any number, as long as no other lock of ours has it."""
+from shared.store import locks
+from shared.store.locks import LockOfEach
+
 _MS: Final = 1_000
 
 
@@ -23,29 +23,19 @@ def hold(connection: sa.Connection, pipeline_id: str, *, idle_s: float) -> None:
     """Keep newer rows of the pipeline waiting until this transaction ends; waits for those that came first."""
     _limit(connection, "idle_in_transaction_session_timeout", idle_s)
     _limit(connection, "statement_timeout", 2 * idle_s)
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_CLASS, _number(pipeline_id))))
+    locks.share_of(connection, LockOfEach.TURN, pipeline_id)
 
 
 def is_wanted_back(connection: sa.Connection, pipeline_id: str) -> bool:
     """Say whether newer rows wait for those who hold the lock; asking keeps it."""
-    waits = sa.text(
-        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = :class AND objid = :number"
-        " AND objsubid = 2 AND mode = 'ExclusiveLock' AND NOT granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-    )
-    return bool(connection.scalar(waits, {"class": _CLASS, "number": _number(pipeline_id)}))
+    return locks.is_waited_for(connection, LockOfEach.TURN, pipeline_id)
 
 
 def let_history_end(connection: sa.Connection, pipeline_id: str, *, wait_s: float) -> None:
     """Wait until no attempt of the backfill lane is sending that began before; the caller's marks are committed."""
     _limit(connection, "statement_timeout", wait_s)
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLASS, _number(pipeline_id))))
+    locks.take_of(connection, LockOfEach.TURN, pipeline_id)
 
 
 def _limit(connection: sa.Connection, name: str, seconds: float) -> None:
     connection.execute(sa.select(sa.func.set_config(name, str(round(seconds * _MS)), sa.true())))
-
-
-def _number(pipeline_id: str) -> int:
-    """Give the pipeline's lock; two that share one only wait for each other now and then."""
-    return crc32(pipeline_id.encode()) & 0x7FFF_FFFF

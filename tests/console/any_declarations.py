@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from console.declarations import KINDS, Resource
-from shared.catalog import Connection, DataModel, Feed, Pipeline
+from shared.catalog import Connection, DataModel, Pipeline
+from shared.feed import Feed
 from shared.transformation import FieldTransformation
 from tests.shared.test_connections import CONFIGS
 

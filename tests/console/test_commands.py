@@ -33,8 +33,9 @@ from shared.errors import (
     StillAtWork,
     StoreUnavailable,
 )
+from shared.ledger import RejectCode
 from shared.rejects import MASK
-from shared.run import RejectCode, RunId
+from shared.run import RunId
 from shared.settings import PREFIX, Settings, settings
 from shared.spool import Spool
 from tests.rejected import Rejected

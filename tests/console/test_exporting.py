@@ -13,9 +13,10 @@ from console.declarations import Declarations, Resource, Source, declarations_of
 from console.declaring import Declaring
 from console.exporting import document_of, to_yaml
 from console.planning import Action
-from shared.catalog import Connection, DataModel, Feed
+from shared.catalog import Connection, DataModel
 from shared.dataplan import DOCUMENT_MAX_BYTES
 from shared.errors import DeclarationInvalid, NotFound
+from shared.feed import Feed
 from shared.run import PipelineState
 from tests.console.any_declarations import in_order, resources
 from tests.console.test_declaring import MODE, PEOPLE, documented, people

@@ -10,7 +10,8 @@ from rich.console import Console
 from console.api.run_answers import run_shape
 from console.progress import run_table, show_found
 from console.watching import SeenRun
-from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Window
+from shared.ledger import Ledger
+from shared.run import Lane, Run, RunId, RunKind, RunState, Window
 
 RUN = Run(
     id=RunId(uuid4()),

@@ -18,8 +18,8 @@ from console.operations import Operations
 from sandbox.services import Services
 from shared.columns import JSON
 from shared.errors import ColumnMissing, DeclarationInvalid, MoveNotAllowed, NotFound, SpoolUnavailable
+from shared.ledger import RejectCode
 from shared.rejects import MASK
-from shared.run import RejectCode
 from shared.settings import Settings, settings
 from shared.spool import Spool
 from shared.store import rejects

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from console.sampled import note_on, profiles_of
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 from shared.rejects import MASK
 
 LEVEL = ProtectionLevel.CREATE_AND_UPDATE

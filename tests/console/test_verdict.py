@@ -9,7 +9,8 @@ import pytest
 from console.api.run_answers import run_shape
 from console.verdict import outcome, problems
 from console.watching import SeenRun
-from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Window
+from shared.ledger import Ledger
+from shared.run import Lane, Run, RunId, RunKind, RunState, Window
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 COUNTERS = {"batches": 101_000, "duplicates": 0, "dropped": 0, "profiles": 100_000}

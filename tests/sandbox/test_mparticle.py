@@ -13,7 +13,7 @@ from aiohttp import ClientSession, encode_basic_auth
 
 from sandbox.mparticle import sandbox_running
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 
 BULK = "/v2/bulkevents"
 HISTORICAL = "/v2/bulkevents/historical"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.profiles import Profiles
-from shared.catalog import ProtectionLevel
+from shared.feed import ProtectionLevel
 
 CREATE = ProtectionLevel.CREATE_AND_UPDATE
 

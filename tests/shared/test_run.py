@@ -1,16 +1,12 @@
-"""States and the moves between them; windows, ledgers and progress that make sense."""
+"""States and the moves between them, and windows that make sense."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.run import CLOSED, OPEN, STOPPED, WORKING, Ledger, Progress, RunState, Window, may_move
+from shared.run import CLOSED, OPEN, STOPPED, WORKING, RunState, Window, may_move
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
-COUNTS = st.integers(0, 1_000)
 
 
 def test_every_state_but_waiting_is_worked_on_stopped_or_closed() -> None:
@@ -73,19 +69,3 @@ def test_only_a_window_in_which_no_row_can_be_is_empty() -> None:
     assert not Window().is_empty
     assert not Window(None, NOON).is_empty
     assert not Window(NOON).is_empty
-
-
-@given(*[COUNTS] * 5)
-def test_a_ledger_balances_where_every_row_ended_once(
-    accepted: int, rejected: int, unchanged: int, superseded: int, unsent: int
-) -> None:
-    extracted = accepted + rejected + unchanged + superseded + unsent
-    ledger = Ledger(extracted, accepted, rejected, unchanged, superseded, unsent)
-    assert ledger.balances
-    for count in ("extracted", "accepted", "rejected", "unchanged", "superseded", "unsent"):
-        assert not replace(ledger, **{count: getattr(ledger, count) + 1}).balances
-
-
-def test_progress_takes_nothing_back() -> None:
-    with pytest.raises(ValueError, match="never goes back"):
-        Progress(3, -1)

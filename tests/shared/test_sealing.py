@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.catalog import Feed
 from shared.errors import DeclarationInvalid, SecretUnavailable
+from shared.feed import Feed
 from shared.fields import LONGEST_REFERENCE
 from shared.sealing import (
     MOST_SECRET_BYTES,

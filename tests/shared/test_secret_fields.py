@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from shared.catalog import Config, Connection, DataModel, Feed, Pipeline, ServiceProvider
+from shared.catalog import Config, Connection, DataModel, Pipeline, ServiceProvider
 from shared.errors import DeclarationInvalid
+from shared.feed import Feed
 from shared.fields import SecretReference
 from shared.secret_fields import (
     destination,

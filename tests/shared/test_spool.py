@@ -13,7 +13,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from shared.blobs import Bucket, Folder, open_blobs
+from shared.blobs.bucket import Bucket
+from shared.blobs.folder import Folder
+from shared.blobs.opening import open_blobs
 from shared.columns import JSON, column, warehouse_type
 from shared.errors import ChunkCorrupt, DeclarationInvalid, SpoolUnavailable, SpoolUnwritable
 from shared.run import ChunkId, RunId, Token

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.run import Ledger, RunId
+from shared.ledger import Ledger
+from shared.run import RunId
 from shared.tolerance import FEWEST_JUDGED, refusal
 
 RUN = RunId(uuid4())

@@ -34,8 +34,9 @@ from shared.messages import Message, Priority, Queue
 from shared.run import WORKING, Run, RunId
 from shared.spool import Spool
 from shared.store.database import Database
+from shared.store.declared_tables import pipelines
 from shared.store.reject_tables import reject_files
-from shared.store.tables import chunks, pipelines, runs, slices
+from shared.store.tables import chunks, runs, slices
 
 Found = TypeVar("Found")
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 import duckdb
 
 from shared import catalog
+from shared.ledger import Ledger
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import ChunkState, Lane, Ledger, Run, RunId, RunKind, RunState
+from shared.run import ChunkState, Lane, Run, RunId, RunKind, RunState
 from shared.schedule import OnDemand, Schedule
 from shared.store.edits import Watermark
 from tests.system.deployment import Deployment
@@ -66,7 +67,7 @@ class People:
             ),
             Watermark.KEEP,
         )
-        operations.begin(self.id)
+        operations.lives.begin(self.id)
 
     def add(self, count: int, *, changed_at: datetime | None = None, iterator: str = "TIMESTAMP") -> None:
         """Add people who are in no other warehouse; changed just now unless told otherwise."""

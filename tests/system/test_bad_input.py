@@ -11,7 +11,8 @@ from sandbox.ports import free_port
 from sandbox.processes import wait_for
 from shared import catalog
 from shared.errors import DeclarationInvalid, MoveNotAllowed
-from shared.run import Ledger, Run, RunState
+from shared.ledger import Ledger
+from shared.run import Run, RunState
 from tests.system.deployment import LIMIT_S, Deployment
 from tests.system.people import People, assert_arrived_once
 

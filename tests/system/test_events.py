@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 
 from shared import catalog
-from shared.run import Ledger, RunState
+from shared.ledger import Ledger
+from shared.run import RunState
 from shared.schedule import OnDemand
 from shared.store.edits import Watermark
 from shared.store.tables import chunks

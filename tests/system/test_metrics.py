@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sandbox.ports import free_port
 from sandbox.server import STOP_LIMIT_S
 from shared import catalog
-from shared.run import Ledger, RunState
+from shared.ledger import Ledger
+from shared.run import RunState
 from tests.system.deployment import Deployment, fetch
 from tests.system.people import People
 

@@ -11,6 +11,7 @@ import pytest
 
 from shared import catalog
 from shared.errors import CredentialsRefused, SyncError
+from shared.feed import Feed
 from shared.key_file import add_key
 from shared.probe import ProbeKind, Question
 from shared.providers.redshift import RedshiftConfig
@@ -28,7 +29,7 @@ PASSWORD = "planted-password-b05e"
 _KEPT_ON_PURPOSE = ("secrets", "private-keys")
 
 
-def seal_feed(deployment: Deployment, feed_id: str, secret: str) -> catalog.Feed:
+def seal_feed(deployment: Deployment, feed_id: str, secret: str) -> Feed:
     feed = deployment.premises.feed().model_copy(update={"id": feed_id, "name": feed_id})
     sealed = deployment.operations.secrets.seal_all(feed, {"api_secret": secret})
     deployment.operations.declare(sealed)

@@ -16,7 +16,8 @@ from sandbox.ports import free_port
 from sandbox.premises import Premises
 from sandbox.processes import is_alive
 from shared import catalog
-from shared.run import Lane, Ledger, RunId, RunState
+from shared.ledger import Ledger
+from shared.run import Lane, RunId, RunState
 from shared.store.tables import chunks, slices
 from tests.system.deployment import Deployment, deployed
 from tests.system.people import INCREMENTAL, People

@@ -14,7 +14,7 @@ from sandbox import stack
 from sandbox.supervisor import Supervisor
 from shared.run import ChunkState, Lane, Run, RunId, RunKind, RunState
 from shared.schedule import Frequency, Interval, Once
-from shared.store.tables import pipelines
+from shared.store.declared_tables import pipelines
 from tests.system.deployment import UNWEARYING, Deployment
 from tests.system.people import INCREMENTAL, SLOW_QUERY, People
 
@@ -122,10 +122,10 @@ def test_a_paused_pipelines_run_stands_still_and_goes_on_when_it_is_resumed(peop
     run_id = people.trigger()
     operations = people.deployment.operations
     people.deployment.until(lambda: is_sending(people, run_id), "its chunks are being sent")
-    operations.pause(people.id)
+    operations.lives.pause(people.id)
     people.deployment.until(lambda: not people.deployment.claims(run_id), "what is claimed finishes")
     assert people.deployment.run(run_id).state is RunState.UPLOADING
-    operations.resume(people.id)
+    operations.lives.resume(people.id)
     assert people.expect(run_id, RunState.SETTLED).ledger.accepted == 900
 
 
@@ -135,7 +135,7 @@ def test_a_deleted_pipeline_stops_and_its_spool_is_freed(people: People) -> None
     people.deployment.turn_faults(delay_s=0.1)
     run_id = people.trigger()
     people.deployment.until(lambda: is_sending(people, run_id), "its chunks are being sent")
-    people.deployment.operations.delete(people.id)
+    people.deployment.operations.lives.delete(people.id)
     people.deployment.until(
         lambda: people.deployment.run(run_id).state is RunState.ABANDONED, "upkeep closes its last run"
     )

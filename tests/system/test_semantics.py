@@ -8,7 +8,8 @@ import pytest
 from console.downloads import Format
 from shared import catalog
 from shared.errors import AlreadyInProgress, MoveNotAllowed
-from shared.run import WORKING, Ledger, RejectCode, RunKind, RunState, SliceState
+from shared.ledger import Ledger, RejectCode
+from shared.run import WORKING, RunKind, RunState, SliceState
 from shared.store.tables import chunks, slices
 from tests.system.people import SLOW_QUERY, People, assert_arrived_once, assert_spool_holds_only_chunks
 

@@ -14,8 +14,9 @@ import pytest
 from console.doctor import examine
 from shared import catalog
 from shared.catalog import IteratorType, Pipeline
+from shared.ledger import Ledger
 from shared.probe import ProbeKind, Question
-from shared.run import WORKING, Ledger, Run, RunId, RunState
+from shared.run import WORKING, Run, RunId, RunState
 from shared.schedule import OnDemand
 from shared.store.tables import slices
 from tests.standins.standin import Standin
@@ -96,7 +97,7 @@ class Subject:
                 schedule=OnDemand(delay=timedelta(0)),
             )
         )
-        operations.begin(self.id)
+        operations.lives.begin(self.id)
 
     def trigger(self) -> RunId:
         (run_id,) = self.deployment.operations.trigger(self.id)

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from shared import catalog
-from shared.run import Ledger, RunState
+from shared.ledger import Ledger
+from shared.run import RunState
 from shared.store.ground import metadata
 from tests.collector import Collector
 from tests.system.deployment import LIMIT_S, Deployment

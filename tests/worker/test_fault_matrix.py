@@ -23,8 +23,9 @@ from sandbox.settings import DEMO_FEED, SandboxSettings, Storing
 from sandbox.valkey import Valkey
 from shared.catalog import Environment, NullPolicy
 from shared.errors import CredentialsRefused, FeedRefused
+from shared.ledger import Reject, RejectCode
 from shared.mapping.compile import compile_user_mapping
-from shared.run import Lane, Reject, RejectCode
+from shared.run import Lane
 from worker.frontier import Step
 from worker.mparticle.answers import Answer
 from worker.mparticle.check import Checks

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import LedgerUnbalanced
-from shared.run import Progress, Reject, RejectCode
+from shared.ledger import Progress, Reject, RejectCode
 from tests.worker.written import apart, checked, encoded_of, prepared_of
 from worker.frontier import Frontier
 from worker.mparticle.prepared import EncodedRows, Prepared

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from shared.catalog import Incremental, IteratorType
 from shared.errors import DeclarationInvalid
 from shared.iterator import bound_value, floor_to_unit
-from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Standing, Window
+from shared.ledger import Ledger
+from shared.run import Lane, Run, RunId, RunKind, RunState, Standing, Window
 from shared.snapshot import FrozenIterator
 from worker.plan import cut, freeze_window, reads_from
 

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from shared.columns import JSON
+from shared.ledger import Reject, RejectCode
 from shared.rejects import CODE, REASON, ROW
-from shared.run import Reject, RejectCode
 from worker.rejects import reject_table
 
 

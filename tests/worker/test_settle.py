@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import LedgerUnbalanced
-from shared.run import Lane, Ledger, Run, RunId, RunKind, RunState, Standing, Window
+from shared.ledger import Ledger
+from shared.run import Lane, Run, RunId, RunKind, RunState, Standing, Window
 from worker.settle import Settlement, decide
 
 LOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import FeedRefused
-from shared.run import Progress, RejectCode
+from shared.ledger import Progress, RejectCode
 from tests.worker.written import apart, encoded_of
 from worker.delivery import PutOff
 from worker.frontier import Frontier

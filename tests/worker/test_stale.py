@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import Environment, IteratorType, NullPolicy
+from shared.ledger import RejectCode
 from shared.mapping.compile import compile_user_mapping
 from shared.mapping.plan import MappingPlan
-from shared.run import RejectCode, Window
+from shared.run import Window
 from shared.snapshot import FrozenFeed, FrozenIterator, Snapshot
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder

@@ -18,7 +18,8 @@ from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings, Storing
 from sandbox.valkey import Valkey
 from shared.errors import BrokerUnavailable, CredentialsRefused, FeedRefused, LedgerUnbalanced, StoreUnavailable
-from shared.run import Lane, Reject, RejectCode
+from shared.ledger import Reject, RejectCode
+from shared.run import Lane
 from shared.settings import Settings
 from tests.worker.written import apart, encoded_of
 from worker.frontier import Step

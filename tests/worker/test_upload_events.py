@@ -12,9 +12,10 @@ from aiohttp import web
 from sandbox.faults import Faults, Marked
 from sandbox.valkey import Valkey
 from shared.catalog import NullPolicy
+from shared.ledger import Reject, RejectCode
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Constant, Leaf, MappingPlan
-from shared.run import Lane, Reject, RejectCode
+from shared.run import Lane
 from tests.worker.test_upload import (
     HIGH_QUOTA,
     LIMITS,

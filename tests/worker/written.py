@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from shared.run import Reject, RejectCode
+from shared.ledger import Reject, RejectCode
 from worker.mparticle.prepared import EncodedRows, Prepared
 from worker.mparticle.shares import NO_ROWS, Mask, Positions, Shares
 

@@ -29,10 +29,10 @@ from pyarrow import types
 from pydantic import ValidationError
 
 from shared.errors import PayloadUnknown
+from shared.ledger import Reject, RejectCode
 from shared.limits import NAME_MAX_CHARS, Limits
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Leaf, MappingPlan
-from shared.run import Reject, RejectCode
 from worker.mparticle.buffers import Mask, lengths
 from worker.mparticle.columns import Column
 from worker.mparticle.finding import Finding

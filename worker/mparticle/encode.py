@@ -18,12 +18,12 @@ from shared.catalog import NullPolicy
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, MappingRefused
 from shared.findings import PLAN
+from shared.ledger import RejectCode
 from shared.limits import MOST_EVENT_NAMES, Beyond
 from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.meanings import why_not
 from shared.mapping.paths import dotted
 from shared.mapping.plan import EVENT_TIME, Constant, MappingPlan, Path
-from shared.run import RejectCode
 from worker.mparticle.assemble import Texts, place
 from worker.mparticle.check import Checks, blame, find, too_large
 from worker.mparticle.columns import Column, joined

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.run import RejectCode
+from shared.ledger import RejectCode
 from worker.mparticle.buffers import Mask
 
 

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from shared.catalog import NullPolicy
+from shared.ledger import RejectCode
 from shared.limits import Beyond
 from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.plan import EVENT_DATA, Leaf, MappingPlan
-from shared.run import RejectCode
 from worker.mparticle.buffers import Mask, lengths
 from worker.mparticle.check import Checks
 from worker.mparticle.columns import Column

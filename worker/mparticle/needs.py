@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from shared.ledger import RejectCode
 from shared.mapping.paths import dotted
 from shared.mapping.plan import EVENT, EVENT_DATA, EVENT_TYPE, Constant, Leaf, Need, Needed, Path
-from shared.run import RejectCode
 from worker.mparticle.buffers import Mask, both, truth, without_nulls
 from worker.mparticle.columns import Column
 from worker.mparticle.finding import Finding

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from shared.errors import LedgerUnbalanced
 from shared.findings import PLAN
-from shared.run import Reject, RejectCode
+from shared.ledger import Reject, RejectCode
 from worker.mparticle.shares import NO_ROWS, Mask, Positions, Shares
 
 _NOTHING_NOTED: Final[Mapping[str, Positions]] = MappingProxyType({})

@@ -1,7 +1,7 @@
 """A feed as a worker may use it: its host allowed, its secret resolved."""
 
-from shared.catalog import Feed
 from shared.credentials import require_allowed_host, resolve
+from shared.feed import Feed
 from shared.secret_fields import purpose
 from worker.mparticle.client import FeedClient
 from worker.process import Process

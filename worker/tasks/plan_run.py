@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 from celery import shared_task
 
-from shared.catalog import Connection, DataModel, Feed, Incremental, Pipeline, declared_environment
+from shared.catalog import Connection, DataModel, Incremental, Pipeline, declared_environment
 from shared.errors import SyncError, Transient
+from shared.feed import Feed
 from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.cautions import cautions_of
 from shared.mapping.plan import MappingPlan

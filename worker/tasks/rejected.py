@@ -10,8 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shared.ledger import Reject
 from shared.mapping.plan import MappingPlan
-from shared.run import Lane, Reject
+from shared.run import Lane
 from shared.snapshot import Snapshot
 from shared.store import newer, rejected_users
 from shared.store.chunks import ClaimedChunk

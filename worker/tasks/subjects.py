@@ -5,8 +5,9 @@ from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
-from shared.catalog import Connection, DataModel, Feed, declared_environment
+from shared.catalog import Connection, DataModel, declared_environment
 from shared.errors import DeclarationInvalid, Unexpected
+from shared.feed import Feed
 from shared.probe import Question
 from shared.run import Standing
 from shared.settings import Settings

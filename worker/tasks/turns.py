@@ -9,21 +9,19 @@ question and writes nothing.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import numpy as np
 
-from shared.mapping.plan import MappingPlan
-from shared.run import Lane, Token, Window
-from shared.snapshot import Snapshot
+from shared.run import Lane, Token
 from shared.store import accepted, chunks, newer, turns
 from shared.store.chunks import ClaimedChunk
 from shared.telemetry import log
 from worker.mparticle.prepared import EncodedRows, Prepared
-from worker.mparticle.shares import NO_ROWS, Positions
+from worker.mparticle.shares import NO_ROWS
 from worker.process import Process
 from worker.stale import Lookback, Sendable
+from worker.tasks.frozen import Frozen
 from worker.tasks.rejected import sent_since, tell_replays, tell_sent
 
 _log = log(__name__)
@@ -31,24 +29,6 @@ _BLIND_S: Final = 5.0
 """A turn that could not look for so long starts no further request: the store may have given it to others soon."""
 _MARGIN_S: Final = 5.0
 _FORGOTTEN_AT_ONCE: Final = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """What a run froze, of what its attempts need."""
-
-    snapshot: Snapshot
-    plan: MappingPlan
-    window: Window
-
-    @property
-    def replays_users(self) -> bool:
-        """Whether rejected rows of users are sent anew; events are facts, however old."""
-        return self.snapshot.is_replay and not self.plan.has_events
-
-    def sendable(self, rows: Positions, table: Any) -> Sendable:
-        """Say of some rows of a chunk whose they are, and how new."""
-        return Sendable.of(rows, table, plan=self.plan, snapshot=self.snapshot)
 
 
 class Turn:

@@ -14,8 +14,8 @@ from pyarrow import parquet
 
 from console.operations import Operations
 from shared.endpoints import spool_url
+from shared.ledger import RejectCode
 from shared.rejects import MASK
-from shared.run import RejectCode
 from shared.spool import Spool
 from shared.store import rejects
 from tests.console.api.conftest import Api

@@ -14,7 +14,7 @@ from console.api.app import build_api, describe
 from console.operations import Operations
 from shared import sealing
 from shared.access import Identity, Role
-from shared.catalog import Feed
+from shared.feed import Feed
 from shared.sealing import PrivateKey
 from shared.secret_fields import purpose
 from tests.console.api.conftest import Api

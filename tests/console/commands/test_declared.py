@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from console.cli import app, exit_code
 from sandbox.services import Services
 from shared import sealing
-from shared.catalog import Feed
+from shared.feed import Feed
 from shared.key_file import read_keys
 from shared.sealing import PrivateKey
 from shared.secret_fields import purpose

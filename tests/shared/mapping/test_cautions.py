@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from shared.catalog import Environment, NullPolicy, ProtectionLevel
+from shared.catalog import Environment, NullPolicy
+from shared.feed import ProtectionLevel
 from shared.mapping.cautions import cautions_of
 from shared.mapping.compile import compile_user_mapping
 from tests.shared.mapping.events import SESSION_START, Mapped, compiled

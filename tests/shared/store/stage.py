@@ -16,7 +16,6 @@ from shared.catalog import (
     Connection,
     DataModel,
     Environment,
-    Feed,
     Full,
     Incremental,
     IteratorType,
@@ -24,22 +23,11 @@ from shared.catalog import (
     ServiceProvider,
 )
 from shared.errors import SyncError
+from shared.feed import Feed
+from shared.ledger import Progress, Reject, RejectCode
 from shared.messages import Message, TaskName
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import (
-    ChunkId,
-    PipelineState,
-    Position,
-    Progress,
-    Reject,
-    RejectCode,
-    Run,
-    RunId,
-    SliceId,
-    Standing,
-    Token,
-    Window,
-)
+from shared.run import ChunkId, PipelineState, Position, Run, RunId, SliceId, Standing, Token, Window
 from shared.schedule import OnDemand, Schedule
 from shared.spool import SpooledFile
 from shared.store import breaker, chunks, declared, dispatching, lives, plans, requests, runs, settling, slices

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection
 
 from shared.errors import ChunkAbandoned, FeedRefused, SyncError
+from shared.ledger import RejectCode
 from shared.messages import Message, TaskName
-from shared.run import STOPPED, ChunkId, Lane, PipelineState, RejectCode, Run, RunId, RunKind, SliceId, Token, Window
+from shared.run import STOPPED, ChunkId, Lane, PipelineState, Run, RunId, RunKind, SliceId, Token, Window
 from shared.store import (
     backfills,
     chunks,

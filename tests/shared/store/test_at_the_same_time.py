@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.catalog import Feed
 from shared.errors import AlreadyDeclared, ChangedMeanwhile, FeedRefused, Refused, SyncError
+from shared.feed import Feed
 from shared.messages import Message, Queue, TaskName
 from shared.run import STOPPED, ChunkId, Lane, RunId, RunState, SliceId, Window
 from shared.store import chunks, declared, lost, moves, records, runs, slices

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.errors import FeedRefused, MoveNotAllowed, TooManyRejected
+from shared.ledger import Ledger
 from shared.messages import TaskName
-from shared.run import ChunkId, Ledger, RunId, RunState, Window
+from shared.run import ChunkId, RunId, RunState, Window
 from shared.store import breaker, declared, moves, requests
 from shared.store.waiting import Occurrence
 from tests.shared.store.stage import MAX_REOPENINGS, T0, T1, T2, WINDOW_CHUNKS, Stage, sent

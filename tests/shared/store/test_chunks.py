@@ -4,8 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from shared.errors import FeedRefused
+from shared.ledger import Progress, Reject, RejectCode
 from shared.messages import Message, Priority, TaskName
-from shared.run import ChunkId, Lane, Progress, Reject, RejectCode, RunId, RunState
+from shared.run import ChunkId, Lane, RunId, RunState
 from shared.spool import SpooledFile
 from shared.store import chunks, dispatching, lost, moves, runs
 from tests.shared.store.stage import LAPSED_S, LEASE_S, WINDOW_CHUNKS, Held, Stage, sent

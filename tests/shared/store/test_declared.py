@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from shared.catalog import Connection, DataModel, Feed, ProtectionLevel
+from shared.catalog import Connection, DataModel
 from shared.errors import DeclarationInvalid, MoveNotAllowed, NotFound
+from shared.feed import Feed, ProtectionLevel
 from shared.run import Standing
 from shared.store import declared, lives
 from shared.transformation import FieldTransformation

@@ -17,8 +17,8 @@ from shared.run import Lane, Run, RunId, RunKind, RunState
 from shared.store import accepted, backfills, history, moves, newer, requests, runs, turns
 from shared.store.database import Database
 from shared.store.declared import get_pipeline
+from shared.store.declared_tables import pipelines
 from shared.store.history_tables import accepted_keys, newer_counts, newer_rows
-from shared.store.tables import pipelines
 from shared.store.tables import runs as runs_table
 from tests.shared.store.stage import INCREMENTAL, MAX_REOPENINGS, WINDOW_CHUNKS, Stage
 

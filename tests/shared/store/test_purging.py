@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pytest
 
 from shared.errors import MoveNotAllowed, SpoolUnavailable
-from shared.run import RejectCode, RunId
+from shared.ledger import RejectCode
+from shared.run import RunId
 from shared.spool import Spool
 from shared.store import leftovers, purging, rejects, replays
 from shared.store.database import Database

@@ -3,8 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
-from shared.catalog import Feed, Pipeline
+from shared.catalog import Pipeline
 from shared.errors import AlreadyDeclared, ChangedMeanwhile, NotFound
+from shared.feed import Feed
 from shared.limits import Beyond
 from shared.run import Lane, RunKind, RunState
 from shared.store import declared, lives, records, runs

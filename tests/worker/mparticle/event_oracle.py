@@ -18,9 +18,9 @@ import orjson
 import pyarrow as pa
 
 from shared.catalog import NullPolicy
+from shared.ledger import RejectCode
 from shared.mapping.destinations import USER_ATTRIBUTES, ValueType
 from shared.mapping.plan import EVENT, EVENT_DATA, EVENT_TIME, EVENT_TYPE, Leaf, MappingPlan, Need, Needed, Path
-from shared.run import RejectCode
 from tests.worker.mparticle import test_encode_oracle as attributes
 from tests.worker.mparticle.test_encode_oracle import Document, Json, Moment
 from worker.mparticle.check import Checks

@@ -7,9 +7,9 @@ import pytest
 
 from shared.catalog import Environment, NullPolicy
 from shared.errors import PayloadUnknown
+from shared.ledger import Reject, RejectCode
 from shared.limits import Beyond, Limits
 from shared.mapping.compile import compile_user_mapping
-from shared.run import Reject, RejectCode
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
 

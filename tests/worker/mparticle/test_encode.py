@@ -7,10 +7,10 @@ import pytest
 
 from shared.catalog import Environment, NullPolicy
 from shared.errors import ColumnMissing, MappingRefused
+from shared.ledger import Reject, RejectCode
 from shared.mapping.compile import compile_user_mapping
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Leaf, MappingPlan
-from shared.run import Reject, RejectCode
 from worker.mparticle import assemble
 from worker.mparticle.check import Checks
 from worker.mparticle.columns import joined

@@ -10,12 +10,12 @@ import pytest
 from jsonschema import Draft7Validator
 
 from shared.columns import JSON
+from shared.ledger import RejectCode
 from shared.mapping.destinations import ValueType
 from shared.mapping.event_fields import EVENT_TYPES
 from shared.mapping.paths import Place, find
 from shared.mapping.plan import MappingPlan
 from shared.mapping.tree import Entries, Field, Keys, merged
-from shared.run import RejectCode
 from tests.shared.mapping.events import compiled
 from tests.shared.mapping.test_compile_events import FREE, TYPES, mapped_with_its_needs
 from worker.mparticle.check import Checks

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from shared.catalog import Environment, NullPolicy
+from shared.ledger import RejectCode
 from shared.mapping.compile import compile_user_mapping
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Leaf, MappingPlan, Path
-from shared.run import RejectCode
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
 from worker.mparticle.prepared import EncodedRows

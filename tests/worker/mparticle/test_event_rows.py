@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from shared.catalog import NullPolicy
 from shared.errors import LedgerUnbalanced
+from shared.ledger import RejectCode
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import Constant, Leaf, MappingPlan, Need
-from shared.run import RejectCode
 from tests.worker.written import prepared_of
 from worker.mparticle import assemble, event_rows
 from worker.mparticle.check import Checks

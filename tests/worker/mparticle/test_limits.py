@@ -14,11 +14,11 @@ from shared.catalog import Environment, NullPolicy
 from shared.columns import JSON
 from shared.dataplan import DataPlan, OnViolation
 from shared.errors import MappingRefused
+from shared.ledger import RejectCode
 from shared.limits import Beyond, EventName, Limits
 from shared.mapping.compile import compile_user_mapping
 from shared.mapping.destinations import ValueType
 from shared.mapping.plan import EVENT_DATA, EVENT_TYPE, Constant, Leaf, MappingPlan
-from shared.run import RejectCode
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder, Merging
 from worker.mparticle.judge import Judge

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from shared.ledger import RejectCode
 from shared.mapping.destinations import ValueType
 from shared.mapping.paths import dotted
 from shared.mapping.plan import Constant, Leaf, Need, Needed, Path
-from shared.run import RejectCode
 from worker.mparticle.finding import Finding
 from worker.mparticle.needs import Fields, unmet
 from worker.mparticle.read import read

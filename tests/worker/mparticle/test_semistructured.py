@@ -7,8 +7,8 @@ import pytest
 
 from shared.catalog import Environment, NullPolicy
 from shared.columns import JSON
+from shared.ledger import RejectCode
 from shared.mapping.compile import compile_user_mapping
-from shared.run import RejectCode
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder
 from worker.mparticle.prepared import EncodedRows

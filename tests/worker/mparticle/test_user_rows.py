@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.catalog import Environment, NullPolicy
+from shared.ledger import RejectCode
 from shared.mapping.compile import compile_user_mapping
-from shared.run import RejectCode
 from worker.mparticle import assemble
 from worker.mparticle.check import Checks
 from worker.mparticle.encode import Encoder, Merging

@@ -13,8 +13,8 @@ from shared.settings import settings
 from shared.store.database import Database
 from tests.worker.tasks.desk import Desk, FragileDatabase, stand_in_running
 from worker.process import Process
-from worker.tasks import upload_chunk
 from worker.tasks.boundary import this_process
+from worker.tasks.frozen import frozen_of
 
 SECRET = "of-the-stand-in"
 LIMITS = {
@@ -70,7 +70,7 @@ def desk(
     _close(process)
     fragile.close()
     app.close()
-    upload_chunk._frozen.cache_clear()
+    frozen_of.cache_clear()
     this_process.cache_clear()
     settings.cache_clear()
 

@@ -21,9 +21,11 @@ import sqlalchemy as sa
 from sandbox.mparticle import StandIn, sandbox_running
 from sandbox.settings import SandboxFeed, SandboxSettings
 from shared import broker, catalog
+from shared.feed import Feed
+from shared.ledger import Ledger
 from shared.messages import Message, Queue, TaskName
 from shared.providers.duckdb import DuckDbConfig
-from shared.run import WORKING, Ledger, Run, RunId, RunState
+from shared.run import WORKING, Run, RunId, RunState
 from shared.schedule import OnDemand
 from shared.store import declared, lives, moves, requests, runs
 from shared.store.database import Database
@@ -140,7 +142,7 @@ class Desk:
                 f"CREATE TABLE people AS SELECT '{name}-' || i AS customer_id, 'Zoë' AS firstname,"
                 f" now()::TIMESTAMP AS changed_at FROM range({ROWS}) t(i)"
             )
-        feed = catalog.Feed(
+        feed = Feed(
             id="sandbox",
             name="sandbox",
             base_url=f"{self.feed_url}/v2",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared import catalog
 from shared.errors import CredentialsRefused
+from shared.feed import Feed
 from shared.messages import TaskName
 from shared.run import RunState
 from shared.store import declared, moves
@@ -13,7 +13,7 @@ from tests.worker.tasks.desk import Desk, Strike, When, assert_settled_whole
 
 def set_compression(desk: Desk, *, to: bool) -> None:
     with desk.database.transaction() as store:
-        declared.put(store, declared.get(store, catalog.Feed, "sandbox").model_copy(update={"gzip": to}))
+        declared.put(store, declared.get(store, Feed, "sandbox").model_copy(update={"gzip": to}))
 
 
 def test_chunks_go_on_after_a_refused_secret_was_corrected(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_a_secret_that_was_corrected_meanwhile_stops_no_run_for_the_old_one(
 
     def correct() -> None:
         with desk.database.transaction() as store:
-            feed = declared.get(store, catalog.Feed, "sandbox")
+            feed = declared.get(store, Feed, "sandbox")
             declared.put(store, feed.model_copy(update={"api_secret": "env:WAREHOUSE_SYNC_SECRET_CORRECTED"}))
 
     # The chunk is claimed, the run's snapshot is read, and then the feed as it stood.

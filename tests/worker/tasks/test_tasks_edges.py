@@ -17,9 +17,10 @@ from shared.access import Role
 from shared.broker import build_app
 from shared.catalog import Full, Incremental, IteratorType
 from shared.errors import PayloadUnknown, SignInRefused, Unexpected
+from shared.ledger import Ledger
 from shared.messages import PAYLOAD_VERSION, TaskName
 from shared.paces import KEY_PREFIX
-from shared.run import Lane, Ledger, RunState
+from shared.run import Lane, RunState
 from shared.store import access, moves, sign_ins
 from shared.store.access_tables import failed_sign_ins, tokens
 from shared.store.reject_tables import reject_files

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from shared.catalog import Incremental, IteratorType
 from shared.errors import StoreUnavailable
+from shared.ledger import Ledger
 from shared.messages import TaskName
-from shared.run import Lane, Ledger, Run, RunId, RunState
+from shared.run import Lane, Run, RunId, RunState
 from shared.store import backfills, declared, history, runs
 from shared.store.tables import runs as runs_table
 from tests.worker.tasks.desk import Desk, Killed, Strike, When, fails_with

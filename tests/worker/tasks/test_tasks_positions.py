@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from shared.catalog import Connection
 from shared.errors import StoreUnavailable
+from shared.ledger import Ledger
 from shared.messages import TaskName
-from shared.run import Ledger, RunId, RunState
+from shared.run import RunId, RunState
 from shared.settings import Settings
 from shared.store.tables import slices
 from tests.standins.continuable import Continuable, History

@@ -12,7 +12,7 @@ from shared.messages import TaskName
 from shared.probe import ProbeKind, Question
 from shared.rejects import MASK
 from shared.store import declared, probes
-from shared.store.tables import data_models, pipelines
+from shared.store.declared_tables import data_models, pipelines
 from shared.store.tables import probes as rows_of_probes
 from shared.transformation import FieldTransformation
 from tests.worker.tasks.asking import answer_of, ask, look

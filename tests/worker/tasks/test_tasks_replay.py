@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from shared.catalog import DataModel, Incremental, IteratorType, Pipeline
 from shared.errors import AlreadyInProgress, ColumnMissing, MoveNotAllowed, StoreUnavailable
+from shared.ledger import Ledger, RejectCode
 from shared.messages import TaskName
-from shared.run import Lane, Ledger, RejectCode, RunId, RunKind, RunState, Window
+from shared.run import Lane, RunId, RunKind, RunState, Window
 from shared.store import declared, history, moves, purging, rejects, replays, requests
 from shared.store.reject_tables import reject_files, rejected_users
 from shared.store.tables import runs

@@ -12,6 +12,7 @@ from console.reviewed import Reading, Reads, Review
 from console.reviewing import Part, Reviewing
 from shared import catalog
 from shared.errors import NotFound, NoWorker, QueryTimedOut, SyncError
+from shared.feed import Feed, ProtectionLevel
 from shared.messages import TaskName
 from shared.probe import ProbeKind, Question
 from shared.run import RunState
@@ -48,9 +49,9 @@ def change(desk: Desk, name: str, **changed: object) -> catalog.Pipeline:
     return pipeline
 
 
-def protect(desk: Desk, level: catalog.ProtectionLevel, **changed: object) -> None:
+def protect(desk: Desk, level: ProtectionLevel, **changed: object) -> None:
     with desk.database.transaction() as store:
-        feed = declared.get(store, catalog.Feed, "sandbox")
+        feed = declared.get(store, Feed, "sandbox")
         declared.put(store, feed.model_copy(update={"input_protection_level": level, **changed}))
 
 
@@ -61,7 +62,7 @@ def of(review: Review, reads: Reads) -> Reading:
 
 def test_a_review_shows_what_an_unsaved_pipeline_would_do(desk: Desk) -> None:
     draft = change(desk, desk.pipeline(INCREMENTAL)).model_copy(update={"id": "draft", "schedule": HOURLY})
-    protect(desk, catalog.ProtectionLevel.CREATE_AND_UPDATE, batches_per_s=10)
+    protect(desk, ProtectionLevel.CREATE_AND_UPDATE, batches_per_s=10)
     review = reviewing(desk).draft(draft, rows=3)
     assert (review.is_saved, review.state, review.mode, review.kind) == (False, None, "incremental", "users")
     assert (review.environment, review.feed.host, review.refused) == ("development", "127.0.0.1", None)
@@ -137,7 +138,7 @@ def test_a_pipeline_that_cannot_run_says_why_beside_what_is_known(desk: Desk) ->
 
 def test_a_feed_that_may_change_no_profile_refuses_users_and_shows_no_profile(desk: Desk) -> None:
     name = desk.pipeline()
-    protect(desk, catalog.ProtectionLevel.READ_ONLY)
+    protect(desk, ProtectionLevel.READ_ONLY)
     review = reviewing(desk).saved(name)
     assert "read_only" in (review.refused or "")
     assert review.profiles == ()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from shared import catalog
 from shared.errors import SecretUnavailable, StoreUnavailable
+from shared.feed import Feed
 from shared.key_file import add_key, read_keys
 from shared.messages import TaskName
 from shared.probe import ProbeKind, Question, ResealAnswer
@@ -40,9 +41,9 @@ def limits(keys: Path) -> dict[str, str]:
     return LIMITS | {"PRIVATE_KEYS": str(keys)}
 
 
-def feed_of(desk: Desk) -> catalog.Feed:
+def feed_of(desk: Desk) -> Feed:
     with desk.database.transaction() as store:
-        return declared.get(store, catalog.Feed, "sandbox")
+        return declared.get(store, Feed, "sandbox")
 
 
 def seal_feed(desk: Desk, keys: Path, secret: str = SECRET) -> None:
@@ -52,7 +53,7 @@ def seal_feed(desk: Desk, keys: Path, secret: str = SECRET) -> None:
         declared.put(store, with_secrets(feed, {"api_secret": sealed_for(feed, keys, secret)}))
 
 
-def sealed_for(resource: catalog.Feed | catalog.Connection, keys: Path, secret: str) -> str:
+def sealed_for(resource: Feed | catalog.Connection, keys: Path, secret: str) -> str:
     return seal(secret, purpose(resource), read_keys(keys)[0].public)
 
 
@@ -80,8 +81,8 @@ def ask_to_reseal(desk: Desk, public_key: PublicKey) -> ResealAnswer:
 
 def key_ids(desk: Desk) -> set[str | None]:
     with desk.database.transaction() as store:
-        holders: list[catalog.Feed | catalog.Connection] = [
-            *declared.list_all(store, catalog.Feed),
+        holders: list[Feed | catalog.Connection] = [
+            *declared.list_all(store, Feed),
             *declared.list_all(store, catalog.Connection),
         ]
     return {key_id_of(text) for one in holders for text in secrets_of(one).values()}
@@ -155,7 +156,7 @@ def test_all_secrets_move_to_a_new_key_and_mean_what_they_meant(desk: Desk, keys
     seal_feed(desk, keys)
     seal_others(desk, keys)
     with desk.database.transaction() as store:
-        before = {kind: records.of_all(store, kind) for kind in (catalog.Feed, catalog.Connection)}
+        before = {kind: records.of_all(store, kind) for kind in (Feed, catalog.Connection)}
         store.execute(sa.delete(audit))
     new = add_key(keys).public
     assert ask_to_reseal(desk, new) == ResealAnswer(resealed=4)

@@ -5,6 +5,7 @@ import pytest
 from sandbox.faults import Faults
 from shared import catalog
 from shared.errors import CredentialsRefused, DeclarationInvalid, FeedRefused, FeedUnavailable, StoreUnavailable
+from shared.feed import Feed, ProtectionLevel
 from shared.messages import TaskName
 from shared.probe import ProbeKind
 from shared.store import declared
@@ -17,7 +18,7 @@ INCREMENTAL = catalog.Incremental(iterator_field="changed_at", iterator_data_typ
 
 def change_feed(desk: Desk, **changed: object) -> None:
     with desk.database.transaction() as store:
-        feed = declared.get(store, catalog.Feed, "sandbox")
+        feed = declared.get(store, Feed, "sandbox")
         declared.put(store, feed.model_copy(update=changed))
 
 
@@ -70,7 +71,7 @@ def test_what_is_refused_is_told_with_its_reason_and_without_values(desk: Desk) 
 
 def test_a_feed_that_may_change_no_profile_is_refused_as_for_runs(desk: Desk) -> None:
     name = desk.pipeline()
-    change_feed(desk, input_protection_level=catalog.ProtectionLevel.READ_ONLY)
+    change_feed(desk, input_protection_level=ProtectionLevel.READ_ONLY)
     with pytest.raises(DeclarationInvalid, match="read_only"):
         answer_of(desk, ProbeKind.SEND, pipeline_id=name)
     assert desk.stand_in.intake.counters.requests == 0

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import HistoryOvertaken, MoveNotAllowed
+from shared.ledger import Ledger
 from shared.messages import TaskName
-from shared.run import Lane, Ledger, RunId, RunKind, RunState
+from shared.run import Lane, RunId, RunKind, RunState
 from shared.store import moves
 from shared.store.history_tables import accepted_keys, newer_counts, newer_rows
 from shared.store.tables import runs

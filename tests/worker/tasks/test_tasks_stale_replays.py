@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import MoveNotAllowed
-from shared.run import Ledger, RunKind
+from shared.ledger import Ledger
+from shared.run import RunKind
 from shared.store import replays
 from tests.worker.tasks.desk import ROWS, Desk
 from tests.worker.tasks.past import Past, Points, listen, points

@@ -11,7 +11,8 @@ from shared.mapping.plan import PLAN_VERSION
 from shared.messages import PAYLOAD_VERSION, TaskName
 from shared.run import WORKING, RunId
 from shared.snapshot import SNAPSHOT_VERSION
-from shared.store.tables import pipelines, runs
+from shared.store.declared_tables import pipelines
+from shared.store.tables import runs
 from tests.worker.tasks.desk import Desk, assert_settled_whole
 from worker.mparticle.check import CHECKS_VERSION
 
