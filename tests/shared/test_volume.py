@@ -132,7 +132,7 @@ def test_a_limit_that_limits_nothing_or_leaves_no_room_is_refused(declared: dict
 
 
 def test_exactly_one_number_of_rows_may_be_the_right_one() -> None:
-    assert Volume(min_rows=5, max_rows=5, min_ratio=1, max_ratio=1)
+    assert Volume(min_rows=5, max_rows=5, min_ratio=1, max_ratio=1).min_rows == 5
 
 
 def test_what_an_earlier_release_does_not_know_is_written_only_where_it_is_declared() -> None:

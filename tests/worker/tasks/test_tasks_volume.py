@@ -1,5 +1,6 @@
 """A run that reads too much or too little is held, whoever is struck while publishing it; nothing goes on unasked."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -10,28 +11,28 @@ from shared.errors import StoreUnavailable
 from shared.messages import Message, TaskName
 from shared.run import HeldFor, Lane, Ledger, Run, RunId, RunState
 from shared.store import declared, moves
-from shared.volume import Volume
 from tests.worker.tasks.desk import QUERY, ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
 from tests.worker.tasks.test_tasks_struck import strikes
 from worker.tasks.upkeep import upkeep
+
+Bounds = Mapping[str, float]
 
 MODE = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_NTZ)
 BROKEN = StoreUnavailable("the connection broke")
 NOBODY = f"{QUERY} WHERE customer_id = 'nobody'"
 BEFORE, DIES_BEFORE, DIES_AFTER = (When.BEFORE, BROKEN), (When.BEFORE, Killed()), (When.AFTER, Killed())
-MANY, FEW = (MODE, {"max_rows": 1}), (Full(), {"min_rows": ROWS + 1})
+MANY, FEW = ({"max_rows": 1}, MODE), ({"min_rows": ROWS + 1}, Full())
 
 
-def limited(desk: Desk, mode: Incremental | Full = MODE, *, query: str = QUERY, **limits: float) -> RunId:
+def limited(desk: Desk, volume: Bounds, mode: Incremental | Full = MODE, *, query: str = QUERY) -> RunId:
     name = desk.pipeline(mode, query=query)
-    limit(desk, name, **limits)
+    limit(desk, name, volume)
     return desk.trigger(name)
 
 
-def limit(desk: Desk, pipeline_id: str, **limits: float) -> None:
+def limit(desk: Desk, pipeline_id: str, volume: Bounds) -> None:
     with desk.database.transaction() as store:
         pipeline = declared.get_pipeline(store, pipeline_id).pipeline
-        volume = Volume.model_validate(limits).model_dump()
         declared.put_pipeline(store, Pipeline.model_validate(pipeline.model_dump() | {"volume": volume}))
 
 
@@ -62,11 +63,11 @@ def assert_left_alone(desk: Desk, run_id: RunId) -> None:
     assert desk.run(run_id).is_held
 
 
-@pytest.mark.parametrize(("mode", "volume"), [(MODE, {"max_rows": ROWS - 1}), FEW])
+@pytest.mark.parametrize(("volume", "mode"), [({"max_rows": ROWS - 1}, MODE), FEW])
 def test_a_run_beyond_its_limit_is_held_and_sent_once_it_is_approved(
-    desk: Desk, mode: Incremental | Full, volume: dict[str, float]
+    desk: Desk, volume: Bounds, mode: Incremental | Full
 ) -> None:
-    run_id = limited(desk, mode, **volume)
+    run_id = limited(desk, volume, mode)
     assert_held(desk, run_id)
     assert_left_alone(desk, run_id)
     assert desk.taken_ids() == {}
@@ -77,13 +78,13 @@ def test_a_run_beyond_its_limit_is_held_and_sent_once_it_is_approved(
 
 @pytest.mark.parametrize("mode", [MODE, Full()])
 def test_as_many_rows_as_are_allowed_and_expected_settle(desk: Desk, mode: Incremental | Full) -> None:
-    run_id = limited(desk, mode, max_rows=ROWS, min_rows=ROWS)
+    run_id = limited(desk, {"max_rows": ROWS, "min_rows": ROWS}, mode)
     desk.finish(run_id)
     assert_settled_whole(desk, run_id)
 
 
 def test_an_initial_sync_without_rows_settles(desk: Desk) -> None:
-    run_id = limited(desk, query=NOBODY, min_rows=1)
+    run_id = limited(desk, {"min_rows": 1}, query=NOBODY)
     run = desk.finish(run_id)
     assert (run.lane, run.state, run.ledger) == (Lane.BACKFILL, RunState.SETTLED, Ledger())
 
@@ -92,13 +93,13 @@ def test_an_initial_sync_without_rows_settles(desk: Desk) -> None:
     ("bounds", "strike"), [(MANY, BEFORE), (MANY, DIES_BEFORE), (MANY, DIES_AFTER), (FEW, DIES_AFTER)]
 )
 def test_an_extraction_struck_at_any_commit_holds_its_run_all_the_same(
-    desk: Desk, bounds: tuple[Incremental | Full, dict[str, float]], strike: tuple[When, BaseException]
+    desk: Desk, bounds: tuple[Bounds, Incremental | Full], strike: tuple[When, BaseException]
 ) -> None:
-    mode, volume = bounds
+    volume, mode = bounds
     when, failure = strike
 
     def strike_at(nth: int) -> bool:
-        run_id = limited(desk, mode, **volume)
+        run_id = limited(desk, volume, mode)
         arguments = desk.take_until(TaskName.EXTRACT_SLICE)
         struck = Strike(nth, when, fails_with(failure))
         before = len(desk.taken_ids())
@@ -120,7 +121,7 @@ def test_a_run_without_rows_is_held_whatever_strikes_it_and_settles_once_it_is_a
     desk: Desk, when: When, failure: BaseException
 ) -> None:
     def strike_at(nth: int) -> bool:
-        run_id = limited(desk, Full(), query=NOBODY, min_rows=1)
+        run_id = limited(desk, {"min_rows": 1}, Full(), query=NOBODY)
         arguments = desk.take_until(TaskName.EXTRACT_SLICE)
         strike = Strike(nth, when, fails_with(failure))
         with desk.database.struck(strike):
@@ -136,7 +137,7 @@ def test_a_run_without_rows_is_held_whatever_strikes_it_and_settles_once_it_is_a
 
 
 def test_a_run_without_rows_is_held_once_however_often_its_messages_come(desk: Desk) -> None:
-    run_id = limited(desk, Full(), query=NOBODY, min_rows=1)
+    run_id = limited(desk, {"min_rows": 1}, Full(), query=NOBODY)
     stray = TaskName.SETTLE_RUN, (Message(TaskName.SETTLE_RUN, run_id).payload(),)
 
     def at_once(task: TaskName, arguments: tuple[Any, ...]) -> None:
@@ -153,7 +154,7 @@ def test_rows_that_arrive_late_are_read_once_the_run_that_missed_them_is_abandon
     name = desk.pipeline(MODE)
     desk.finish(desk.trigger(name))
     low = watermark(desk, name)
-    limit(desk, name, min_rows=1)
+    limit(desk, name, {"min_rows": 1})
     run = assert_held(desk, desk.trigger(name), 0)
     assert watermark(desk, name) == low == run.window.low
     assert run.window.high is not None
