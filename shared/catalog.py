@@ -206,7 +206,7 @@ class Pipeline(Declared):
         None,
         # A release that does not know it reads every pipeline that does without.
         exclude_if=lambda volume: volume is None,
-        description="how many rows a run may read before it is held and somebody is asked; null: any number",
+        description="how many rows a run may read without being held until somebody decides; null: any number",
     )
 
     @model_validator(mode="after")

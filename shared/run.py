@@ -71,7 +71,7 @@ class HeldFor(StrEnum):
     """What an operator is asked about a held run."""
 
     VOLUME_UNUSUAL = "volume_unusual"
-    """It read more rows than its pipeline allows without being asked."""
+    """It read more rows, or fewer, than its pipeline allows without being asked."""
     RESTORED = "restored"
     """It was open when the backup was made that the store was restored from."""
 

@@ -71,7 +71,7 @@ class Snapshot(_Frozen):
     user has of his own, exactly they are asked for, and rows that have a newer one of the same user below ``ranked_to``
     are left out. ``reads_from`` is where the query of a live run begins: its window's low, or ``lookback_s`` before it;
     ``row_key`` then tells which rows were sent before. No number of rejected rows stops a run without ``max_rejected``,
-    and no number of rows that it reads holds one without ``max_volume``.
+    and no number of rows that it reads holds one without ``max_volume`` and ``min_volume``.
     ``order_by`` puts rows of one user side by side; up to ``batch_max_events`` events share a batch, rows of one user
     do where ``merges_users``, and events before ``historical_before_ms`` go to the historical endpoint. ``data_plan``
     is the pipeline's own declaration of one. ``secret_columns`` are the data model's, by which its rows stay hidden,
@@ -108,3 +108,5 @@ class Snapshot(_Frozen):
     secret_columns: tuple[str, ...] = ()
     max_volume_rows: int | None = None
     max_volume_ratio: float | None = None
+    min_volume_rows: int | None = None
+    min_volume_ratio: float | None = None

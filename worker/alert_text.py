@@ -20,7 +20,7 @@ _TITLES: Final[Mapping[AlertName, str]] = {
     AlertName.PIPELINE_FAULTED: "pipeline {pipeline} is faulted",
     AlertName.ROWS_REJECTED: "run {run} of pipeline {pipeline} rejects many rows",
     AlertName.STALE: "pipeline {pipeline} is stale",
-    AlertName.VOLUME_UNUSUAL: "run {run} of pipeline {pipeline} reads unusually many rows, and is held",
+    AlertName.VOLUME_UNUSUAL: "run {run} of pipeline {pipeline} reads unusually many or few rows, and is held",
     AlertName.RUN_HELD: "run {run} of pipeline {pipeline} is held",
     AlertName.CREDENTIALS_REFUSED: "run {run} of pipeline {pipeline} cannot sign in: {kind}",
     AlertName.FULL_RESYNC: "pipeline {pipeline} reads everything anew",
@@ -44,7 +44,7 @@ _CURES: Final[Mapping[AlertName, tuple[str, str | None]]] = {
         "warehouse-sync runs {pipeline_id}",
     ),
     AlertName.VOLUME_UNUSUAL: (
-        "see whether so many rows are meant; then let the run go on, or abandon it",
+        "see whether so many rows, or so few, are meant; then let the run go on, or correct the cause and abandon it",
         "warehouse-sync approve {run}",
     ),
     AlertName.RUN_HELD: ("answer its question: let the run go on, or abandon it", "warehouse-sync approve {run}"),

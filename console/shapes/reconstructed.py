@@ -91,7 +91,7 @@ class RunShape(Shape):
     chunks_done: int
     reopenings: int
     accepts_rejects: bool
-    accepts_volume: bool = Field(description="whether somebody took its rows, however many")
+    accepts_volume: bool = Field(description="whether somebody took its rows, however many or few")
     backfill_id: UUID | None
     part: int
     replays: UUID | None = Field(description="the run whose rejected rows it sends anew")

@@ -47,7 +47,7 @@ class Published(Enum):
     IS_READ = auto()
     """It was the last slice."""
     IS_HELD = auto()
-    """It has read so many rows that somebody is asked; nothing of the slice may be sent."""
+    """It has read so many rows, or so few, that somebody is asked; nothing of the slice may be sent."""
 
 
 def claim(connection: sa.Connection, slice_id: SliceId, token: Token, lease_s: float) -> ClaimedSlice | None:
@@ -185,7 +185,7 @@ def publish(
     ).scalar_one_or_none()
     if is_last is None:
         raise claims.ClaimLost
-    if volume_guard.judge(connection, claimed.run_id):
+    if volume_guard.judge(connection, claimed.run_id, is_read=is_last):
         return Published.IS_HELD
     return Published.IS_READ if is_last else Published.GOES_ON
 

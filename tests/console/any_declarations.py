@@ -107,7 +107,9 @@ def _pipelines(draw: st.DrawFn, pipeline_id: str, name: str, *, has_events: bool
         "historical": st.just("never"),
         "max_rejected_ratio": st.sampled_from([None, 0.25]),
         "max_rejected_rows": st.sampled_from([None, 0]),
-        "volume": st.sampled_from([None, {"max_rows": 1_000}, {"max_ratio": 2.5}]),
+        "volume": st.sampled_from(
+            [None, {"max_rows": 1_000}, {"max_ratio": 2.5}, {"min_rows": 1}, {"min_ratio": 0.25, "max_rows": 1_000}]
+        ),
         "limits": st.just({"attribute_value": "truncate"}),
         "data_plan": st.just({"document": {"data_points": [_DATA_POINT]}, "on_violation": "reject"}),
     }

@@ -49,7 +49,7 @@ def test_the_schema_in_the_documents_is_current() -> None:
 @pytest.mark.parametrize(("page", "block"), EXAMPLES, ids=[page for page, _ in EXAMPLES])
 def test_every_example_is_valid_in_an_editor(page: str, block: str) -> None:
     content = _read(block)
-    if "schedule" in content or "data_plan" in content:  # A part of a pipeline.
+    if {"schedule", "data_plan", "volume"} & content.keys():  # A part of a pipeline.
         content = {"pipelines": [{**PIPELINE, "sync_mode": {"type": "full"}, **content}]}
     if "jobs" in content:  # A workflow that applies declarations.
         return

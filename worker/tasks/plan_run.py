@@ -246,9 +246,12 @@ def _tolerance(run: Run, pipeline: Pipeline) -> dict[str, Any]:
     """Give how many rejected rows stop the run, and how many rows hold it; none a replay, which somebody asked for."""
     if run.kind is RunKind.REPLAY:
         return {"is_replay": True}
+    volume = pipeline.volume
     return {
         "max_rejected_ratio": pipeline.max_rejected_ratio,
         "max_rejected_rows": pipeline.max_rejected_rows,
-        "max_volume_rows": None if pipeline.volume is None else pipeline.volume.max_rows,
-        "max_volume_ratio": None if pipeline.volume is None else pipeline.volume.max_ratio,
+        "max_volume_rows": None if volume is None else volume.max_rows,
+        "max_volume_ratio": None if volume is None else volume.max_ratio,
+        "min_volume_rows": None if volume is None else volume.min_rows,
+        "min_volume_ratio": None if volume is None else volume.min_ratio,
     }

@@ -265,6 +265,14 @@ class Store(RuleBasedStateMachine):
             most=most,
         )
 
+    @rule(fewest=st.integers(0, 3))
+    def expect_so_many_rows(self, fewest: int) -> None:
+        self.stage.write(
+            "UPDATE runs SET snapshot = snapshot || jsonb_build_object('min_volume_rows', cast(:fewest AS int))"
+            " WHERE snapshot IS NOT NULL AND kind <> 'replay' AND state = 'extracting'",
+            fewest=fewest,
+        )
+
     @rule(pick=PICK, move=st.sampled_from(["cancel", "abandon", "fail", "retry", "retry", "accept", "approve"]))
     def operate(self, pick: int, move: str) -> None:
         rows = self.stage.rows("SELECT id FROM runs ORDER BY created_at, lane, part")
@@ -340,6 +348,9 @@ class Store(RuleBasedStateMachine):
         too_many = "extracted > cast(snapshot ->> 'max_volume_rows' AS int) AND NOT accepts_volume"
         at_work = "state IN ('extracting', 'uploading', 'settled')"
         assert self.stage.rows(f"SELECT id FROM runs WHERE {at_work} AND {too_many}") == []
+        too_few = "extracted < cast(snapshot ->> 'min_volume_rows' AS int) AND NOT accepts_volume"
+        is_read = "lane = 'live' AND state IN ('uploading', 'settled')"
+        assert self.stage.rows(f"SELECT id FROM runs WHERE {is_read} AND {too_few}") == []
 
     def teardown(self) -> None:
         """Kill everybody, lose every message, and let an operator and new workers end what is left."""

@@ -308,3 +308,133 @@ def test_other_slices_of_a_held_run_publish_nothing(stage: Stage) -> None:
     with pytest.raises(ClaimLost):
         stage.publish(*other, [2])
     assert stage.run(run_id).ledger.extracted == 2
+
+
+# Few rows.
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), ()], ids=["few rows", "none"])
+def test_a_run_below_min_rows_is_held_with_its_last_slice_and_its_watermark_stays(
+    stage: Stage, sizes: tuple[int, ...]
+) -> None:
+    stage.past_history()
+    run_id, slice_id = live(stage, min_volume_rows=5)
+    assert stage.publish(*stage.claim_slice(slice_id), sizes) == []
+    run = stage.run(run_id)
+    assert (run.state, run.held_for) == (RunState.CANCELLED, HeldFor.VOLUME_UNUSUAL)
+    assert (run.ledger.extracted, run.ledger.unsent) == (sum(sizes), sum(sizes))
+    assert "volume.min_rows expects 5 or more" in (run.held_reason or "")
+    with stage.database.transaction() as connection:
+        assert lost.never_sent(connection, window_chunks=WINDOW_CHUNKS) == []
+        assert lost.complete_unsettled(connection) == []
+    assert not stage.settle(run_id)
+    assert stage.standing().watermark == T0
+    messages = moved(stage, moves.approve, run_id).messages
+    assert sent(messages, TaskName.SETTLE_RUN) == ([] if sizes else [run_id]), "one without rows lacks nothing else"
+    for chunk_id in stage.chunk_ids(slice_id):
+        stage.upload(chunk_id)
+    assert stage.settle(run_id)
+    assert stage.standing().watermark == run.window.high
+
+
+def test_a_run_is_asked_about_its_few_rows_only_once_all_of_it_is_read(stage: Stage) -> None:
+    stage.past_history()
+    run_id, slice_id = live(stage, min_volume_rows=5)
+    claimed, token = stage.claim_slice(slice_id)
+    following, messages = stage.publish_and_continue(claimed, token, [2])
+    assert following is not None
+    (first,) = sent(messages, TaskName.UPLOAD_CHUNK)
+    stage.upload(first)
+    assert stage.publish(following, token, [2]) == []
+    run = stage.run(run_id)
+    assert run.is_held
+    assert (run.ledger.accepted, run.ledger.unsent) == (2, 2), "what was sent before is sent; held is what is left"
+
+
+def test_all_slices_together_have_the_rows_of_a_run(stage: Stage) -> None:
+    stage.past_history()
+    run_id, slice_id = live(stage, min_volume_rows=5)
+    claimed, token = stage.claim_slice(slice_id)
+    following, _ = stage.publish_and_continue(claimed, token, [5])
+    assert following is not None
+    stage.publish(following, token, [])
+    assert stage.run(run_id).state is RunState.UPLOADING
+
+
+def test_the_window_of_an_abandoned_run_that_had_no_rows_is_read_again(stage: Stage) -> None:
+    stage.past_history()
+    run_id, slice_id = live(stage, min_volume_rows=1)
+    stage.publish(*stage.claim_slice(slice_id), [])
+    with stage.database.transaction() as connection:
+        moves.abandon(connection, run_id)
+    assert stage.standing().watermark == T0
+    run_id, slice_id = live(stage, min_volume_rows=1)
+    stage.publish(*stage.claim_slice(slice_id), [3])
+    run = stage.run(run_id)
+    assert (run.window.low, run.state) == (T0, RunState.UPLOADING)
+
+
+def test_few_rows_are_compared_with_the_median_of_the_last_live_runs_that_had_rows(stage: Stage) -> None:
+    stage.past_history()
+    settle_live(stage, 4, 0, 6, 100, 0)
+    run_id, slice_id = live(stage, min_volume_ratio=0.5)
+    stage.publish(*stage.claim_slice(slice_id), [3])
+    assert not stage.run(run_id).is_held
+    for chunk_id in stage.chunk_ids(slice_id):
+        stage.upload(chunk_id)
+    assert stage.settle(run_id)
+    run_id, slice_id = live(stage, min_volume_ratio=0.5)  # The median of 3, 4, 6 and 100 is 5.
+    stage.publish(*stage.claim_slice(slice_id), [2])
+    assert "0.5 times 5, the median of the last 4 live runs" in (stage.run(run_id).held_reason or "")
+
+
+def test_no_rows_are_not_unusual_where_nothing_is_known_to_be_usual(stage: Stage) -> None:
+    stage.past_history()
+    settle_live(stage, 100, 0, 100, 0)
+    run_id, slice_id = live(stage, min_volume_ratio=1)
+    stage.publish(*stage.claim_slice(slice_id), [])
+    assert not stage.run(run_id).is_held
+
+
+@pytest.mark.parametrize("limits", [{"min_volume_rows": 5}, {"min_volume_ratio": 1.0}])
+def test_a_quiet_part_of_history_is_not_asked_about(stage: Stage, limits: dict[str, float]) -> None:
+    stage.past_history()
+    settle_live(stage, 9, 9, 9)
+    with stage.database.transaction() as connection:
+        _, asked = history.begin(
+            connection, "people", low=None, high=T0, parts=1, newest_first=False, expected_rows=None
+        )
+    (run_id,) = asked.runs
+    (slice_id,) = stage.plan(run_id, Window(None, T0, includes_null=True), snapshot=limits)
+    stage.publish(*stage.claim_slice(slice_id), [])
+    assert stage.settle(run_id)
+
+
+def test_a_run_with_an_empty_window_settles_unasked_and_moves_nothing(stage: Stage) -> None:
+    stage.past_history()
+    run_id = stage.started()
+    assert stage.plan(run_id, Window(T0, T0), slice_count=0, snapshot={"min_volume_rows": 5}) == []
+    assert stage.settle(run_id)
+    assert stage.standing().watermark == T0
+
+
+def test_what_was_approved_while_it_was_read_is_not_asked_about_when_all_of_it_is(stage: Stage) -> None:
+    stage.past_history()
+    settle_live(stage, 9, 9, 9)
+    run_id, slice_id = live(stage, max_volume_rows=1, min_volume_ratio=1)
+    stage.publish_and_continue(*stage.claim_slice(slice_id), [2])
+    assert stage.run(run_id).is_held
+    (following,) = sent(moved(stage, moves.approve, run_id).messages, TaskName.EXTRACT_SLICE)
+    stage.publish(*stage.claim_slice(following), [2])
+    run = stage.run(run_id)
+    assert (run.state, run.is_held, run.ledger.extracted) == (RunState.UPLOADING, False, 4)
+
+
+def test_a_run_that_was_stopped_and_goes_on_is_asked_about_its_few_rows(stage: Stage) -> None:
+    stage.past_history()
+    run_id, slice_id = live(stage, min_volume_rows=5)
+    with stage.database.transaction() as connection:
+        moves.fail(connection, run_id, FeedRefused("no"))
+    assert sent(moved(stage, moves.retry, run_id).messages, TaskName.EXTRACT_SLICE) == [slice_id]
+    stage.publish(*stage.claim_slice(slice_id), [2])
+    assert stage.run(run_id).is_held
