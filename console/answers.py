@@ -59,7 +59,7 @@ def show_sent(screen: Console, answer: AnswerShape) -> None:
 
 def show_window(screen: Console, answer: AnswerShape) -> None:
     """Show the window that the next run would read, and its rows or bytes."""
-    low, high = (moments.told_exactly(bound) if bound else None for bound in (answer.low, answer.high))
+    low, high = (moments.told(bound) if bound else None for bound in (answer.low, answer.high))
     window = f"from {low or 'the beginning'} to {high or 'the end'}"
     if answer.row_count is not None:
         screen.print(f"{answer.row_count:,} rows {window}")

@@ -143,12 +143,13 @@ def _chunk_table(chunks: Iterable[ChunkShape]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("chunk", "state"):
         table.add_column(heading)
-    for heading in ("rows", "done", "accepted", "rejected", "attempts"):
+    for heading in ("rows", "done", "accepted", "rejected", "attempts", "seconds queued", "at work"):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("last said", overflow="fold")
     for chunk in chunks:
         counts = (chunk.rows, chunk.position, chunk.accepted, chunk.rejected, chunk.attempts)
-        numbers = (f"{count:,}" for count in counts)
+        spans = ("-" if span is None else f"{span:,.1f}" for span in (chunk.queued_s, chunk.worked_s))
+        numbers = (*(f"{count:,}" for count in counts), *spans)
         table.add_row(f"{chunk.slice_no}.{chunk.no}", chunk.state, *numbers, escape(chunk.error or ""))
     return table
 

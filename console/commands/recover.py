@@ -96,6 +96,6 @@ def _show_pipelines(found: Recovery) -> None:
     for row in found.pipelines:
         pipeline_id, watermark = row.pipeline.id, row.standing.watermark
         state = "paused" if pipeline_id in found.paused else row.state.value
-        begins = "the beginning" if watermark is None else moments.told_exactly(watermark)
+        begins = "the beginning" if watermark is None else moments.told(watermark)
         table.add_row(pipeline_id, f"{state}, {word}" if pipeline_id in held else state, begins)
     screen.print(table)

@@ -104,8 +104,8 @@ def _show_readings(screen: Console, readings: Iterable[ReadingShape]) -> None:
         named = _READS.get(one.reads, one.reads)
         table.add_row(
             named,
-            moments.told_exactly(one.low) if one.low else "the beginning",
-            moments.told_exactly(one.high) if one.high else "the end",
+            moments.told(one.low) if one.low else "the beginning",
+            moments.told(one.high) if one.high else "the end",
             *(_count(number) for number in (one.rows, one.null_rows, one.scanned_bytes, one.batches)),
             "-" if one.takes_s is None else str(timedelta(seconds=ceil(one.takes_s))),
         )
