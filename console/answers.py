@@ -10,6 +10,7 @@ from rich.table import Table
 
 from console.doctor import Finding
 from console.shapes.answers import AnswerShape
+from shared import moments
 
 
 def show_columns(screen: Console, answer: AnswerShape) -> None:
@@ -58,7 +59,7 @@ def show_sent(screen: Console, answer: AnswerShape) -> None:
 
 def show_window(screen: Console, answer: AnswerShape) -> None:
     """Show the window that the next run would read, and its rows or bytes."""
-    low, high = (f"{bound:%Y-%m-%d %H:%M:%S} UTC" if bound else None for bound in (answer.low, answer.high))
+    low, high = (moments.told(bound) if bound else None for bound in (answer.low, answer.high))
     window = f"from {low or 'the beginning'} to {high or 'the end'}"
     if answer.row_count is not None:
         screen.print(f"{answer.row_count:,} rows {window}")

@@ -1,12 +1,14 @@
 """The verbs of history: begin, follow, pause, resume and cancel a backfill."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.run import BackfillId, Run, RunState
+import sqlalchemy as sa
+
+from shared.run import WORKING, BackfillId, Run, RunState
 from shared.settings import Settings
-from shared.store import backfills, declared, history
+from shared.store import backfills, declared, history, work_times
 from shared.store.asked import Asked
 from shared.store.backfills import Backfill
 from shared.store.database import Database
@@ -14,10 +16,14 @@ from shared.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill is: its parts in order, and rows over all of them."""
+    """How far a backfill is: its parts in order, and rows over all of them.
+
+    ``worked`` is how long its parts were at work so far, as far as ``left`` needs it.
+    """
 
     backfill: Backfill
     parts: tuple[Run, ...]
+    worked: timedelta
 
     @property
     def state(self) -> str:
@@ -56,13 +62,13 @@ class Progress:
         """Rows of all parts whose end is known."""
         return sum(part.ledger.ended for part in self.parts)
 
-    def left(self, now: datetime) -> timedelta | None:
+    @property
+    def left(self) -> timedelta | None:
         """How long the rest takes at the speed so far; unknown where the rows were not counted or none has ended."""
-        began = min((part.started_at for part in self.parts if part.started_at is not None), default=None)
-        if self.state != "running" or began is None or not self.backfill.expected_rows or not self.ended_rows:
+        if self.state != "running" or not self.worked or not self.backfill.expected_rows or not self.ended_rows:
             return None
         rows = max(0, self.backfill.expected_rows - self.ended_rows)
-        return (now - began) * (rows / self.ended_rows)
+        return self.worked * (rows / self.ended_rows)
 
 
 class Backfilling:
@@ -125,13 +131,14 @@ class Backfilling:
                 declared.get_pipeline(connection, pipeline_id, even_deleted=True)
             found = backfills.newest(connection, pipeline_id, limit=limit, after=after)
             parts = backfills.parts_of_all(connection, [backfill.id for backfill in found])
-        return [Progress(backfill, tuple(parts[backfill.id])) for backfill in found]
+            return _so_far(connection, [(backfill, parts[backfill.id]) for backfill in found])
 
     def get(self, backfill_id: BackfillId) -> Progress:
         """Give one and how far it is, or raise ``NotFound``."""
         with self._database.transaction() as connection:
             backfill = backfills.get(connection, backfill_id)
-            return Progress(backfill, tuple(backfills.parts_of(connection, backfill_id)))
+            (found,) = _so_far(connection, [(backfill, backfills.parts_of(connection, backfill_id))])
+        return found
 
     def find(self, beginning: str) -> BackfillId:
         """Give the backfill whose id begins so, or raise ``NotFound``."""
@@ -153,3 +160,20 @@ class Backfilling:
         """Stop a backfill until it is resumed."""
         with self._database.transaction() as connection:
             history.cancel(connection, backfill_id)
+
+
+def _so_far(connection: sa.Connection, found: Sequence[tuple[Backfill, Sequence[Run]]]) -> list[Progress]:
+    """Give how far some backfills are; their parts are read one after the other, so that their times add up."""
+    # Whoever asks how long the rest takes asks of these few; an initial sync that is over may have a thousand parts.
+    at_work = [
+        parts for backfill, parts in found if backfill.expected_rows and any(part.state in WORKING for part in parts)
+    ]
+    times = work_times.of_runs(connection, [part for parts in at_work for part in parts])
+    return [
+        Progress(
+            backfill,
+            tuple(parts),
+            sum((times[part.id].lasted for part in parts if part.id in times), timedelta()),
+        )
+        for backfill, parts in found
+    ]

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from shared import moments
 from shared.schedule import Cron, Frequency, Interval, Once, OnDemand, Schedule
 
 
@@ -14,9 +15,7 @@ def in_words(schedule: Schedule) -> str:
             return f"whenever {schedule.expression} says so (UTC)"
         case Once():
             return (
-                "once, when it is activated"
-                if schedule.start is None
-                else f"once, at {schedule.start:%Y-%m-%d %H:%M} UTC"
+                "once, when it is activated" if schedule.start is None else f"once, at {moments.told(schedule.start)}"
             )
         case OnDemand():
             return "on demand"

@@ -1,7 +1,8 @@
 """A run on the terminal: a live bar while it works, a ledger when it ended."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
 from uuid import UUID
@@ -21,6 +22,8 @@ from shared.run import WORKING
 _SHOWN: Final = 8
 """Characters of a run's id; enough to tell runs apart."""
 _LOOK_EVERY_S: Final = 0.25
+_LOOKS: Final = 40
+"""As many as are made in ten seconds, in which an attempt says several times how far it is."""
 
 
 def follow(client: Client, run_id: UUID, title: str, screen: Console) -> RunShape:
@@ -32,7 +35,7 @@ def follow(client: Client, run_id: UUID, title: str, screen: Console) -> RunShap
         TextColumn("{task.description}"),
         TimeRemainingColumn(compact=True),
     )
-    began_at = time.monotonic()
+    speed = _Speed()
     with Progress(*columns, console=screen) as progress:
         bar = progress.add_task("reads the warehouse", total=None)
         why = None
@@ -42,28 +45,18 @@ def follow(client: Client, run_id: UUID, title: str, screen: Console) -> RunShap
                 progress.console.print(f"waits: {escape(str(run.waits_for))}", soft_wrap=True)
                 why = run.waits_for
             ledger = run.ledger
-            speed = rows_per_s(run) or ledger.ended / (time.monotonic() - began_at)
+            per_s = speed.at(time.monotonic(), ledger.ended) if run.state in WORKING else run.rows_per_s
             is_read = run.slices_total > 0 and run.slices_published == run.slices_total
             progress.update(
                 bar,
                 total=ledger.extracted if is_read else None,
                 completed=ledger.ended,
-                description=f"{ledger.ended:,} of {ledger.extracted:,} rows, {speed:,.0f} rows/s, "
+                description=f"{ledger.ended:,} of {ledger.extracted:,} rows, {_number(per_s)} rows/s, "
                 f"{ledger.accepted:,} accepted, {ledger.rejected:,} rejected",
             )
             if run.state not in WORKING:
                 return run
             time.sleep(_LOOK_EVERY_S)
-
-
-def took_s(run: RunShape) -> float:
-    """How long a run has worked, in seconds: from when planning began to when it ended; 0 until it has."""
-    return run.took_s or 0.0
-
-
-def rows_per_s(run: RunShape) -> float:
-    """Rows that ended, by second of the run's own time; 0 while that is unknown."""
-    return run.ledger.ended / run.took_s if run.took_s else 0.0
 
 
 def ledger_table(runs: Sequence[RunShape]) -> Table:
@@ -76,8 +69,8 @@ def ledger_table(runs: Sequence[RunShape]) -> Table:
         table.add_row(name, *(f"{getattr(run.ledger, name):,}" for run in runs))
     table.add_row("balances", *("yes" if run.ledger.balances else "[red]no[/]" for run in runs))
     table.add_row("batches", *(f"{run.batches:,}" for run in runs))
-    table.add_row("seconds", *(f"{took_s(run):.1f}" for run in runs))
-    table.add_row("rows/s", *(f"{rows_per_s(run):,.0f}" for run in runs))
+    table.add_row("seconds at work", *(_number(run.worked_s, places=1) for run in runs))
+    table.add_row("rows/s", *(_number(run.rows_per_s) for run in runs))
     return table
 
 
@@ -97,8 +90,12 @@ def show_why(screen: Console, run: RunShape) -> None:
         screen.print(f"{run.id} [red]{error.code}[/]: {escape(error.message)}", soft_wrap=True)
 
 
-def run_table(runs: Iterable[RunShape], *, wide: bool = False) -> Table:
-    """Give a list of runs, one a line; commands take a number, or the beginning of an id, that is shown here."""
+def run_table(runs: Sequence[RunShape], *, wide: bool = False) -> Table:
+    """Give a list of runs, one a line; commands take a number, or the beginning of an id, that is shown here.
+
+    Unchanged and superseded rows are shown where there are any: what was extracted is the sum of what is shown.
+    """
+    wide = wide or any(run.ledger.unchanged or run.ledger.superseded for run in runs)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
     # A number is folded where the screen is narrow, and never cut: "5,1…" could be any.
@@ -106,7 +103,7 @@ def run_table(runs: Iterable[RunShape], *, wide: bool = False) -> Table:
         table.add_column(heading, overflow="fold")
     further = ("unchanged", "superseded") if wide else ()
     counted = ("extracted", "accepted", "rejected", *further, "unsent")
-    for heading in ("no", *counted, "batches", "seconds"):
+    for heading in ("no", *counted, "batches", "seconds at work"):
         table.add_column(heading, justify="right", overflow="fold")
     for run in runs:
         counts = (*(getattr(run.ledger, name) for name in counted), run.batches)
@@ -120,6 +117,24 @@ def run_table(runs: Iterable[RunShape], *, wide: bool = False) -> Table:
             state,
             str(run.number),
             *(f"{count:,}" for count in counts),
-            f"{took_s(run):.1f}",
+            _number(run.worked_s, places=1),
         )
     return table
+
+
+class _Speed:
+    """Rows a second of late: neither a wait that is over nor what had ended before somebody looked counts."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque(maxlen=_LOOKS)
+
+    def at(self, now_s: float, rows: int) -> float | None:
+        """Take how many rows have ended by now, and give the speed since the oldest look that is remembered."""
+        self._looks.append((now_s, rows))
+        since_s, before = self._looks[0]
+        return (rows - before) / (now_s - since_s) if now_s > since_s else None
+
+
+def _number(value: float | None, *, places: int = 0) -> str:
+    """Give a number as people read it; what is not known is no 0."""
+    return "-" if value is None else f"{value:,.{places}f}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from shared import moments
 from shared.errors import HistoryOvertaken, TooManyRejected
 from shared.run import Run, RunKind, RunState
 
@@ -55,7 +56,7 @@ def question(found: Restored, *, backup_at: datetime | None, now: datetime, reme
     mParticle forgets ids after ``remembered``, as far as this product relies on it.
     """
     run = found.run
-    as_of = "an instant that is not known" if backup_at is None else f"{backup_at:%Y-%m-%d %H:%M:%S} UTC"
+    as_of = "an instant that is not known" if backup_at is None else moments.told(backup_at)
     said = [f"The state database was restored as of {as_of}; the run was {_standing(found)}"]
     if run.snapshot is None:
         said.append("it was not planned yet, and approve plans it anew")

@@ -13,6 +13,7 @@ from rich.table import Table
 from console.progress import run_table, show_found, show_why
 from console.shapes.extensions import ChunkShape, NoticeShape, RunEventShape
 from console.shapes.reconstructed import HistoryShape, PipelineShape, PipelineStatus, RunShape
+from shared import moments
 from shared.run import RunKind
 
 _DATE: Final = 10
@@ -66,10 +67,9 @@ def show_run(screen: Console, run: RunShape, events: Sequence[RunEventShape], ch
     """Show one run: its ledger, its window, what happened to it, and its chunks."""
     screen.print(f"run {run.number} of {escape(run.pipeline_id)}, {run.id}", soft_wrap=True)
     screen.print(run_table([run], wide=True))
-    low = "the beginning" if run.range_start is None else _when(run.range_start)
-    screen.print(
-        f"window: from {low} to {'the end' if run.range_end is None else _when(run.range_end)}", soft_wrap=True
-    )
+    low = "the beginning" if run.range_start is None else moments.told_exactly(run.range_start)
+    high = "the end" if run.range_end is None else moments.told_exactly(run.range_end)
+    screen.print(f"window: from {low} to {high}", soft_wrap=True)
     show_found(screen, run)
     show_why(screen, run)
     happened = Table(box=box.SIMPLE_HEAD)
@@ -89,7 +89,7 @@ def notice_table(notices: Iterable[NoticeShape]) -> Table:
     for heading in ("when", "what", "said"):
         table.add_column(heading)
     for notice in notices:
-        table.add_row(f"{notice.noticed_on:%Y-%m-%d %H:%M:%S}", notice.name, escape(notice.message))
+        table.add_row(moments.told(notice.noticed_on), notice.name, escape(notice.message))
     return table
 
 
@@ -106,7 +106,7 @@ def _pipeline_table(found: Iterable[PipelineShape]) -> Table:
             _state(one),
             one.sync_mode["type"],
             escape(one.schedule_in_words),
-            *(f"{mark:%Y-%m-%d %H:%M:%S}" if mark else "-" for mark in marks),
+            *(_when(mark) for mark in marks),
         )
     return table
 
@@ -143,12 +143,13 @@ def _chunk_table(chunks: Iterable[ChunkShape]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("chunk", "state"):
         table.add_column(heading)
-    for heading in ("rows", "done", "accepted", "rejected", "attempts"):
+    for heading in ("rows", "done", "accepted", "rejected", "attempts", "seconds queued", "at work"):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("last said", overflow="fold")
     for chunk in chunks:
         counts = (chunk.rows, chunk.position, chunk.accepted, chunk.rejected, chunk.attempts)
-        numbers = (f"{count:,}" for count in counts)
+        spans = ("-" if span is None else f"{span:,.1f}" for span in (chunk.queued_s, chunk.worked_s))
+        numbers = (*(f"{count:,}" for count in counts), *spans)
         table.add_row(f"{chunk.slice_no}.{chunk.no}", chunk.state, *numbers, escape(chunk.error or ""))
     return table
 
@@ -169,4 +170,4 @@ def _history(history: HistoryShape | None) -> str:
 
 
 def _when(instant: datetime | None) -> str:
-    return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+    return "-" if instant is None else moments.told(instant)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from console.progress import rows_per_s, took_s
 from console.shapes.reconstructed import RunShape
 from shared.run import RunKind, RunState
 
@@ -64,6 +63,6 @@ def _run(run: RunShape) -> dict[str, Any]:
         "unchanged": ledger.unchanged,
         "superseded": ledger.superseded,
         "unsent": ledger.unsent,
-        "took_s": round(took_s(run), 3),
-        "rows_per_s": round(rows_per_s(run)),
+        "worked_s": None if run.worked_s is None else round(run.worked_s, 3),
+        "rows_per_s": None if run.rows_per_s is None else round(run.rows_per_s),
     }

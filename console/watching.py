@@ -5,21 +5,23 @@ from dataclasses import dataclass
 
 from shared.catalog import ServiceProvider
 from shared.run import WORKING, Run, RunId
-from shared.store import chunk_list, declared, notices, run_events, run_lists, runs, summaries
+from shared.store import chunk_list, declared, notices, run_events, run_lists, runs, summaries, work_times
 from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.database import Database
 from shared.store.notices import Notice
 from shared.store.run_events import RunEvent
 from shared.store.run_lists import RunPlace, Wanted
 from shared.store.summaries import Summary
+from shared.store.work_times import WorkTime
 
 
 @dataclass(frozen=True, slots=True)
 class SeenRun:
-    """A run, and what keeps its work waiting where anything does."""
+    """A run, what keeps its work waiting where anything does, and how long it was at work once it has begun."""
 
     run: Run
-    waits_for: str | None
+    waits_for: str | None = None
+    work: WorkTime | None = None
 
 
 class Watching:
@@ -42,7 +44,8 @@ class Watching:
         """Give one run as it stands, or raise ``NotFound``."""
         with self._database.transaction() as connection:
             run = runs.get(connection, run_id)
-            return SeenRun(run, run_lists.why_they_wait(connection, [run_id]).get(run_id))
+            why = run_lists.why_they_wait(connection, [run_id])
+            return SeenRun(run, why.get(run_id), work_times.of_runs(connection, [run]).get(run_id))
 
     def runs(self, wanted: Wanted, *, before: RunPlace | None = None, offset: int = 0, limit: int) -> list[SeenRun]:
         """Give runs, newest first, or raise ``NotFound`` where they should be of a pipeline that is not there."""
@@ -51,7 +54,8 @@ class Watching:
                 declared.get_pipeline(connection, wanted.pipeline_id)
             found = run_lists.newest(connection, wanted, before=before, offset=offset, limit=limit)
             why = run_lists.why_they_wait(connection, [run.id for run in found if run.state in WORKING])
-        return [SeenRun(run, why.get(run.id)) for run in found]
+            worked = work_times.of_runs(connection, found)
+        return [SeenRun(run, why.get(run.id), worked.get(run.id)) for run in found]
 
     def references(self, run_ids: Sequence[RunId]) -> list[tuple[RunId, int]]:
         """Give the numbers of runs beside their ids."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from shared.catalog import IteratorType
 from shared.columns import warehouse_type
 from shared.errors import ColumnMissing, IteratorInvalid
+from shared.moments import told_exactly
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -132,7 +133,7 @@ def bound_value(instant: datetime, kind: IteratorType, zone: str) -> datetime | 
         ValueError: the column cannot say this instant exactly and only once; floor it first.
     """
     if floor_to_unit(instant, kind, zone) != instant:
-        raise ValueError(f"{instant.isoformat()} is not a whole unit of a {kind.value} column in {zone}; floor it")
+        raise ValueError(f"{told_exactly(instant)} is not a whole unit of a {kind.value} column in {zone}; floor it")
     match kind:
         case IteratorType.DATE:
             return _day_of_beginning(instant, ZoneInfo(zone))

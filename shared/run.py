@@ -24,6 +24,7 @@ from typing import Any, Final, NewType
 from uuid import UUID
 
 from shared.ledger import Ledger
+from shared.moments import told_exactly
 
 RunId = NewType("RunId", UUID)
 BackfillId = NewType("BackfillId", UUID)
@@ -146,7 +147,9 @@ class Window:
             if bound is not None and bound.tzinfo is None:
                 raise ValueError("a window's bounds are instants; give them a zone")
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"a window cannot end ({self.high}) before it begins ({self.low})")
+            raise ValueError(
+                f"a window cannot end ({told_exactly(self.high)}) before it begins ({told_exactly(self.low)})"
+            )
 
     @property
     def is_empty(self) -> bool:

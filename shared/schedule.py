@@ -20,6 +20,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from shared.fields import Declared, Duration
+from shared.moments import told_exactly
 
 _TICK: Final = timedelta(microseconds=1)
 _YEARS: Final = range(1970, 3000)
@@ -30,7 +31,8 @@ _ANY_DAY: Final = datetime(2000, 1, 1, tzinfo=UTC)
 def _in_utc(instant: datetime) -> datetime:
     if instant.year not in _YEARS:
         raise ValueError(
-            f"expected an instant of the years {_YEARS[0]} to {_YEARS[-1]}, such as 2026-01-31T06:00:00Z, got {instant}"
+            f"expected an instant of the years {_YEARS[0]} to {_YEARS[-1]}, such as 2026-01-31T06:00:00Z, got one "
+            f"of {instant.year}"
         )
     return instant.astimezone(UTC)
 
@@ -105,7 +107,8 @@ class Cron(Declared):
     def _fires_before_it_ends(self) -> Self:
         _refuse_end(self.start, self.end)
         if self.start is not None and next_due(self, self.start - _TICK) is None:
-            raise ValueError(f"end: expected one that leaves time for {self.expression!r} to fire, got {self.end}")
+            ends = None if self.end is None else told_exactly(self.end)
+            raise ValueError(f"end: expected one that leaves time for {self.expression!r} to fire, got {ends}")
         return self
 
 
@@ -204,7 +207,7 @@ def _aware(instant: datetime) -> datetime:
 
 def _refuse_end(start: datetime | None, end: datetime | None) -> None:
     if start is not None and end is not None and end <= start:
-        raise ValueError(f"end: expected an instant after start ({start}), got {end}")
+        raise ValueError(f"end: expected an instant after start ({told_exactly(start)}), got {told_exactly(end)}")
 
 
 def _end(schedule: Schedule) -> datetime | None:

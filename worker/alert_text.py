@@ -5,12 +5,13 @@ secret.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
+from shared import moments
 from shared.alert_message import AlertMessage, ToldPipeline, ToldRun
 from shared.alerts import AlertChange, AlertName, Change, Condition
 from shared.run import RunState
@@ -130,8 +131,8 @@ def lines_of(message: AlertMessage) -> list[str]:
         lines.append(f"kind: {message.error_kind}")
     if message.counts:
         lines.append("rows: " + ", ".join(f"{count:,} {name}" for name, count in message.counts.items()))
-    until = "" if message.ended is None else f", until {_when(message.ended)}"
-    lines.append(f"since: {_when(message.since)}{until}")
+    until = "" if message.ended is None else f", until {moments.told(message.ended)}"
+    lines.append(f"since: {moments.told(message.since)}{until}")
     if message.cure:
         lines.append(f"cure: {message.cure}")
     if message.command is not None:
@@ -179,7 +180,3 @@ def _link(condition: Condition, base: str | None) -> str | None:
     if condition.run_number is not None:
         return f"{base.rstrip('/')}/runs/{condition.run_number}"
     return f"{base.rstrip('/')}/pipelines/{quote(condition.pipeline_id, safe='')}"
-
-
-def _when(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -13,6 +13,7 @@ from itertools import pairwise
 from shared.catalog import Incremental
 from shared.errors import DeclarationInvalid
 from shared.iterator import floor_to_unit
+from shared.moments import told_exactly
 from shared.run import Run, RunKind, Standing, Window
 from shared.snapshot import FrozenIterator
 
@@ -149,8 +150,9 @@ def _window(
         high = standing.history_to or high
         low = mode.track_from and floor_to_unit(mode.track_from, iterator.type, iterator.zone)
         if low is not None and low > high:
+            declared = told_exactly(mode.track_from or low)
             raise DeclarationInvalid(
-                f"pipeline {pipeline_id!r}: track_from ({mode.track_from}) lies after {high}, "
+                f"pipeline {pipeline_id!r}: track_from ({declared}) lies after {told_exactly(high)}, "
                 "where the initial sync ends; set it to an instant in the past"
             )
         return Window(low, high, includes_null=True)

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared import schedule
+from shared import moments, schedule
 from shared.alerts import AlertName, Condition, Mark
 from shared.catalog import Full, Incremental, IteratorType, SyncMode
 from shared.fields import Duration
@@ -64,13 +64,13 @@ def stale_at(mark: Mark) -> datetime | None:
 
 
 def _condition(mark: Mark, due: datetime) -> Condition:
-    last = "it has read nothing yet" if mark.read_to is None else f"it has read up to {mark.read_to:%Y-%m-%d %H:%M} UTC"
+    last = "it has read nothing yet" if mark.read_to is None else f"it has read up to {moments.told(mark.read_to)}"
     return Condition(
         name=AlertName.STALE,
         subject=mark.pipeline_id,
         pipeline_id=mark.pipeline_id,
         pipeline_name=mark.pipeline_name,
-        sentence=f"{last}; it should have read on by {due:%Y-%m-%d %H:%M} UTC",
+        sentence=f"{last}; it should have read on by {moments.told(due)}",
         since=due,
         is_muted=mark.is_muted,
     )

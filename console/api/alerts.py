@@ -21,6 +21,7 @@ from console.shapes.alerts import (
     TrialShape,
 )
 from console.shapes.confirmed import RunReference
+from shared import moments
 from shared.alerts import AlertName
 from shared.store.alerts import AlertPlace, Delivery, Listed, Told
 
@@ -107,7 +108,7 @@ def _delivery(one: Delivery) -> DeliveryShape:
 
 
 def _written(found: Listed) -> Place:
-    return int(found.recovered_at is None), found.opened_at.isoformat(), str(found.id)
+    return int(found.recovered_at is None), moments.written_exactly(found.opened_at), str(found.id)
 
 
 def _place(paged: Pages) -> AlertPlace | None:

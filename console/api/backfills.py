@@ -1,6 +1,5 @@
 """``/backfills``: history that is read in the background, initial syncs included."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -104,7 +103,7 @@ def _detail(operations: Operations, backfill_id: BackfillId) -> BackfillDetail:
 
 def _fields(found: Progress) -> dict[str, object]:
     backfill = found.backfill
-    left = found.left(datetime.now(UTC))
+    left = found.left
     return {
         "id": backfill.id,
         "pipeline_id": backfill.pipeline_id,

@@ -56,9 +56,9 @@ def pipeline_shape(found: Summary, warnings: tuple[Message, ...] = ()) -> Pipeli
         lag_s=None if watermark is None else (found.seen_at - watermark).total_seconds(),
         history=_history(found),
         faulted_reason=found.row.faulted_reason,
-        held_by=seen(found.stopped, found.why_they_wait),
-        running_runs=seen(found.running, found.why_they_wait),
-        recent_runs=seen(list(found.recent), found.why_they_wait),
+        held_by=seen(found.stopped, found),
+        running_runs=seen(found.running, found),
+        recent_runs=seen(found.recent, found),
         warnings=warnings,
         **authors(found.record),
     )
@@ -78,7 +78,7 @@ def status_shape(found: Summary, use: Use | None) -> StatusShape:
         is_faulted=found.row.faulted_reason is not None,
         is_connection_active=use is not None and PipelineState.ACTIVE in use.states,
         is_connection_faulted=has_faulty_connection,
-        latest_pipeline_run=None if latest is None else latest_shape(latest),
+        latest_pipeline_run=None if latest is None else latest_shape(latest, found),
     )
 
 

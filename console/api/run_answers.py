@@ -1,6 +1,6 @@
 """Runs as answers: in v2's shape, and in v1's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, Literal
 
@@ -9,6 +9,7 @@ from console.shapes.ground import Message
 from console.shapes.reconstructed import LatestRunShape, LedgerShape, RunShape
 from console.watching import SeenRun
 from shared.run import Run, RunId, RunKind, RunState
+from shared.store.summaries import Summary
 
 _V1_STATES: Final[Mapping[RunState, V1RunState]] = {
     RunState.WAITING: V1RunState.QUEUED,
@@ -22,9 +23,9 @@ _V1_STATES: Final[Mapping[RunState, V1RunState]] = {
 }
 
 
-def seen(runs: list[Run], why: Mapping[RunId, str]) -> tuple[RunShape, ...]:
-    """Give runs as answers, with what keeps each waiting."""
-    return tuple(run_shape(SeenRun(run, why.get(run.id))) for run in runs)
+def seen(runs: Iterable[Run], found: Summary) -> tuple[RunShape, ...]:
+    """Give some of a pipeline's runs as answers, with what keeps each waiting and how long it was at work."""
+    return tuple(run_shape(_seen(run, found)) for run in runs)
 
 
 def run_shape(found: SeenRun) -> RunShape:
@@ -32,9 +33,9 @@ def run_shape(found: SeenRun) -> RunShape:
     return RunShape(**_fields(found))
 
 
-def latest_shape(run: Run) -> LatestRunShape:
-    """Give a run in v2's shape, with those of v1's fields that do not contradict it."""
-    fields = _fields(SeenRun(run, None))
+def latest_shape(run: Run, found: Summary) -> LatestRunShape:
+    """Give one of a pipeline's runs in v2's shape, with those of v1's fields that do not contradict it."""
+    fields = _fields(_seen(run, found))
     return LatestRunShape(**fields, **_v1_fields(run))
 
 
@@ -59,9 +60,12 @@ def errors_of(kind: str | None, error: str | None) -> tuple[Message, ...]:
     return () if kind is None else (Message(message=error or kind, code=kind),)
 
 
+def _seen(run: Run, found: Summary) -> SeenRun:
+    return SeenRun(run, found.why_they_wait.get(run.id), found.worked.get(run.id))
+
+
 def _fields(found: SeenRun) -> dict[str, Any]:
     run = found.run
-    took = None if run.started_at is None or run.ended_at is None else (run.ended_at - run.started_at).total_seconds()
     return {
         "id": run.id,
         "pipeline_id": run.pipeline_id,
@@ -103,7 +107,8 @@ def _fields(found: SeenRun) -> dict[str, Any]:
         "part": run.part,
         "replays": run.replays,
         "created_on": run.created_at,
-        "took_s": took,
+        "worked_s": None if found.work is None else found.work.lasted.total_seconds(),
+        "rows_per_s": _rows_per_s(found),
     }
 
 
@@ -120,6 +125,14 @@ def _v1_fields(run: Run) -> dict[str, Any]:
         "records_mapped": run.ledger.accepted if has_read else None,
         "event_batches_generated": run.batches if has_read else None,
     }
+
+
+def _rows_per_s(found: SeenRun) -> float | None:
+    """Give a run's speed, or none where rows ended outside of the time that is known: it was interrupted."""
+    run, work = found.run, found.work
+    if run.state is not RunState.SETTLED or work is None or work.stretches != 1:
+        return None
+    return run.ledger.ended / work.lasted.total_seconds()
 
 
 def _type(run: Run) -> Literal["scheduled", "manual"]:

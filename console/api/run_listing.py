@@ -11,6 +11,7 @@ from console.api.run_answers import run_shape
 from console.operations import Operations
 from console.shapes.reconstructed import RunShape
 from console.watching import SeenRun
+from shared import moments
 from shared.run import RunState
 from shared.store.run_lists import RunPlace, Wanted
 
@@ -25,7 +26,7 @@ def run_page(operations: Operations, wanted: Wanted, paged: Pages) -> list[RunSh
 
 
 def _written(found: SeenRun) -> Place:
-    return found.run.created_at.isoformat(), found.run.number
+    return moments.written_exactly(found.run.created_at), found.run.number
 
 
 def _place(paged: Pages) -> RunPlace | None:

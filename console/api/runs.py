@@ -127,4 +127,10 @@ def _chunk(chunk: ListedChunk) -> ChunkShape:
         in_doubt_since=chunk.in_doubt_since,
         not_before=chunk.not_before,
         done_on=chunk.done_at,
+        queued_s=_seconds(chunk.queue_ms),
+        worked_s=_seconds(chunk.run_ms),
     )
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.shapes.access import AuditShape, ClientShape, NewClientShape, NewTokenShape, TokenShape
-from console.shapes.ground import written
 from console.terminal import AsJson, api, echo_json, plain_table, screen
+from shared import moments
 from shared.access import Role
 
 app = typer.Typer()
@@ -49,7 +49,7 @@ def create_token(
     if as_json:
         echo_json(made)
         return
-    until = "until it is revoked" if made.expires_on is None else f"until {written(made.expires_on)}"
+    until = "until it is revoked" if made.expires_on is None else f"until {moments.told(made.expires_on)}"
     typer.echo(f"{made.name} is {made.role} {until}; this is shown once:", err=True)
     typer.echo(made.token)
 
@@ -111,7 +111,9 @@ def audit(
     table = plain_table("when", "who", "did", "to", "fields")
     for one in found:
         what = f"{one.kind} {one.subject}"
-        table.add_row(written(one.noted_on), *map(escape, (one.actor or "-", one.action, what, ", ".join(one.fields))))
+        table.add_row(
+            moments.told(one.noted_on), *map(escape, (one.actor or "-", one.action, what, ", ".join(one.fields)))
+        )
     screen.print(table)
 
 
@@ -120,10 +122,12 @@ def _table(found: list[TokenShape] | list[ClientShape]) -> Table:
     for one in found:
         until = one.expires_on if isinstance(one, TokenShape) else None
         if one.revoked_on is not None:
-            ends = f"revoked {written(one.revoked_on)}"
+            ends = f"revoked {moments.told(one.revoked_on)}"
         elif until is not None:
-            ends = f"{'' if one.is_valid else 'over since '}{written(until)}"
+            ends = f"{'' if one.is_valid else 'over since '}{moments.told(until)}"
         else:
             ends = "open"
-        table.add_row(one.name, one.role, written(one.created_on), escape(one.created_by or "-"), ends, str(one.id))
+        table.add_row(
+            one.name, one.role, moments.told(one.created_on), escape(one.created_by or "-"), ends, str(one.id)
+        )
     return table

@@ -7,8 +7,8 @@ from rich.markup import escape
 
 from console.commands.asking import path_of, waiting
 from console.shapes.alerts import AlertDetail, AlertShape, AlertState, TrialShape
-from console.shapes.ground import written
 from console.terminal import AsJson, api, echo_json, plain_table, screen
+from shared import moments
 
 app = typer.Typer()
 alerts = typer.Typer(invoke_without_command=True, help="What is the matter: open alerts first, then those of late.")
@@ -38,7 +38,7 @@ def listed(
     table = plain_table("state", "alert", "since", "what", "id")
     for one in found:
         shown = f"[red]{one.state}[/]" if one.state is AlertState.OPEN else str(one.state)
-        table.add_row(shown, one.name, written(one.since), escape(one.title), str(one.id))
+        table.add_row(shown, one.name, moments.told(one.since), escape(one.title), str(one.id))
     screen.print(table)
     for one in found:
         if one.state is AlertState.OPEN:
@@ -60,12 +60,12 @@ def show(
     _show_words(found)
     table = plain_table("when", "change", "channel", "attempts", "delivered", "error")
     for change in found.changes:
-        when = written(change.changed_on)
+        when = moments.told(change.changed_on)
         if not change.deliveries:
             table.add_row(when, change.change, "-", "", "", "no channel was configured")
         for one in change.deliveries:
             ended = "given up" if one.given_up_on is not None else "not yet"
-            done = ended if one.delivered_on is None else written(one.delivered_on)
+            done = ended if one.delivered_on is None else moments.told(one.delivered_on)
             table.add_row(when, change.change, one.channel, str(one.attempts), done, escape(one.error or ""))
     screen.print(table)
 

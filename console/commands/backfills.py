@@ -13,6 +13,7 @@ from console.commands.asking import asked, path_of
 from console.shapes.answers import AnswerShape
 from console.shapes.history import BackfillDetail, BackfillShape, WindowShape
 from console.terminal import AsJson, api, echo_json, screen
+from shared import moments
 from shared.catalog import MOST_PARTS
 from shared.errors import DeclarationInvalid
 
@@ -136,8 +137,8 @@ def _table(found: Iterable[BackfillShape]) -> Table:
             one.pipeline_id,
             one.kind,
             one.state,
-            f"{one.low:%Y-%m-%d %H:%M:%S}" if one.low else "the beginning",
-            f"{one.high:%Y-%m-%d %H:%M:%S}" if one.high else "-",
+            moments.told(one.low) if one.low else "the beginning",
+            moments.told(one.high) if one.high else "-",
             f"{one.settled_parts} of {one.parts}",
             f"{one.ended_rows:,}",
             f"{one.rejected_rows:,}",

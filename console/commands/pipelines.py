@@ -9,6 +9,7 @@ from console.shapes.extensions import NoticeShape
 from console.shapes.reconstructed import PipelineShape
 from console.showing import notice_table, show_pipeline, show_pipelines
 from console.terminal import AsJson, api, echo_json, screen
+from shared import moments
 
 app = typer.Typer()
 group = typer.Typer()
@@ -27,7 +28,7 @@ def activate(
     """Let a draft run on its schedule, once a worker has found nothing that would keep it from running."""
     with api() as client, waiting("a worker looks at its columns"):
         found = client.post(path_of("pipeline", pipeline, "activate"), PipelineShape, unchecked=unchecked)
-    due = f"its first run is due at {found.next_due_on:%Y-%m-%d %H:%M:%S} UTC" if found.next_due_on else "trigger it"
+    due = f"its first run is due at {moments.told(found.next_due_on)}" if found.next_due_on else "trigger it"
     _say(found, f"pipeline {pipeline} is active; {due}", as_json=as_json)
 
 
@@ -44,7 +45,7 @@ def resume(pipeline: str, *, as_json: AsJson = False) -> None:
     """Let a paused pipeline go on: open runs at once, new ones from its next occurrence on."""
     with api() as client:
         found = client.post(path_of("pipeline", pipeline, "resume"), PipelineShape)
-    due = f"; its next run is due at {found.next_due_on:%Y-%m-%d %H:%M:%S} UTC" if found.next_due_on else ""
+    due = f"; its next run is due at {moments.told(found.next_due_on)}" if found.next_due_on else ""
     _say(found, f"pipeline {pipeline} is active{due}", as_json=as_json)
 
 

@@ -9,6 +9,7 @@ from console.answers import show_columns, show_preview, show_sent, show_window
 from console.commands.asking import asked, path_of
 from console.shapes.answers import AnswerShape
 from console.terminal import AsJson, api, screen
+from shared import moments
 from shared.probe import MOST_SENT_ROWS
 
 app = typer.Typer()
@@ -33,7 +34,7 @@ def sign_in(
     for name, value in answer.session.items():
         screen.print(f"{name}: {escape(value)}")
     if answer.warehouse_now is not None:
-        screen.print(f"its clock: {answer.warehouse_now:%Y-%m-%d %H:%M:%S} UTC")
+        screen.print(f"its clock: {moments.told(answer.warehouse_now)}")
     if answer.feed is not None:
         screen.print(f"{escape(answer.feed.host)}: {escape(answer.feed.found)}", soft_wrap=True)
         screen.print(f"not known: {escape(answer.feed.unknown)}", soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from console.recovering import Recovery, recovering_as
 from console.shapes.recovery import RecoveryShape
 from console.terminal import AsJson, echo_json, plain_table, screen
+from shared import moments
 from shared.settings import settings
 
 app = typer.Typer()
@@ -49,7 +50,7 @@ def recover(
 def _show(found: Recovery) -> None:
     if found.at_work is not None:
         screen.print(f"[yellow]warning:[/] {escape(found.at_work)}", soft_wrap=True)
-    as_of = "unknown" if found.backup_at is None else f"{found.backup_at:%Y-%m-%d %H:%M:%S} UTC"
+    as_of = "unknown" if found.backup_at is None else moments.told(found.backup_at)
     restored = "the store was restored as of" if found.at_work is None else "if it was restored, then as of"
     screen.print(f"{restored}: {as_of}")
     screen.print(f"the spool {escape(found.spool)}", soft_wrap=True)
@@ -95,6 +96,6 @@ def _show_pipelines(found: Recovery) -> None:
     for row in found.pipelines:
         pipeline_id, watermark = row.pipeline.id, row.standing.watermark
         state = "paused" if pipeline_id in found.paused else row.state.value
-        begins = "the beginning" if watermark is None else f"{watermark:%Y-%m-%d %H:%M:%S} UTC"
+        begins = "the beginning" if watermark is None else moments.told(watermark)
         table.add_row(pipeline_id, f"{state}, {word}" if pipeline_id in held else state, begins)
     screen.print(table)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
 from typing import Final
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.shapes.reviews import ReadingShape, ReviewShape
+from shared import moments
 
 _READS: Final = {
     "first_sync": "the first sync: all of history",
@@ -88,7 +89,7 @@ def _show_when(screen: Console, review: ReviewShape) -> None:
     _head(screen, "When")
     screen.print(f"schedule: {escape(review.schedule)}", soft_wrap=True)
     for number, due in enumerate(review.due):
-        screen.print(f"{'first due' if number == 0 else 'then'} {_instant(due)}", soft_wrap=True)
+        screen.print(f"{'first due' if number == 0 else 'then'} {moments.told(due)}", soft_wrap=True)
     if not review.due:
         screen.print("no run is due by itself", soft_wrap=True)
 
@@ -103,8 +104,8 @@ def _show_readings(screen: Console, readings: Iterable[ReadingShape]) -> None:
         named = _READS.get(one.reads, one.reads)
         table.add_row(
             named,
-            _instant(one.low) if one.low else "the beginning",
-            _instant(one.high) if one.high else "the end",
+            moments.told(one.low) if one.low else "the beginning",
+            moments.told(one.high) if one.high else "the end",
             *(_count(number) for number in (one.rows, one.null_rows, one.scanned_bytes, one.batches)),
             "-" if one.takes_s is None else str(timedelta(seconds=ceil(one.takes_s))),
         )
@@ -131,10 +132,6 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
-
-
-def _instant(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _count(number: int | None) -> str:

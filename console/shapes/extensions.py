@@ -77,6 +77,8 @@ class ChunkShape(Shape):
     in_doubt_since: Instant | None
     not_before: Instant | None
     done_on: Instant | None
+    queued_s: float | None = Field(description="seconds until it was claimed, over all attempts; null: it never was")
+    worked_s: float | None = Field(description="seconds that it was claimed, over all attempts that are over")
 
 
 class NoticeShape(Shape):

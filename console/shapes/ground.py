@@ -1,20 +1,15 @@
 """What all shapes stand on: instants as mParticle writes them, the error body, and what every resource has."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
+from shared import moments
 from shared.store.records import Record
 
-
-def written(instant: datetime) -> str:
-    """Give an instant as mParticle writes it: UTC, in milliseconds, with a Z."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Instant = Annotated[datetime, PlainSerializer(written, return_type=str, when_used="json")]
+Instant = Annotated[datetime, PlainSerializer(moments.written, return_type=str, when_used="json")]
 """In UTC, such as ``2026-01-31T06:00:00.000Z``."""
 
 

@@ -43,7 +43,7 @@ class BackfillShape(Shape):
     expected_rows: int | None
     ended_rows: int
     rejected_rows: int
-    seconds_left: int | None = Field(description="at the speed so far; null where that cannot be known")
+    seconds_left: int | None = Field(description="at the speed of its time at work so far; null where unknown")
     created_on: Instant
     paused_on: Instant | None
     cancelled_on: Instant | None

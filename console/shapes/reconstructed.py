@@ -96,7 +96,15 @@ class RunShape(Shape):
     part: int
     replays: UUID | None = Field(description="the run whose rejected rows it sends anew")
     created_on: Instant
-    took_s: float | None = Field(description="from when planning began to when it ended, in seconds")
+    worked_s: float | None = Field(
+        description="seconds that it was at work so far: since its planning began, without the time in which it waited "
+        "its turn, was paused, failed, cancelled or held; what its tasks wait for in between, a free worker or the "
+        "quota, is part of it; null until planning begins"
+    )
+    rows_per_s: float | None = Field(
+        description="rows of a settled run by second of `worked_s`; null where it was interrupted, because rows that "
+        "were under way then ended outside of that time"
+    )
 
 
 class LatestRunShape(RunShape):

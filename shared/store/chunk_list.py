@@ -25,7 +25,8 @@ class ListedChunk:
     """One chunk; ``position`` of its ``rows`` are final, and those are accepted, rejected, unchanged or superseded.
 
     ``deaths`` are of claimants that recorded nothing, ``error`` is what the last attempt that did not finish said, and
-    ``claimant`` is who claimed it last, as ``host:pid``.
+    ``claimant`` is who claimed it last, as ``host:pid``. It waited ``queue_ms`` to be claimed and was claimed for
+    ``run_ms``, by all attempts together; an attempt counts once it is over, its wait once it begins.
     """
 
     id: ChunkId
@@ -46,6 +47,8 @@ class ListedChunk:
     in_doubt_since: datetime | None
     not_before: datetime | None
     done_at: datetime | None
+    queue_ms: int | None
+    run_ms: int | None
 
 
 def of_run(
@@ -88,6 +91,8 @@ def of_run(
             in_doubt_since=row["in_doubt_since"],
             not_before=row["not_before"],
             done_at=row["done_at"],
+            queue_ms=row["queue_ms"],
+            run_ms=row["run_ms"],
         )
         for row in connection.execute(query).mappings()
     ]

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from shared.catalog import DataModel, Pipeline
 from shared.errors import MoveNotAllowed, NotFound, WatermarkUndecided
 from shared.mapping.compile_events import require_sound
+from shared.moments import told_exactly
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
 from shared.store import runs as run_rows
@@ -110,9 +111,10 @@ def _decide(connection: sa.Connection, pipeline_ids: Sequence[str], what: str, w
         if row.standing.watermark is None:
             continue  # It has read nothing by an iterator; a full pipeline may have, when it was incremental.
         if watermark is None:
+            upto = told_exactly(row.standing.watermark)
             raise WatermarkUndecided(
-                f"pipeline {pipeline_id!r}: {what} changes, and rows up to {row.standing.watermark} were read under "
-                "the old one. Say --keep-watermark to read on from there, or --reset-watermark to read everything anew"
+                f"pipeline {pipeline_id!r}: {what} changes, and rows up to {upto} were read under the old one. "
+                "Say --keep-watermark to read on from there, or --reset-watermark to read everything anew"
             )
         if watermark is Watermark.RESET:
             _reset(connection, row)
@@ -143,9 +145,10 @@ def _reset(connection: sa.Connection, row: PipelineRow) -> None:
         .values(generation=row.standing.generation + 1, watermark=None, history_to=None, history_settled_to=None)
     )
     run_rows.drop_waiting(connection, runs.c.pipeline_id == row.pipeline.id, runs.c.lane == Lane.BACKFILL)
+    stood = "nothing" if row.standing.watermark is None else told_exactly(row.standing.watermark)
     notices.add(
         connection,
         row.pipeline.id,
         NoticeName.WATERMARK_RESET,
-        f"the watermark was reset from {row.standing.watermark}; everything is read anew by a new initial sync",
+        f"the watermark was reset from {stood}; everything is read anew by a new initial sync",
     )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from shared.catalog import Incremental
 from shared.errors import AlreadyInProgress, DeclarationInvalid, MoveNotAllowed
 from shared.messages import Message, TaskName
+from shared.moments import told_exactly
 from shared.run import CLOSED, OPEN, BackfillId, Lane, Run, RunKind, RunState
 from shared.store import backfills, plans, reopening
 from shared.store import runs as run_rows
@@ -70,11 +71,14 @@ def bounds(
     until = high or watermark
     if until > watermark:
         raise DeclarationInvalid(
-            f"backfill of {pipeline_id!r}: until ({until}) lies beyond the watermark ({watermark}); the live lane will "
-            "read what is above it, so end the backfill there or before"
+            f"backfill of {pipeline_id!r}: until ({told_exactly(until)}) lies beyond the watermark "
+            f"({told_exactly(watermark)}); the live lane will read what is above it, so end the backfill there or "
+            "before"
         )
     if low is not None and low >= until:
-        raise DeclarationInvalid(f"backfill of {pipeline_id!r}: from ({low}) must lie before until ({until})")
+        raise DeclarationInvalid(
+            f"backfill of {pipeline_id!r}: from ({told_exactly(low)}) must lie before until ({told_exactly(until)})"
+        )
     return low, until
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from shared import schedule
+from shared import moments, schedule
 from shared.errors import DeclarationInvalid, MoveNotAllowed, ProcessOutdated, SyncError
 from shared.run import CLOSED, WORKING, Lane, PipelineState, RunState
 from shared.store import backfills, history, reopening, requests, waiting
@@ -48,7 +48,7 @@ def activate(connection: sa.Connection, pipeline_id: str, *, now: datetime | Non
     due = schedule.first_due(row.pipeline.schedule, now)
     if due is None and not isinstance(row.pipeline.schedule, schedule.OnDemand):
         raise DeclarationInvalid(
-            f"pipeline {pipeline_id!r}: its schedule has no occurrence after now ({now:%Y-%m-%d %H:%M} UTC); move "
+            f"pipeline {pipeline_id!r}: its schedule has no occurrence after now ({moments.told(now)}); move "
             "schedule.end, or make it on_demand"
         )
     return _set(connection, pipeline_id, PipelineState.ACTIVE, due)

@@ -11,6 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import REGCLASS
 
+from shared import moments
 from shared.run import OPEN, WORKING, ChunkState, HeldFor, PipelineState, Run, RunId, RunState, SliceState
 from shared.store import claims, holds, markers
 from shared.store import runs as run_rows
@@ -58,7 +59,7 @@ def remembered_as_of(connection: sa.Connection) -> datetime | None:
 
 def remember_as_of(connection: sa.Connection, instant: datetime) -> None:
     """Note as of when the store was restored, before what happens from now on makes it seem later."""
-    markers.replace(connection, _AS_OF, instant.isoformat())
+    markers.replace(connection, _AS_OF, moments.written_exactly(instant))
 
 
 def held_before(connection: sa.Connection, run_ids: Sequence[RunId]) -> frozenset[RunId]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from shared import findings
 from shared.errors import WatermarkWentBack
 from shared.messages import Message
+from shared.moments import told_exactly
 from shared.run import Run, RunId, RunKind, RunState
 from shared.store import backfills, history, notices, waiting
 from shared.store import runs as run_rows
@@ -71,9 +72,10 @@ def settle(
         )
         if moved.rowcount != 1:
             at = held.pipeline.standing
+            low, mark = ("none" if one is None else told_exactly(one) for one in (run.window.low, at.watermark))
             raise WatermarkWentBack(
-                f"run {run.id} read from {run.window.low} in generation {run.generation}, but pipeline "
-                f"{run.pipeline_id!r} stands at {at.watermark} in generation {at.generation}; nothing was moved"
+                f"run {run.id} read from {low} in generation {run.generation}, but pipeline "
+                f"{run.pipeline_id!r} stands at {mark} in generation {at.generation}; nothing was moved"
             )
     if history_settled_to is not None:
         connection.execute(

@@ -13,12 +13,13 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from shared.catalog import ServiceProvider
 from shared.run import STOPPED, WORKING, PipelineState, Run, RunId, RunKind, RunState
-from shared.store import declared, run_lists
+from shared.store import declared, run_lists, work_times
 from shared.store.declared import PipelineRow
 from shared.store.declared_tables import connections, feeds, pipelines
 from shared.store.history_tables import backfills
 from shared.store.records import Record, to_record
 from shared.store.tables import runs
+from shared.store.work_times import WorkTime
 
 _RECENT: Final = 5
 
@@ -35,7 +36,10 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One pipeline at one instant; ``recent`` runs are its newest, ``open`` ones are at work, wait or are stopped."""
+    """One pipeline at one instant; ``recent`` runs are its newest, ``open`` ones are at work, wait or are stopped.
+
+    ``worked`` says of both how long they were at work.
+    """
 
     row: PipelineRow
     record: Record
@@ -46,6 +50,7 @@ class Summary:
     open: Sequence[Run] = ()
     history: History | None = None
     why_they_wait: Mapping[RunId, str] = field(default_factory=dict)
+    worked: Mapping[RunId, WorkTime] = field(default_factory=dict)
 
     @property
     def running(self) -> list[Run]:
@@ -92,8 +97,10 @@ def _summaries(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list
     still_open = run_lists.open_of_each(connection, ids)
     working = [run.id for found in still_open.values() for run in found if run.state in WORKING]
     why = run_lists.why_they_wait(connection, working)
+    shown = {run.id: run for of_one in (*recent.values(), *still_open.values()) for run in of_one}
+    worked = work_times.of_runs(connection, shown.values())
     histories = _histories(connection, ids)
-    return [_summary(row, recent, still_open, why, histories) for row in rows]
+    return [_summary(row, recent, still_open, why, worked, histories) for row in rows]
 
 
 def _summary(
@@ -101,9 +108,11 @@ def _summary(
     recent: Mapping[str, list[Run]],
     still_open: Mapping[str, list[Run]],
     why: Mapping[RunId, str],
+    worked: Mapping[RunId, WorkTime],
     histories: Mapping[str, History],
 ) -> Summary:
     pipeline_id = row["id"]
+    shown = (*recent.get(pipeline_id, ()), *still_open.get(pipeline_id, ()))
     return Summary(
         row=declared.to_pipeline_row(row),
         record=to_record(row),
@@ -114,6 +123,7 @@ def _summary(
         open=still_open.get(pipeline_id, ()),
         history=histories.get(pipeline_id),
         why_they_wait={run.id: why[run.id] for run in still_open.get(pipeline_id, ()) if run.id in why},
+        worked={run.id: worked[run.id] for run in shown if run.id in worked},
     )
 
 

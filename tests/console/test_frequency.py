@@ -26,7 +26,7 @@ START = datetime(2026, 1, 31, 6, 15, tzinfo=UTC)
         ),
         (Cron(expression="30 6 * * MON-FRI"), "whenever 30 6 * * MON-FRI says so (UTC)"),
         (Once(), "once, when it is activated"),
-        (Once(start=START), "once, at 2026-01-31 06:15 UTC"),
+        (Once(start=START), "once, at 2026-01-31 06:15:00 UTC"),
         (OnDemand(), "on demand"),
     ],
 )

@@ -1,10 +1,11 @@
 """What an operator sees of runs."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from uuid import uuid4
 
+import pytest
 from rich.console import Console
 
 from console.api.run_answers import run_shape
@@ -12,6 +13,7 @@ from console.progress import run_table, show_found
 from console.watching import SeenRun
 from shared.ledger import Ledger
 from shared.run import Lane, Run, RunId, RunKind, RunState, Window
+from shared.store.work_times import WorkTime
 
 RUN = Run(
     id=RunId(uuid4()),
@@ -40,7 +42,7 @@ RUN = Run(
 
 def shown(run: Run) -> str:
     screen = Console(file=StringIO(), width=40)
-    show_found(screen, run_shape(SeenRun(run, None)))
+    show_found(screen, run_shape(SeenRun(run)))
     assert isinstance(screen.file, StringIO)
     return screen.file.getvalue()
 
@@ -57,11 +59,44 @@ def test_nothing_is_shown_where_nothing_was_found() -> None:
     assert shown(RUN) == ""
 
 
-def test_no_number_is_cut_on_a_narrow_screen() -> None:
-    million = replace(RUN, ledger=Ledger(extracted=1_234_567, accepted=1_234_567))
-    screen = Console(file=StringIO(), width=70)
-    screen.print(run_table([run_shape(SeenRun(million, None))]))
+def listed(run: Run, work: WorkTime | None = None, *, width: int = 200) -> str:
+    screen = Console(file=StringIO(), width=width)
+    screen.print(run_table([run_shape(SeenRun(run, work=work))]))
     assert isinstance(screen.file, StringIO)
-    written = screen.file.getvalue()
+    return screen.file.getvalue()
+
+
+def test_no_number_is_cut_on_a_narrow_screen() -> None:
+    written = listed(replace(RUN, ledger=Ledger(extracted=1_234_567, accepted=1_234_567)), width=70)
     assert str(RUN.id)[:8] in written
     assert "\u2026" not in written
+
+
+def test_what_was_extracted_is_the_sum_of_what_a_list_shows() -> None:
+    ledger = Ledger(extracted=60, accepted=10, rejected=20, unchanged=12, superseded=7, unsent=11)
+    words = listed(replace(RUN, ledger=ledger)).split()
+    assert words[words.index("no") + 1 : words.index("batches")] == [
+        *("extracted", "accepted", "rejected", "unchanged", "superseded", "unsent")
+    ]
+    extracted, *ends = (int(word) for word in words[-8:-2])
+    assert extracted == sum(ends) == 60
+    assert "superseded" not in listed(replace(RUN, ledger=Ledger(extracted=30, accepted=10, rejected=20)))
+
+
+def test_a_time_that_is_not_known_is_no_zero() -> None:
+    assert listed(RUN).split()[-1] == "-"
+    assert listed(RUN, WorkTime(timedelta(seconds=2), 1)).split()[-1] == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("state", "stretches", "speed"),
+    [
+        (RunState.SETTLED, 1, 15.0),
+        (RunState.SETTLED, 2, None),
+        (RunState.FAILED, 1, None),
+        (RunState.UPLOADING, 1, None),
+    ],
+)
+def test_a_run_that_was_interrupted_has_no_speed(state: RunState, stretches: int, speed: float | None) -> None:
+    run = replace(RUN, state=state, ledger=Ledger(extracted=30, accepted=10, rejected=20))
+    assert run_shape(SeenRun(run, work=WorkTime(timedelta(seconds=2), stretches))).rows_per_s == speed

@@ -11,6 +11,7 @@ from console.verdict import outcome, problems
 from console.watching import SeenRun
 from shared.ledger import Ledger
 from shared.run import Lane, Run, RunId, RunKind, RunState, Window
+from shared.store.work_times import WorkTime
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 COUNTERS = {"batches": 101_000, "duplicates": 0, "dropped": 0, "profiles": 100_000}
@@ -44,14 +45,15 @@ def _run(kind: RunKind, rows: int) -> Run:
 
 
 _FIRST, _SECOND = _run(RunKind.INITIAL, 100_000), _run(RunKind.MANUAL, 1_000)
-FIRST, SECOND = run_shape(SeenRun(_FIRST, None)), run_shape(SeenRun(_SECOND, None))
+_WORK = WorkTime(timedelta(seconds=2), 1)
+FIRST, SECOND = run_shape(SeenRun(_FIRST, work=_WORK)), run_shape(SeenRun(_SECOND, work=_WORK))
 
 
 def test_agreement_is_no_problem() -> None:
     result = outcome((FIRST, SECOND), CLAIMANTS, COUNTERS)
     assert problems(result, (FIRST, SECOND), users=100_000) == []
     assert result["runs"][0]["mode"] == "full"
-    assert result["runs"][0]["rows_per_s"] == 50_000
+    assert (result["runs"][0]["worked_s"], result["runs"][0]["rows_per_s"]) == (2, 50_000)
     assert result["chunks_per_pid"] == {"11": 6, "12": 5}
     assert result["worker_pids"] == [11, 12]
 
@@ -63,7 +65,7 @@ def test_a_counter_that_differs_is_a_problem(counter: str) -> None:
 
 
 def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
-    lost = run_shape(SeenRun(replace(_FIRST, ledger=Ledger(extracted=100_000, accepted=99_999)), None))
+    lost = run_shape(SeenRun(replace(_FIRST, ledger=Ledger(extracted=100_000, accepted=99_999))))
     assert any(
         "balance" in problem
         for problem in problems(outcome((lost, SECOND), CLAIMANTS, COUNTERS), (lost, SECOND), users=100_000)
@@ -71,7 +73,7 @@ def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
 
 
 def test_a_run_that_failed_is_a_problem() -> None:
-    failed = run_shape(SeenRun(replace(_SECOND, state=RunState.FAILED, error_kind="FeedRefused", error="why"), None))
+    failed = run_shape(SeenRun(replace(_SECOND, state=RunState.FAILED, error_kind="FeedRefused", error="why")))
     found = problems(outcome((FIRST, failed), CLAIMANTS, COUNTERS), (FIRST, failed), users=100_000)
     assert any("failed" in problem and "why" in problem for problem in found)
 

@@ -26,11 +26,11 @@ _VARIES: Final[Sequence[tuple[str, str]]] = (
     (r'("number": |"pipeline_run_id": )\d+', r"\g<1>17"),
     (r"(?m)^  [0-9a-f]{8}(   tutorial.*settled +)\d+(.* )[\d.]+ *$", r"  01234567\g<1>17\g<2>0.7"),
     (r"(?m)^.*━.*\n", ""),
-    (r"(?m)^(  seconds +)[\d.]+ *$", r"\g<1>0.7"),
+    (r"(?m)^(  seconds at work +)[\d.]+ *$", r"\g<1>0.7"),
     (r"(?m)^(  rows/s +)[\d,]+ *$", r"\g<1>4"),
     (r"\d:\d\d:\d\d behind now", "0:00:23 behind now"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:8000"),
-    (r'("lag_s": |"took_s": |"takes_s": )[\d.]+', r"\g<1>1.0"),
+    (r'("lag_s": |"worked_s": |"rows_per_s": |"takes_s": )[\d.]+', r"\g<1>1.0"),
     (r"(?m)^waits: .*\n", ""),
 )
 """What is another at each time, and what stands for it."""

@@ -62,5 +62,5 @@ def test_a_pause_does_not_count() -> None:
 def test_what_cannot_be_read_keeps_no_other_from_being_judged() -> None:
     found = stale([mark({"type": "of the future"}), mark(HOURLY)], FRIDAY + 3 * HOUR)
     assert [one.subject for one in found] == ["people"]
-    assert "read up to 2026-05-01 06:30 UTC; it should have read on by 2026-05-01 09:30 UTC" in found[0].sentence
+    assert "read up to 2026-05-01 06:30:00 UTC; it should have read on by 2026-05-01 09:30:00 UTC" in found[0].sentence
     assert stale([mark(HOURLY)], FRIDAY + 3 * HOUR - timedelta(seconds=1)) == []

@@ -14,6 +14,7 @@ from shared.iterator import find_row_key, find_user_columns, floor_to_unit
 from shared.mapping.cautions import cautions_of
 from shared.mapping.plan import MappingPlan
 from shared.messages import Message, TaskName, read_payload
+from shared.moments import written_exactly
 from shared.rejects import find_secrets
 from shared.run import Lane, Run, RunId, RunKind, Token, Window
 from shared.settings import Settings
@@ -123,8 +124,8 @@ def _plan(process: Process, run: Run, token: Token, span: Span) -> list[Message]
         "run_planned",
         pipeline_id=run.pipeline_id,
         kind=run.kind,
-        low=str(window.low),
-        high=str(window.high),
+        low=window.low and written_exactly(window.low),
+        high=window.high and written_exactly(window.high),
         parts=len(parts.windows),
         missed=run.missed,
     )

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-from shared.run import Window
+from shared.run import RunId, Window
 from tests.console.api.conftest import Api
 from tests.shared.store.stage import INCREMENTAL, T0, Stage
 
@@ -114,6 +115,20 @@ def test_one_is_paused_resumed_and_cancelled_and_a_repeat_changes_nothing(stage:
             assert (moved.status_code, moved.json()["state"]) == (200, state), moved.text
     stage.write("UPDATE runs SET state = 'abandoned' WHERE state NOT IN ('settled', 'abandoned')")
     assert "is over" in operator.post(f"{path}/pause").text
+
+
+def test_how_long_the_rest_takes_is_told_by_the_time_at_work_and_not_by_a_pause(stage: Stage, operator: Api) -> None:
+    stage.past_history()
+    path = f"/backfills/{begun(operator, parts=1)['id']}"
+    (part,) = operator.get(path).json()["runs"]
+    (slice_id,) = stage.plan(RunId(UUID(part["run_id"])), Window(T0 - 3 * DAY, T0 - DAY))
+    assert operator.get(path).json()["seconds_left"] is None, "no row has ended"
+    stage.upload(stage.extract(slice_id, [4, 6])[0])
+    operator.post(f"{path}/pause")
+    stage.write("UPDATE run_events SET happened_at = happened_at - interval '9 hours'")
+    stage.write("UPDATE runs SET started_at = started_at - interval '9 hours'")
+    operator.post(f"{path}/resume")
+    assert 0 <= operator.get(path).json()["seconds_left"] < 3600
 
 
 def test_viewers_look_and_only_operators_begin_or_move(stage: Stage, viewer: Api, operator: Api) -> None:

@@ -63,6 +63,7 @@ def test_a_run_says_what_became_of_every_row(viewer: Api, settled: RunId) -> Non
     assert (shown["status"], shown["state"], shown["type"], shown["kind"]) == ("success", "settled", "manual", "manual")
     assert (shown["successful_records"], shown["failed_records"], shown["errors"]) == (3, 0, [])
     assert (shown["chunks_total"], shown["chunks_done"]) == (1, 1)
+    assert shown["rows_per_s"] == 3 / shown["worked_s"]
 
 
 @pytest.mark.usefixtures("settled")
@@ -167,6 +168,8 @@ def test_chunks_are_listed_in_the_order_of_their_rows(viewer: Api, stage: Stage)
         (str(chunk_id), no, no + 2) for no, chunk_id in enumerate(chunk_ids)
     ]
     assert (shown[0]["state"], shown[0]["accepted"], shown[0]["rejected"]) == ("done", 1, 1)
+    assert min(shown[0]["queued_s"], shown[0]["worked_s"]) >= 0
+    assert (shown[1]["queued_s"], shown[1]["worked_s"]) == (None, None), "nobody has claimed it"
     assert "next" not in rest.links
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from shared.catalog import Full, Incremental, IteratorType, Pipeline
 from shared.errors import StoreUnavailable
+from shared.ledger import Ledger
 from shared.messages import Message, TaskName
-from shared.run import HeldFor, Lane, Ledger, Run, RunId, RunState
+from shared.run import HeldFor, Lane, Run, RunId, RunState
 from shared.store import declared, moves
 from tests.worker.tasks.desk import QUERY, ROWS, Desk, Killed, Strike, When, assert_settled_whole, fails_with
 from tests.worker.tasks.test_tasks_struck import strikes
