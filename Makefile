@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format audit bench limits destinations schema chart clean
+.PHONY: help install demo test test-warehouses check rules format audit bench limits destinations schema chart clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -45,6 +45,14 @@ check: .venv/complete ## Lint, format, types, import rules and the Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
+
+# promtool comes with Prometheus, and Python's index has nothing that does what it does.
+rules: ## Check and test Prometheus' configuration and rules
+	@command -v promtool > /dev/null || { echo "promtool is missing. It comes with Prometheus:" \
+	  "apt-get install --no-install-recommends prometheus, or brew install prometheus"; exit 1; }
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool check rules --lint-fatal deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts.test.yml
 
 format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
