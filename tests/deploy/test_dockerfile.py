@@ -64,3 +64,9 @@ def test_a_signal_that_stops_a_container_is_the_one_that_workers_know() -> None:
     told = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split() if "=" in pair)
     assert told["REMAP_SIGTERM"] == "SIGQUIT"
     assert ["STOPSIGNAL", "SIGTERM"] in FINAL
+
+
+def test_every_library_is_told_where_the_base_image_keeps_its_authorities() -> None:
+    """What comes of it where PostgreSQL's certificate is a public one: tests/shared/test_tls.py."""
+    told = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split() if "=" in pair)
+    assert told["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
