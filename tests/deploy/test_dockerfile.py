@@ -13,6 +13,7 @@ INSTRUCTIONS: Final = [
     line.split(maxsplit=1) for line in re.sub(r"\\\n\s*", "", TEXT).splitlines() if line and not line.startswith("#")
 ]
 FINAL: Final = INSTRUCTIONS[max(at for at, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM") :]
+ENVIRONMENT: Final = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split())
 
 
 def test_the_linter_finds_nothing() -> None:
@@ -61,12 +62,18 @@ def test_both_stages_begin_with_one_exact_image() -> None:
 
 
 def test_a_signal_that_stops_a_container_is_the_one_that_workers_know() -> None:
-    told = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split() if "=" in pair)
-    assert told["REMAP_SIGTERM"] == "SIGQUIT"
+    assert ENVIRONMENT["REMAP_SIGTERM"] == "SIGQUIT"
     assert ["STOPSIGNAL", "SIGTERM"] in FINAL
 
 
 def test_every_library_is_told_where_the_base_image_keeps_its_authorities() -> None:
     """What comes of it where PostgreSQL's certificate is a public one: tests/shared/test_tls.py."""
-    told = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split() if "=" in pair)
-    assert told["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+    assert ENVIRONMENT["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+
+
+def test_no_library_starts_a_thread_for_each_processor_of_the_machine() -> None:
+    """A container's share and its limit of processes do not grow with the machine; ``migrate`` may have 50."""
+    counting = "import numpy, psutil; print(psutil.Process().num_threads()); import pyarrow; print(pyarrow.cpu_count())"
+    told = {name: value for name, value in ENVIRONMENT.items() if name.endswith("_NUM_THREADS")}
+    counted = subprocess.run([sys.executable, "-c", counting], env=told, capture_output=True, text=True, check=True)
+    assert counted.stdout.split() == ["1", "2"]
