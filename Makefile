@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-warehouses check format audit bench limits destinations schema chart clean
+.PHONY: help install demo test test-warehouses check rules format audit pins bench limits destinations schema chart clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,6 +10,11 @@ APART ?= snowflake,bigquery,databricks
 # How many processes share the tests. They wait more than they compute; tests/together.py says which stay together.
 TOGETHER ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TOGETHER) --dist loadscope
+# The extras that the image has, and with what its pins are hashed: for its own Python, and naming no index.
+IN_IMAGE := bigquery databricks otel redshift snowflake
+HASHED = .venv-pins/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-emit-index-url \
+  --custom-compile-command 'make pins' --constraint constraints.txt \
+  --python-version $(shell sed -n 's/^ARG PYTHON=python:\([0-9.]*\)-.*/\1/p' deploy/Dockerfile)
 # What follows is handed on: make demo ARGS="--users 5000 --quota 270", make test ARGS="-k watermark"
 ARGS ?=
 
@@ -46,6 +51,14 @@ check: .venv/complete ## Lint, format, types, import rules and the Dockerfile
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 
+# promtool comes with Prometheus, and Python's index has nothing that does what it does.
+rules: ## Check and test Prometheus' configuration and rules
+	@command -v promtool > /dev/null || { echo "promtool is missing. It comes with Prometheus:" \
+	  "apt-get install --no-install-recommends prometheus, or brew install prometheus"; exit 1; }
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool check rules --lint-fatal deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts.test.yml
+
 format: .venv/complete ## Format and sort imports
 	$(BIN)/ruff check --fix --select I $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
@@ -55,6 +68,19 @@ audit: ## Ask PyPI's advisory service whether what is pinned has known weaknesse
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
+# As audit, in an environment of its own. What hatchling needs is apart, because only the image's first stage has it. uv
+# looks at what both processors need, and takes the hashes of every file of a version, so one list serves both.
+pins: ## Write deploy/requirements*.txt anew, with the hashes of what constraints.txt pins; needs the internet
+	$(PYTHON) -m venv .venv-pins
+	.venv-pins/bin/python -m pip install --quiet --disable-pip-version-check uv
+	echo 'hatchling' | $(HASHED) --output-file deploy/requirements-build.txt -
+	for processor in aarch64 x86_64; do \
+	  $(HASHED) --python-platform $$processor-manylinux_2_36 $(IN_IMAGE:%=--extra %) \
+	    --output-file .venv-pins/$$processor.txt pyproject.toml || exit 1; \
+	done
+	diff .venv-pins/aarch64.txt .venv-pins/x86_64.txt
+	cp .venv-pins/x86_64.txt deploy/requirements.txt
 
 bench: .venv/complete ## Measure, and print ratios as a table and as JSON
 	$(BIN)/python -m bench $(ARGS)
@@ -75,4 +101,4 @@ chart: .venv/complete ## Bring the chart's settings, rules and dashboard up to d
 	$(BIN)/python -m tests.deploy.carried
 
 clean: ## Remove what was built, and the embedded servers' data
-	rm -rf .venv .venv-audit .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-pins .standins .warehouse-sync .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -5,17 +5,12 @@ Whether something that is pinned has a known weakness is another question, which
 """
 
 import re
-import tomllib
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import Path
+from importlib.metadata import Distribution
 from typing import Final
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-OUR_NAME: Final = "warehouse-sync"
+from tests.dependencies import PINS, closure
 
 FREE: Final = re.compile(
     r"apache|\bmit\b|\bbsd|\bisc\b|\bpsf|python software foundation|\bmpl|mozilla|unlicense|zlib|\b0bsd|\bcc0|"
@@ -35,36 +30,6 @@ TOOLS: Final = {
 """The same of what only developers have."""
 
 
-def closure(*extras: str) -> dict[str, Distribution]:
-    """Give what is installed because the project or one of these extras asks for it, by name."""
-    found: dict[str, Distribution] = {}
-    seen: set[tuple[str, str]] = set()
-    waiting = [(OUR_NAME, extra) for extra in ("", *extras)]
-    while waiting:
-        name, extra = waiting.pop()
-        if (name, extra) in seen:
-            continue
-        seen.add((name, extra))
-        for requirement in requirements(name, extra):
-            needed = canonicalize_name(requirement.name)
-            if needed != OUR_NAME:
-                try:
-                    found[needed] = distribution(needed)
-                except PackageNotFoundError:  # An extra of somebody's that nobody asked for, or another platform's.
-                    continue
-            waiting += [(needed, more) for more in ("", *requirement.extras)]
-    return found
-
-
-def requirements(name: str, extra: str) -> list[Requirement]:
-    """Give what a distribution asks for, or one of its extras; of ours, what pyproject.toml says now."""
-    if name == OUR_NAME:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        return [Requirement(line) for line in project["optional-dependencies"].get(extra, project["dependencies"])]
-    told = map(Requirement, distribution(name).requires or [])
-    return [one for one in told if one.marker is None or one.marker.evaluate({"extra": extra})]
-
-
 def licence(installed: Distribution) -> str:
     """Give the words by which a distribution names its licence, wherever it does."""
     told = installed.metadata
@@ -82,10 +47,6 @@ OF_THE_ENVIRONMENT: Final = {"setuptools"}
 
 INSTALLED: Final = closure("dev")
 SHIPPED: Final = closure("all")
-PINS: Final[dict[str, str]] = {
-    canonicalize_name(name): version
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-}
 
 
 def test_something_is_looked_at() -> None:

@@ -45,7 +45,7 @@ class Service:
 
     @property
     def is_ours(self) -> bool:
-        return "build" in self.told
+        return str(self.told["image"]).startswith("warehouse-sync:")
 
     @property
     def runs_once(self) -> bool:

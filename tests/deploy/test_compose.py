@@ -16,6 +16,7 @@ from tests.deploy.compose import ROOT, Missing, Service, document, example, fill
 from tests.deploy.compose import services as read
 
 SERVICES: Final = read(filled())
+DOCKERFILE: Final = (ROOT / "deploy" / "Dockerfile").read_text()
 OURS: Final = {name for name, service in SERVICES.items() if service.is_ours}
 WORKERS: Final = {name for name in SERVICES if name.startswith("worker-")}
 EXTRACT: Final = {"worker-extract", "worker-backfill-extract"}
@@ -47,6 +48,37 @@ def test_the_processes_are_those_of_every_deployment() -> None:
         "prometheus": ["monitoring"],
         "grafana": ["monitoring"],
     }
+
+
+def test_one_service_builds_the_image_of_all() -> None:
+    """Compose builds all at once, and the second that is done finds the name taken and fails."""
+    assert [name for name, service in SERVICES.items() if "build" in service.told] == ["migrate"]
+    assert {SERVICES[name].told["image"] for name in OURS} == {"warehouse-sync:local"}
+
+
+@pytest.mark.parametrize("name", ["minio", "minio-bucket"])
+def test_who_makes_folders_at_home_has_one_that_can_be_written(name: str) -> None:
+    """Both do so before anything else; as root they would find the image's file system, which is read-only."""
+    service = SERVICES[name]
+    assert service.environment["HOME"] in {mount.partition(":")[0] for mount in service.told["tmpfs"]}
+
+
+def test_what_may_grow_large_is_made_on_a_disk_and_not_in_memory() -> None:
+    spilling = {name for name, service in SERVICES.items() if "TMPDIR" in service.environment}
+    assert spilling == EXTRACT | {"api"}
+    assert {SERVICES[name].environment["TMPDIR"] for name in spilling} == {"/scratch"}
+    assert {name: SERVICES[name].mounts["/scratch"] for name in spilling} == {
+        **dict.fromkeys(EXTRACT, "scratch"),
+        "api": "downloads",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_volume_of_ours_is_the_images_users(name: str) -> None:
+    """A volume begins with the owner of the folder that it covers; what is not in the image would be root's."""
+    (made,) = re.findall(r"install --directory --owner=10001 --group=10001 --mode=0700 (.+)", DOCKERFILE)
+    mounted = {one["target"] for one in SERVICES[name].told.get("volumes", []) if one["type"] == "volume"}
+    assert mounted <= set(made.split())
 
 
 def test_every_queue_is_served_and_no_worker_serves_both_lanes() -> None:

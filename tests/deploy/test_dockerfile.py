@@ -13,6 +13,7 @@ INSTRUCTIONS: Final = [
     line.split(maxsplit=1) for line in re.sub(r"\\\n\s*", "", TEXT).splitlines() if line and not line.startswith("#")
 ]
 FINAL: Final = INSTRUCTIONS[max(at for at, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM") :]
+ENVIRONMENT: Final = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split())
 
 
 def test_the_linter_finds_nothing() -> None:
@@ -32,7 +33,7 @@ def test_every_file_that_is_copied_is_there_and_passes_dockerignore() -> None:
     copied = [
         source for word, rest in INSTRUCTIONS if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]
     ]
-    assert {"shared", "worker", "constraints.txt"} <= set(copied)
+    assert {"shared", "worker", "deploy/requirements.txt"} <= set(copied)
     assert [source for source in copied if not (ROOT / source).exists()] == []
     assert set(copied) == set(passes)
 
@@ -43,10 +44,11 @@ def test_nothing_secret_is_built_in() -> None:
     assert not re.search(r"(?i)secret|password|token|\.env\b|_url|://", names)
 
 
-def test_packages_come_at_the_versions_that_are_tested_and_from_no_index_of_ours() -> None:
+def test_packages_come_with_their_hashes_as_wheels_and_from_no_index_of_ours() -> None:
     installs = re.findall(r"pip [^&]*install [^&]*", TEXT.replace("\\\n", " "))
     assert len(installs) == 3
-    assert all("--constraint constraints.txt" in line or "--no-index" in line for line in installs)
+    fetching = "--require-hashes --only-binary :all: --requirement requirements"
+    assert all(fetching in line or "--no-deps --no-index" in line for line in installs)
     assert "index-url" not in TEXT
 
 
@@ -59,18 +61,19 @@ def test_both_stages_begin_with_one_exact_image() -> None:
     assert re.search(r"^ARG PYTHON=python:3\.\d+\.\d+-slim-\w+$", TEXT, re.MULTILINE)
 
 
-def test_the_dependencies_are_the_projects_with_every_warehouse() -> None:
-    listed = subprocess.run(
-        [sys.executable, "deploy/requirements.py", "snowflake", "bigquery", "redshift", "databricks"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    assert {"celery>=5.7,<5.8", "snowflake-connector-python>=5.2", "databricks-sql-connector>=4.9"} <= set(listed)
-
-
 def test_a_signal_that_stops_a_container_is_the_one_that_workers_know() -> None:
-    told = dict(pair.split("=", 1) for word, rest in FINAL if word == "ENV" for pair in rest.split() if "=" in pair)
-    assert told["REMAP_SIGTERM"] == "SIGQUIT"
+    assert ENVIRONMENT["REMAP_SIGTERM"] == "SIGQUIT"
     assert ["STOPSIGNAL", "SIGTERM"] in FINAL
+
+
+def test_every_library_is_told_where_the_base_image_keeps_its_authorities() -> None:
+    """What comes of it where PostgreSQL's certificate is a public one: tests/shared/test_tls.py."""
+    assert ENVIRONMENT["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+
+
+def test_no_library_starts_a_thread_for_each_processor_of_the_machine() -> None:
+    """A container's share and its limit of processes do not grow with the machine; ``migrate`` may have 50."""
+    counting = "import numpy, psutil; print(psutil.Process().num_threads()); import pyarrow; print(pyarrow.cpu_count())"
+    told = {name: value for name, value in ENVIRONMENT.items() if name.endswith("_NUM_THREADS")}
+    counted = subprocess.run([sys.executable, "-c", counting], env=told, capture_output=True, text=True, check=True)
+    assert counted.stdout.split() == ["1", "2"]

@@ -52,6 +52,8 @@ def test_the_services_of_the_compose_file_sync_a_table_and_end_in_order(
             until(lambda: watched_workers(grounds) == WORKERS, instances)
             assert {"warehouse_sync.extract_slice", "warehouse_sync.upload_chunk"} <= watched_tasks(grounds)
 
+            # All is accepted a moment before the run is over, and until then no other may begin.
+            until(lambda: runs_left(postgres) == 0, instances)
             assert "warehouse_sync_runs_ended_total" in fetch(grounds.ports[METRICS], "/metrics")
 
             ask(grounds.ports[FEED], "/faults", method="PUT", content={"status": 401})
@@ -184,6 +186,11 @@ def chunks_left(postgres: RolesPostgres) -> set[str]:
     """In which states the chunks are that are not done; one that somebody holds is ``uploading``."""
     with psycopg.connect(postgres.as_role("reader")) as connection:
         return {state for (state,) in connection.execute("SELECT state FROM chunks WHERE state <> 'done'")}
+
+
+def runs_left(postgres: RolesPostgres) -> int:
+    with psycopg.connect(postgres.as_role("reader")) as connection:
+        return sum(1 for _ in connection.execute("SELECT FROM runs WHERE ended_at IS NULL"))
 
 
 def until(condition: Callable[[], bool], instances: list[Instance]) -> None:

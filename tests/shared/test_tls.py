@@ -210,3 +210,18 @@ def test_the_state_database_is_not_reached_in_the_clear_where_tls_is_demanded(gu
 def test_whoever_asks_for_no_tls_is_turned_away_by_a_server_that_demands_it(guarded: Guarded) -> None:
     with pytest.raises(StoreUnavailable):
         selected(guarded.store_url(guarded.store_port, guarded.ours, sslmode="disable"))
+
+
+@pytest.mark.parametrize("trusted", ["ours", "strangers"])
+def test_the_systems_authorities_are_those_of_the_images_file(
+    guarded: Guarded, trusted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg brings an OpenSSL that looks for them where no system keeps them, unless SSL_CERT_FILE says where."""
+    authority: Authority = getattr(guarded, trusted)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
+    url = guarded.store_url(guarded.store_port, guarded.ours, sslrootcert="system")
+    if authority is guarded.ours:
+        assert selected(url) == 1
+    else:
+        with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+            selected(url)
