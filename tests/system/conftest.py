@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from shared.settings import settings
 from tests.collector import Collector, collecting
 from tests.system.deployment import LIMITS, Deployment, deployed
 from tests.system.flower import Flower, flower_of
@@ -42,3 +43,14 @@ def people(deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[P
     yield People(deployment, re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")[:128])
     deployment.wake()
     deployment.turn_faults()
+
+
+@pytest.fixture
+def as_command(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the command run in this process as if it had the deployment's environment."""
+    for name, value in deployment.premises.environment.items():
+        if name.startswith("WAREHOUSE_SYNC_"):
+            monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()

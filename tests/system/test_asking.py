@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,8 @@ from console.cli import app
 from shared.access import Identity, Role
 from shared.catalog import Environment, Pipeline
 from shared.schedule import OnDemand
-from shared.settings import settings
 from tests.system.deployment import Deployment
 from tests.system.people import INCREMENTAL, PLANTED, QUERY, People
-
-
-@pytest.fixture
-def as_command(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the command run in this process as if it had the deployment's environment."""
-    for name, value in deployment.premises.environment.items():
-        if name.startswith("WAREHOUSE_SYNC_"):
-            monkeypatch.setenv(name, value)
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def command(*arguments: str) -> Result:

@@ -15,7 +15,6 @@ from shared import broker
 from shared.catalog import Environment, Full
 from shared.errors import DeclarationInvalid, FeedUnavailable, ModelInvalid, NotFound, NoWorker
 from shared.probe import ProbeKind, Question
-from shared.settings import settings
 from tests.system.deployment import Deployment
 from tests.system.people import INCREMENTAL, PLANTED, People
 
@@ -33,17 +32,6 @@ def hurried(deployment: Deployment) -> Iterator[Callable[[float], Operations]]:
     yield hurry
     for operations in opened:
         operations.close()
-
-
-@pytest.fixture
-def as_command(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the command run in this process as if it had the deployment's environment."""
-    for name, value in deployment.premises.environment.items():
-        if name.startswith("WAREHOUSE_SYNC_"):
-            monkeypatch.setenv(name, value)
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def test_a_worker_answers_and_nothing_of_the_rows_stays(people: People, deployment: Deployment) -> None:
