@@ -30,6 +30,7 @@ from shared.errors import (
     Refused,
 )
 from shared.messages import Queue
+from shared.notices import NoticeName
 from shared.probe import Answer, ProbeKind, Question
 from shared.run import WORKING, PipelineState, Run, RunId
 from shared.settings import Settings
@@ -39,7 +40,6 @@ from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
-from shared.store.notices import NoticeName
 
 _POOL_SIZE: Final = 10
 """Connections to the state database at once, and as many more for a moment; a server has many requests under way."""

@@ -6,8 +6,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
-from shared.store.records import Record
-
 
 def written(instant: datetime) -> str:
     """Give an instant as mParticle writes it: UTC, in milliseconds, with a Z."""
@@ -69,14 +67,3 @@ class Audited(Shape):
     last_modified_by: str | None
     version: int = Field(description="ours: counts the changes; also the ETag, for If-Match")
     warnings: tuple[Message, ...] = Field((), description="ours: what of the request was not understood")
-
-
-def authors(record: Record) -> dict[str, object]:
-    """Give a record as the fields of ``Audited``."""
-    return {
-        "created_on": record.created_at,
-        "created_by": record.created_by,
-        "last_modified_on": record.modified_at,
-        "last_modified_by": record.modified_by,
-        "version": record.version,
-    }

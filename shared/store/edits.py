@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from shared.catalog import DataModel, Pipeline
 from shared.errors import MoveNotAllowed, NotFound, WatermarkUndecided
 from shared.mapping.compile_events import require_sound
+from shared.notices import NoticeName
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
 from shared.store import runs as run_rows
 from shared.store.declared import DeclaredResource, PipelineRow, get_pipeline
-from shared.store.notices import NoticeName
 from shared.store.tables import pipelines, runs
 from shared.transformation import FieldTransformation
 

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from shared import findings
 from shared.errors import WatermarkWentBack
 from shared.messages import Message
+from shared.notices import NoticeName
 from shared.run import Run, RunId, RunKind, RunState
 from shared.store import backfills, history, notices, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
-from shared.store.notices import NoticeName
 from shared.store.tables import pipelines
 
 
