@@ -10,8 +10,10 @@
 ====  ================================================================================================
 """
 
+import platform
 import signal
 import sys
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
@@ -26,8 +28,15 @@ app = typer.Typer(
     cls=Named, no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle."
 )
 
+_NAME: Final = "warehouse-sync"
 _NOT_NOW: Final = 3
 _NOT_YOU: Final = 4
+
+
+def _tell_version(is_asked: bool) -> None:  # noqa: FBT001 - an option's value, as Typer gives it
+    if is_asked:
+        typer.echo(f"{_NAME} {version(_NAME)} (Python {platform.python_version()})")
+        raise typer.Exit
 
 
 @app.callback()
@@ -42,6 +51,10 @@ def choose_api(
     workspace: Annotated[
         str | None, typer.Option("--workspace", envvar="WAREHOUSE_SYNC_WORKSPACE_ID", help="mParticle's workspace id.")
     ] = None,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
 ) -> None:
     """Take the options that say which API the commands talk to."""
     talk_to(Place(url, token, workspace))

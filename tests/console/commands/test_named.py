@@ -2,15 +2,19 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.main import get_group
+from typer.testing import CliRunner
 
 from console import commands
+from console.cli import app
 from console.commands.named import COMMANDS
 from shared.settings import PREFIX
 
@@ -89,3 +93,9 @@ def test_help_says_of_every_command_what_it_says_of_itself() -> None:
                 name: (command.help or "").splitlines()[0] for name, command in get_group(module.app).commands.items()
             }
     assert said == COMMANDS
+
+
+def test_the_version_is_the_installed_one_and_pythons() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert told.exit_code == 0
+    assert told.output == f"warehouse-sync {version('warehouse-sync')} (Python {platform.python_version()})\n"
