@@ -20,8 +20,8 @@ from shared.settings import PREFIX
 
 NOBODY = "http://127.0.0.1:1"
 NEEDLESS = {
-    *("aiohttp", "alembic", "celery", "duckdb", "fastapi", "kombu", "psycopg", "pyarrow", "redis", "sqlalchemy"),
-    *("console.api", "console.operations", "sandbox", "shared.store", "worker"),
+    *("aiohttp", "alembic", "celery", "duckdb", "fastapi", "jsonschema", "kombu", "psycopg", "pyarrow", "redis"),
+    *("console.api", "console.operations", "sandbox", "shared.store", "sqlalchemy", "worker"),
 }
 """What nobody needs who asks for help, or talks to a server."""
 AT_WORK = {"demo", "flower", "machine", "migrate", "recover", "serving"}
