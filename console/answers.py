@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from console.doctor import Finding
+from console.examining.finding import Finding
 from console.shapes.answers import AnswerShape
 from shared import moments
 

@@ -10,67 +10,33 @@
 ====  ================================================================================================
 """
 
-import os
+import platform
 import signal
 import sys
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from console.commands import (
-    access,
-    alerts,
-    backfills,
-    declarations,
-    declared,
-    doctor,
-    flower,
-    pipelines,
-    probes,
-    recover,
-    rejects,
-    reviews,
-    runs,
-    sealed_secrets,
-    serving,
-)
-from console.demo import Options, run_demo
-from console.destinations import destinations_table
-from console.limits import limits_table
-from console.machine import run_machine, run_services
-from console.terminal import AsJson, Place, opened, screen, talk_to
-from sandbox.feed import run_feed
-from shared.endpoints import database_url
+from console.commands.named import Named
+from console.place import Place, talk_to
 from shared.errors import RoleTooLow, SignInRefused, SyncError, Transient
-from shared.settings import settings
-from shared.store.database import Database
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle.")
-spool = typer.Typer(no_args_is_help=True, help="Where chunks wait between warehouse and mParticle.")
-app.add_typer(spool, name="spool")
-for commands in (
-    declarations.app,
-    pipelines.app,
-    runs.app,
-    probes.app,
-    backfills.app,
-    rejects.app,
-    reviews.app,
-    alerts.app,
-    doctor.app,
-    recover.app,
-    declared.app,
-    access.app,
-    sealed_secrets.app,
-    serving.app,
-    flower.app,
-):
-    app.add_typer(commands)
+app = typer.Typer(
+    cls=Named, no_args_is_help=True, pretty_exceptions_enable=False, help="Self-hosted reverse ETL for mParticle."
+)
 
+_NAME: Final = "warehouse-sync"
 _NOT_NOW: Final = 3
 _NOT_YOU: Final = 4
+
+
+def _tell_version(is_asked: bool) -> None:  # noqa: FBT001 - an option's value, as Typer gives it
+    if is_asked:
+        typer.echo(f"{_NAME} {version(_NAME)} (Python {platform.python_version()})")
+        raise typer.Exit
 
 
 @app.callback()
@@ -85,76 +51,13 @@ def choose_api(
     workspace: Annotated[
         str | None, typer.Option("--workspace", envvar="WAREHOUSE_SYNC_WORKSPACE_ID", help="mParticle's workspace id.")
     ] = None,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
 ) -> None:
     """Take the options that say which API the commands talk to."""
     talk_to(Place(url, token, workspace))
-
-
-@app.command()
-def demo(
-    users: Annotated[int, typer.Option(min=100, help="How many users the sample warehouse holds.")] = 100_000,
-    quota: Annotated[
-        float | None, typer.Option(min=1, help="Batches per second, kept and enforced; mParticle's default is 270.")
-    ] = None,
-    *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Sync sample data into a stand-in mParticle, on this machine, and check every count."""
-    options = Options(users=users, quota=quota, keep=keep, as_json=as_json)
-    if not run_demo(settings().home, dict(os.environ), options):
-        raise typer.Exit(1)
-
-
-@app.command()
-def up(
-    *,
-    services_only: Annotated[
-        bool, typer.Option("--services-only", help="Only PostgreSQL and Valkey, e.g. to restore a backup.")
-    ] = False,
-) -> None:
-    """Run everything on this machine: embedded servers, all workers, beat, the API and Flower, until Ctrl-C."""
-    start = run_services if services_only else run_machine
-    start(settings(), dict(os.environ), screen)
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the state database up to this version, as the owner of its tables; nothing else is needed."""
-    database = Database(database_url(settings()), pool_size=1)
-    try:
-        database.migrate()
-    finally:
-        database.close()
-    screen.print("the state database is up to date")
-
-
-@app.command()
-def sandbox(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
-) -> None:
-    """Run the stand-in mParticle alone."""
-    run_feed(["--port", str(port)])
-
-
-@app.command()
-def destinations() -> None:
-    """Print every field that a field transformation may map to, as a Markdown table."""
-    typer.echo(destinations_table(), nl=False)
-
-
-@app.command()
-def limits() -> None:
-    """Print every limit with its unit, default and reason, as Markdown."""
-    typer.echo(limits_table(), nl=False)
-
-
-@spool.command()
-def adopt() -> None:
-    """Record the configured spool as the one all workers must see, after it was moved on purpose."""
-    with opened() as operations:
-        operations.adopt_spool()
-    screen.print("the spool is adopted; restart the workers")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from console import verdict
-from console.client import Client
+from console.here import client_here
 from console.operations import Operations
 from console.progress import follow, ledger_table
 from console.shapes.reconstructed import RunShape
@@ -77,7 +77,7 @@ class _Demo:
         self._screen = screen
         self._pipeline = f"demo-{secrets.token_hex(4)}"
         self._operations = Operations(premises.settings())
-        self._client = Client.here(premises.settings())
+        self._client = client_here(premises.settings())
 
     def close(self) -> None:
         self._client.close()

@@ -1,21 +1,14 @@
-"""Rows into a file that its owner alone may read: CSV, Parquet or JSON Lines.
+"""Rows as CSV, Parquet or JSON Lines."""
 
-A file that people name appears whole or not at all: it is written under another name beside it.
-"""
-
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, Final, Protocol
-from uuid import uuid4
 
 import orjson
 import pyarrow as pa
 from pyarrow import csv, parquet
 
 from console.json_values import json_values, texts
+from console.saved import Format
 from shared.errors import DeclarationInvalid
 
 
@@ -27,27 +20,6 @@ class _Writer(Protocol):
         """Write what is left."""
 
 
-class Format(StrEnum):
-    """How rows are written; a file's name ends so."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    JSONL = "jsonl"
-
-
-def format_of(path: Path) -> Format:
-    """Give the format that a file's name says.
-
-    Raises:
-        DeclarationInvalid: it says none of the three.
-    """
-    try:
-        return Format(path.suffix.lower().removeprefix("."))
-    except ValueError:
-        endings = ", ".join(f".{known}" for known in Format)
-        raise DeclarationInvalid(f"--to {path.name}: the name decides the format; end it with {endings}") from None
-
-
 def write(tables: Iterable[pa.Table], file: BinaryIO, kind: Format) -> int:
     """Write tables, at least one, into an open file, and give how many rows there were; memory holds one table.
 
@@ -55,27 +27,6 @@ def write(tables: Iterable[pa.Table], file: BinaryIO, kind: Format) -> int:
         DeclarationInvalid: later rows have columns that the first have not and the format cannot hold.
     """
     return _write(tables, _WRITERS[kind], file)
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that its owner alone may read; when the block ends well it appears, in place of an old one.
-
-    Raises:
-        DeclarationInvalid: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}-{uuid4().hex}.part")
-    try:
-        with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123 - Path.open cannot set the mode
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise DeclarationInvalid(f"--to {path}: the file cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
 
 
 def _write(tables: Iterable[pa.Table], make: Callable[[BinaryIO, pa.Schema], _Writer], file: BinaryIO) -> int:

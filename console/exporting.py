@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 else:
     _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+YAML: Final = "application/yaml"
+"""What the API calls such a document."""
 _UNITS: Final = (
     ("d", timedelta(days=1)),
     ("h", timedelta(hours=1)),

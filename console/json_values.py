@@ -13,11 +13,12 @@ lists, structs, maps   arrays and objects of those
 import base64
 import math
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 import pyarrow as pa
+
+from console.json_text import as_text, exact
 
 Convert = Callable[[Any], Any]
 
@@ -33,11 +34,6 @@ def json_values(column: pa.ChunkedArray) -> list[Any]:
 def texts(column: pa.ChunkedArray) -> list[str | None]:
     """Give a column's values as text: a string as it is, everything else as its JSON."""
     return [None if value is None else as_text(value) for value in json_values(column)]
-
-
-def as_text(value: Any) -> str:
-    """Give one value that ``json_values`` gave, or that was read from its JSON with decimals, as text."""
-    return value if isinstance(value, str) else orjson.dumps(value, default=_exact).decode()
 
 
 def _with_texts(column: pa.ChunkedArray) -> Any:
@@ -120,10 +116,6 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _exact(value: Decimal) -> orjson.Fragment:
-    return orjson.Fragment(format(value, "f"))
-
-
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
@@ -136,7 +128,7 @@ _CONVERTERS: Final[tuple[tuple[Callable[[Any], bool], Convert], ...]] = (
     (pa.types.is_boolean, _itself),
     (pa.types.is_integer, _itself),
     (pa.types.is_floating, _number_or_text),
-    (pa.types.is_decimal, _exact),
+    (pa.types.is_decimal, exact),
     (pa.types.is_timestamp, _iso),
     (pa.types.is_binary, _base64),
     (pa.types.is_large_binary, _base64),

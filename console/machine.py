@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from console.operations import Operations
-from console.serving import DEFAULT_PORT
+from console.sockets import DEFAULT_PORT
 from sandbox import stack
 from sandbox.home_keys import PUBLIC_KEY, key_variables
 from sandbox.ports import free_port, is_free

@@ -29,6 +29,7 @@ from shared.errors import (
     Refused,
 )
 from shared.messages import Queue
+from shared.notices import NoticeName
 from shared.probe import Answer, Question
 from shared.run import WORKING, Run, RunId
 from shared.settings import Settings
@@ -38,7 +39,6 @@ from shared.store.asked import Asked
 from shared.store.database import Database
 from shared.store.declared import DeclaredResource, PipelineRow
 from shared.store.edits import Watermark
-from shared.store.notices import NoticeName
 
 _POOL_SIZE: Final = 10
 """Connections to the state database at once, and as many more for a moment; a server has many requests under way."""

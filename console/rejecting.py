@@ -8,8 +8,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from console import downloads
-from console.downloads import Format
 from console.json_values import json_values, texts
+from console.saved import Format
 from shared.catalog import DataModel
 from shared.endpoints import spool_url
 from shared.errors import ChunkCorrupt, ColumnMissing, NotFound

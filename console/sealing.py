@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
+from console.keys import sealing_key
 from shared.catalog import Connection
 from shared.endpoints import public_key
-from shared.errors import DeclarationInvalid
 from shared.feed import Feed
-from shared.key_file import add_key
 from shared.probe import Answer, ProbeKind, Question, ResealAnswer
 from shared.sealing import PublicKey, key_id_of, seal
 from shared.secret_fields import purpose, with_secrets
@@ -94,23 +92,3 @@ class Sealing:
             by_key=by_key,
             references=len(found) - sum(map(len, by_key.values())),
         )
-
-
-def sealing_key(settings: Settings) -> PublicKey:
-    """Give the public key that secrets are sealed to, or raise ``DeclarationInvalid`` where there is none."""
-    word = public_key(settings)
-    if word is None:
-        raise DeclarationInvalid(
-            "a secret was given as it is, and there is no public key to seal it to; make one with `warehouse-sync "
-            "secrets keygen FILE` and set WAREHOUSE_SYNC_PUBLIC_KEY, or give a reference: env:NAME or file:/path"
-        )
-    return PublicKey.read(word)
-
-
-def keygen(path: Path) -> PublicKey:
-    """Put a new private key first into a file that only its owner can read; give its public half, to be configured.
-
-    Raises:
-        SecretUnavailable: the file that is there is another, or it cannot be written.
-    """
-    return add_key(path).public

@@ -1,8 +1,5 @@
 """``warehouse-sync serve``: the HTTP API on a port, until it is told to stop."""
 
-from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -11,52 +8,16 @@ from rich.console import Console
 from console import metrics_listener
 from console.api.app import build_api
 from console.operations import Operations
-from console.sockets import opened
+from console.sockets import Listening, require_free
 from shared import trace_export
 from shared.errors import DeclarationInvalid, MoveNotAllowed
 from shared.settings import Settings
 from shared.telemetry import configure_logs
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8000
 GRACE_S: Final = 30
 """How long requests that are under way may take once the server is told to stop; a question takes no longer."""
 _KEEP_ALIVE_S: Final = 75
 """Longer than the idle time of the usual proxies, which would otherwise send into a connection that is just closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where a server listens, and whom it believes.
-
-    ``certificate`` and ``key`` are PEM files, both or neither. Of ``proxies`` (addresses, separated by commas, or
-    ``*``) it believes the headers that say from where a request came, and how. On ``metrics_port`` it answers
-    ``/metrics`` alone, without a sign-in.
-    """
-
-    host: str = DEFAULT_HOST
-    port: int = DEFAULT_PORT
-    certificate: Path | None = None
-    key: Path | None = None
-    proxies: str | None = None
-    metrics_port: int | None = None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only programs on this machine get through."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    @property
-    def url(self) -> str:
-        """Where the API is, as this machine sees it."""
-        scheme = "https" if self.certificate else "http"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}"
 
 
 def serve(settings: Settings, listening: Listening, screen: Console) -> None:
@@ -86,11 +47,6 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
                 server.run()
     finally:
         operations.close()
-
-
-def require_free(host: str, port: int) -> None:
-    """Raise ``DeclarationInvalid`` where nothing can listen, before a server says so in its own words."""
-    opened(host, port, option="--port").close()
 
 
 def require_sign_in(operations: Operations, listening: Listening) -> None:

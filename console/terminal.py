@@ -3,9 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 import typer
@@ -15,11 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from console.client import Client
-from console.operations import Operations
+from console.place import place
 from console.progress import follow, ledger_table, show_found, show_why
 from shared.errors import SignInRefused
 from shared.run import RunState
 from shared.settings import settings
+
+if TYPE_CHECKING:
+    from console.operations import Operations
 
 _ANY_WORKSPACE: Final = "default"
 """What stands in paths where neither the command nor the server names a workspace."""
@@ -50,47 +51,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunText = Annotated[str, typer.Argument(metavar="RUN", help="A run's number, its id, or the id's beginning.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which API the commands talk to: a server's, or the one in this process where ``url`` is ``None``."""
-
-    url: str | None
-    token: str | None
-    workspace: str | None
-
-
-_HERE: Final = Place(None, None, None)
-_place: Final[ContextVar[Place]] = ContextVar("place")
-
-
-def talk_to(place: Place) -> None:
-    """Have the command talk to this API."""
-    _place.set(place)
-
-
-def is_here() -> bool:
-    """Say whether the API is in this process, and no server's."""
-    return _place.get(_HERE).url is None
-
-
 @contextmanager
 def api() -> Iterator[Client]:
     """Give the API for the length of a command: of the server that is named, or in this process."""
-    own = settings()
-    place = _place.get(_HERE)
-    if place.url is None:
-        client = Client.here(own)
+    own, told = settings(), place()
+    if told.url is None:
+        from console.here import client_here  # noqa: PLC0415 - the whole API: a client of a server needs none of it
+
+        client = client_here(own)
     else:
-        if not place.token:
+        if not told.token:
             raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
-        client = Client.elsewhere(place.url, place.token, place.workspace or own.workspace_id or _ANY_WORKSPACE)
+        client = Client.elsewhere(told.url, told.token, told.workspace or own.workspace_id or _ANY_WORKSPACE)
     with client:
         yield client
 
 
 @contextmanager
-def opened() -> Iterator[Operations]:
+def opened() -> Iterator["Operations"]:
     """Give the verbs for the length of a command."""
+    from console.operations import Operations  # noqa: PLC0415 - the store and the broker, which few commands open
+
     operations = Operations(settings())
     try:
         yield operations

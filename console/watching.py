@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.catalog import ServiceProvider
+from shared.notices import Notice
 from shared.run import WORKING, Run, RunId
 from shared.store import chunk_list, declared, notices, run_events, run_lists, runs, summaries, work_times
 from shared.store.chunk_list import ChunkPlace, ListedChunk
 from shared.store.database import Database
-from shared.store.notices import Notice
 from shared.store.run_events import RunEvent
 from shared.store.run_lists import RunPlace, Wanted
 from shared.store.summaries import Summary

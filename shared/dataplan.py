@@ -16,15 +16,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from jsonschema import Draft201909Validator
 from pydantic import Field, field_validator
 
 from shared.fields import Declared
 
 DOCUMENT_MAX_BYTES: Final = 1_000_000
 """Every run keeps a copy of its pipeline's plan."""
-SCHEMA_OF: Final = Draft201909Validator
-"""The draft whose keywords mParticle lists."""
 
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _NAMES_OF_SCHEMAS: Final = frozenset({"$schema", "$id"})
@@ -156,13 +153,14 @@ def _match_type(text: str, path: str) -> MatchType:
 
 def _definition(definition: dict[str, Any], path: str) -> dict[str, Any]:
     """Give a JSON Schema without its names, which would choose another draft; refuse one that is none."""
+    from shared.json_schema import flaw_of  # noqa: PLC0415 - slow to import, and needed where there is a plan
+
     for where in _references(definition, path):
         raise ValueError(f"{where}: references are not supported, by mParticle neither; write the schema out")
     known: dict[str, Any] = _without_names(definition)
-    error = next(SCHEMA_OF(SCHEMA_OF.META_SCHEMA, format_checker=SCHEMA_OF.FORMAT_CHECKER).iter_errors(known), None)
-    if error is not None:
-        where = ".".join([path, *(str(step) for step in error.absolute_path)])
-        raise ValueError(f"{where}: it is no JSON Schema, as keyword {error.validator!r} of its rules says")
+    if (flaw := flaw_of(known)) is not None:
+        where = ".".join([path, *map(str, flaw.path)])
+        raise ValueError(f"{where}: it is no JSON Schema, as keyword {flaw.keyword!r} of its rules says")
     return known
 
 

@@ -8,12 +8,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 
 from console.api.answering import responses
-from console.api.declared import Kind, add_routes, kinds_of_secrets
+from console.api.declared import Kind, add_routes, authors, kinds_of_secrets
 from console.api.signed_in import Viewer
 from console.operations import Operations
 from console.resources import Recorded, Use
 from console.shapes.confirmed import SPELLINGS, ConnectionShape, ConnectionState, HealthStatus
-from console.shapes.ground import Message, authors
+from console.shapes.ground import Message
 from shared.catalog import Connection
 from shared.run import PipelineState
 

@@ -13,7 +13,7 @@ from console.api.examples import DOCUMENT as EXAMPLE
 from console.api.signed_in import Admin, Viewer
 from console.declarations import KINDS, read_document
 from console.editor_schema import editor_schema
-from console.exporting import to_yaml
+from console.exporting import YAML, to_yaml
 from console.shapes.ground import Message
 from console.shapes.plans import PlanShape, ValidationShape
 from shared.errors import DeclarationInvalid, Refused
@@ -21,7 +21,6 @@ from shared.store.edits import Watermark
 
 router = APIRouter(tags=["pipelines as code"])
 
-YAML: Final = "application/yaml"
 _JSON: Final = "application/json"
 
 Document = Annotated[dict[str, Any], Body(description="lists of declarations; see GET /declarations/schema")]

@@ -29,6 +29,7 @@ from shared.secret_fields import (
 )
 from shared.store.declared import Declaration
 from shared.store.edits import Watermark
+from shared.store.records import Record
 
 Document = Annotated[dict[str, Any], Body(description="the whole object; fields of answers are ignored")]
 IfMatch = Annotated[str | None, Header(description='an ETag such as "3": refused if somebody changed it since')]
@@ -136,6 +137,17 @@ def kinds_of_secrets(resource: Feed | Connection) -> dict[str, SecretKind | None
     return {
         path: SecretKind(held[path].partition(":")[0]) if path in held else None
         for path in secret_paths(type(resource), provider)
+    }
+
+
+def authors(record: Record) -> dict[str, object]:
+    """Give a record as the fields of ``Audited``."""
+    return {
+        "created_on": record.created_at,
+        "created_by": record.created_by,
+        "last_modified_on": record.modified_at,
+        "last_modified_by": record.modified_by,
+        "version": record.version,
     }
 
 

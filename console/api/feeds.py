@@ -5,12 +5,11 @@ from typing import Final
 from fastapi import APIRouter
 
 from console.api.answering import responses
-from console.api.declared import Kind, add_routes, kinds_of_secrets
+from console.api.declared import Kind, add_routes, authors, kinds_of_secrets
 from console.api.signed_in import Viewer
 from console.operations import Operations
 from console.resources import Recorded
 from console.shapes.extensions import FeedShape
-from console.shapes.ground import authors
 from shared.feed import Feed
 
 router = APIRouter(prefix="/feeds", tags=["feeds"])

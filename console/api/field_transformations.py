@@ -5,11 +5,10 @@ from typing import Final
 from fastapi import APIRouter
 
 from console.api.answering import responses
-from console.api.declared import Kind, add_routes
+from console.api.declared import Kind, add_routes, authors
 from console.api.signed_in import Viewer
 from console.operations import Operations
 from console.resources import Recorded
-from console.shapes.ground import authors
 from console.shapes.reconstructed import FieldTransformationShape
 from shared.transformation import FieldTransformation
 

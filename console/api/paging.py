@@ -14,14 +14,12 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
 
+from console.shapes.requests import MOST
 from shared.errors import DeclarationInvalid
 
 Item = TypeVar("Item")
 Place = tuple[str | int, ...]
 """Where an item stands in the order of its list, such as when it was made and its id."""
-
-MOST: Final = 1000
-"""Items of a page."""
 
 Limit = Annotated[int, Query(ge=1, le=MOST, description="items of a page")]
 After = Annotated[str | None, Query(description="where the page before ended; its Link header says it")]

@@ -5,11 +5,12 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
+from console.api.declared import authors
 from console.api.run_answers import latest_shape, seen
 from console.frequency import in_words
 from console.resources import CONNECTION_FAULTS, Use
 from console.shapes.confirmed import SPELLINGS, HealthStatus
-from console.shapes.ground import Message, authors
+from console.shapes.ground import Message
 from console.shapes.reconstructed import HistoryShape, PipelineShape, PipelineStatus, StatusShape
 from shared.catalog import Incremental, Pipeline
 from shared.errors import ColumnMissing, IteratorInvalid, MappingRefused, ModelInvalid

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from console.api.answering import responses
-from console.api.paging import DEFAULT, MOST, Paged
+from console.api.paging import DEFAULT, Paged
 from console.api.pipelines import PipelineId
 from console.api.run_answers import run_shape, v1_shape
 from console.api.run_listing import NAMED, States, run_page
@@ -17,6 +17,7 @@ from console.shapes.bounds import Bound
 from console.shapes.confirmed import V1RunShape, V1RunsShape
 from console.shapes.extensions import NoticeShape
 from console.shapes.reconstructed import RunShape
+from console.shapes.requests import MOST
 from shared.store.run_lists import Wanted
 
 router = APIRouter(prefix="/pipelines/{id}", tags=["runs"])

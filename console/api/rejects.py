@@ -15,9 +15,10 @@ from console.api.declared import Document, documented
 from console.api.paging import After, Limit
 from console.api.reading import read
 from console.api.signed_in import Admin, Operator, Viewer, identity
-from console.downloads import Format
 from console.rejecting import Shown
+from console.saved import Format
 from console.shapes.rejects import (
+    ROWS_HEADER,
     PurgeRequest,
     PurgeShape,
     RejectedRow,
@@ -31,7 +32,6 @@ from shared.ledger import RejectCode
 
 router = APIRouter(tags=["rejects"])
 
-ROWS_HEADER: Final = "Warehouse-Sync-Rows"
 _PART_BYTES: Final = 1 << 16
 _MEDIA_TYPES: Final = {
     Format.CSV: "text/csv; charset=utf-8",

@@ -7,17 +7,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from console.api.declarations import YAML
 from console.client import Client
 from console.declarations import KINDS, Declarations, read_declarations
 from console.editor_schema import schema_text
+from console.exporting import YAML
 from console.plan_lines import plan_lines
 from console.planning import Action, Plan
 from console.shapes.plans import PlanShape
 from console.terminal import AsJson, api, echo_json, screen
 from shared.errors import DeclarationInvalid
-from shared.mapping.compile_events import require_sound
-from shared.store.edits import Watermark
 
 app = typer.Typer()
 
@@ -85,14 +83,6 @@ def diff(
 def validate(files: Files) -> None:
     """Check files without a server: every mistake is told by its file and field."""
     document = read_declarations(*files)
-    wrong = []
-    for transformation in document.field_transformations:
-        try:
-            require_sound(transformation)
-        except DeclarationInvalid as error:
-            wrong.append(str(error))
-    if wrong:
-        raise DeclarationInvalid("\n".join(wrong))
     for _, mistake in document.unknown_references():
         where = f"{mistake.file}: " if mistake.file else ""
         screen.print(f"note: {where}{mistake} in these files", markup=False, highlight=False, soft_wrap=True)
@@ -133,7 +123,7 @@ def schema() -> None:
 def _asked(*, prune: bool, keep: bool, reset: bool) -> dict[str, Any]:
     if keep and reset:
         raise typer.BadParameter("say --keep-watermark or --reset-watermark, not both")
-    watermark = Watermark.KEEP if keep else Watermark.RESET if reset else None
+    watermark = "keep" if keep else "reset" if reset else None
     return {"prune": prune, "watermark": watermark}
 
 

@@ -7,9 +7,10 @@ import typer
 
 from console.answers import show_findings
 from console.commands.asking import waiting
-from console.doctor import Finding, examine
+from console.examining.finding import Finding
+from console.place import is_here
 from console.shapes.findings import FindingShape
-from console.terminal import AsJson, api, echo_json, is_here, opened, screen
+from console.terminal import AsJson, api, echo_json, opened, screen
 
 app = typer.Typer()
 
@@ -22,6 +23,8 @@ def doctor(
 ) -> None:
     """Check the services, the workers, every connection's sign-in and every pipeline's columns."""
     if is_here():
+        from console.doctor import examine  # noqa: PLC0415 - it looks into everything: a server does so by itself
+
         with opened() as operations:
             all_is_well = _show(examine(operations, connection), as_json=as_json)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from console.serving import Listening, require_free
+from console.sockets import Listening, require_free
 from sandbox import stack
 from sandbox.flower import DEFAULT_PORT, MAX_TASKS, USERS_FILE, Flower, environment
 from shared.errors import DeclarationInvalid

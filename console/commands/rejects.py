@@ -12,12 +12,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from console.api.rejects import ROWS_HEADER
 from console.client import Client
 from console.commands.asking import path_of, waiting
-from console.downloads import format_of, new_file
-from console.json_values import as_text
-from console.shapes.rejects import PurgeShape, RejectsShape, ReplayShape
+from console.json_text import as_text
+from console.saved import format_of, new_file
+from console.shapes.rejects import ROWS_HEADER, PurgeShape, RejectsShape, ReplayShape
 from console.terminal import AsJson, RunText, api, follow_all, screen
 from shared.ledger import RejectCode
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from console.declarations import read_declarations
-from console.sealing import keygen, sealing_key
+from console.keys import keygen, sealing_key
 from console.shapes.sealed_secrets import RotationShape, SecretsShape
 from console.terminal import AsJson, api, echo_json, opened, screen
 from shared import sealing

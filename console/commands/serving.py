@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from console.api.app import describe
-from console.serving import DEFAULT_HOST, DEFAULT_PORT, Listening, serve
+from console.serving import serve
+from console.sockets import DEFAULT_HOST, DEFAULT_PORT, Listening
 from console.terminal import screen
 from shared.settings import settings
 

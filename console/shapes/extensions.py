@@ -8,8 +8,8 @@ from console.shapes.confirmed import RunReference
 from console.shapes.ground import Audited, Instant, Message, Secrets, Shape
 from console.shapes.reconstructed import RunShape
 from shared.feed import ProtectionLevel
+from shared.notices import NoticeName
 from shared.run import ChunkState
-from shared.store.notices import NoticeName
 
 
 class FeedShape(Audited):

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field
 
-from console.doctor import Finding
+from console.examining.finding import Finding
 from console.shapes.ground import Shape
 
 

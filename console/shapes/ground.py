@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
 from shared import moments
-from shared.store.records import Record
 
 Instant = Annotated[datetime, PlainSerializer(moments.written, return_type=str, when_used="json")]
 """In UTC, such as ``2026-01-31T06:00:00.000Z``."""
@@ -64,14 +63,3 @@ class Audited(Shape):
     last_modified_by: str | None
     version: int = Field(description="ours: counts the changes; also the ETag, for If-Match")
     warnings: tuple[Message, ...] = Field((), description="ours: what of the request was not understood")
-
-
-def authors(record: Record) -> dict[str, object]:
-    """Give a record as the fields of ``Audited``."""
-    return {
-        "created_on": record.created_at,
-        "created_by": record.created_by,
-        "last_modified_on": record.modified_at,
-        "last_modified_by": record.modified_by,
-        "version": record.version,
-    }

@@ -1,6 +1,6 @@
 """Shapes of rejected rows. Ours alone."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from console.shapes.ground import Message, Shape
 from console.shapes.requests import Requested
 from shared.ledger import RejectCode
+
+ROWS_HEADER: Final = "Warehouse-Sync-Rows"
+"""In the headers of a download: how many rows it holds."""
 
 
 class ReplayOfRun(Shape):

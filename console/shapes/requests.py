@@ -1,6 +1,11 @@
 """What requests of ours stand on: whatever of a body is not known is told, and not refused."""
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+
+MOST: Final = 1000
+"""Items of a page of a long list."""
 
 
 class Requested(BaseModel):

@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 
 from shared.alerts import AlertName, Condition
+from shared.notices import NoticeName
 from shared.run import Lane, RunKind, RunState
 from shared.store.alert_grounds import COUNTS, EVENTS_SEEN_FOR, IS_DECLARED, MUTED, NAME, counted, counts_of
 from shared.store.alert_tables import alerts
 from shared.store.declared_tables import pipelines
 from shared.store.history_tables import backfills
-from shared.store.notices import NoticeName
 from shared.store.tables import notices, runs
 
 

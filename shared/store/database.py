@@ -6,18 +6,11 @@ from copy import copy
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.errors import ServiceUnavailable, StoreUnavailable
-from shared.store import locks, rights
-from shared.store.locks import Lock
 
-_MIGRATIONS: Final = "shared.store:migrations"
 _CONNECT_TIMEOUT_S: Final = 5
 _STATEMENT_TIMEOUT_MS: Final = 60_000
 """No statement of ours takes long; one that does waits for a lock that nobody will release."""
@@ -41,10 +34,6 @@ _AFTER_COMMIT: Final = "warehouse_sync.after_commit"
 _LOCK_WAITS_S: Final = (1, 1, 2, 2, 5, 5, 10, 10, 20, 30, 30)
 """How long a migration waits for a table each time; whoever else wants one waits as long, and statements of ours up to
 their own limit."""
-_TABLES: Final = sa.text(
-    "SELECT quote_ident(relname) FROM pg_class"
-    " WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' ORDER BY relname"
-)
 
 
 class Database:
@@ -134,33 +123,17 @@ class Database:
         )
 
     def _migrate(self, wait_s: int) -> None:
+        from shared.store import revisions  # noqa: PLC0415 - Alembic, which almost nobody needs
+
         with self.transaction() as connection:
-            # A migration may rewrite a large table, and another one wait for it.
-            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            locks.take(connection, Lock.MIGRATING)
-            config = _alembic_config()
-            config.attributes["connection"] = connection
-            behind = MigrationContext.configure(connection).get_current_revision()
-            head = ScriptDirectory.from_config(config).get_current_head()
-            if behind is not None and behind != head:
-                tables = connection.scalars(_TABLES).all()
-                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{wait_s}s'"))
-                connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
-                connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-            command.upgrade(config, "head")
-            rights.withhold(connection)
+            revisions.upgrade(connection, wait_s=wait_s)
 
     def require_current_schema(self) -> None:
         """Raise ``ServiceUnavailable`` unless the schema is the one this version was written for, or newer."""
+        from shared.store import revisions  # noqa: PLC0415 - as above
+
         with self.transaction() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-        script = ScriptDirectory.from_config(_alembic_config())
-        known = {revision.revision for revision in script.walk_revisions()}
-        if found is None or (found in known and found != script.get_current_head()):
-            raise ServiceUnavailable(
-                f"the database's schema is at {found or 'nothing'}, this version needs {script.get_current_head()}: "
-                "run `warehouse-sync migrate` first"
-            )
+            revisions.require_current(connection)
 
     def _unavailable(self, reason: str) -> str:
         lines = reason.strip().splitlines() or ["no reason given"]
@@ -193,10 +166,3 @@ def _read(url: str) -> sa.URL:
             "percent-encode what the password holds of @ : / ?"
         )
     return read
-
-
-def _alembic_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", _MIGRATIONS)
-    config.set_main_option("path_separator", "os")
-    return config

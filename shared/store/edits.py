@@ -16,12 +16,12 @@ from shared.catalog import DataModel, Pipeline
 from shared.errors import MoveNotAllowed, NotFound, WatermarkUndecided
 from shared.mapping.compile_events import require_sound
 from shared.moments import told_exactly
+from shared.notices import NoticeName
 from shared.run import STOPPED, WORKING, Lane, RunState
 from shared.store import declared, lives, notices
 from shared.store import runs as run_rows
 from shared.store.declared import DeclaredResource, PipelineRow, get_pipeline
 from shared.store.declared_tables import pipelines
-from shared.store.notices import NoticeName
 from shared.store.tables import runs
 from shared.transformation import FieldTransformation
 

@@ -1,32 +1,10 @@
 """What happened to a pipeline that an operator should find later: a refused trigger, a fault, rows beyond a limit."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-
 import sqlalchemy as sa
 
+from shared.notices import Notice, NoticeName
 from shared.store.declared_tables import pipelines
 from shared.store.tables import notices
-
-
-class NoticeName(StrEnum):
-    """What happened, as a fixed name."""
-
-    REQUEST_REFUSED = "request_refused"
-    WATERMARK_RESET = "watermark_reset"
-    ROWS_FOUND = "rows_found"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing that happened."""
-
-    id: int
-    pipeline_id: str
-    name: NoticeName
-    message: str
-    noticed_at: datetime
 
 
 def add(connection: sa.Connection, pipeline_id: str, name: NoticeName, message: str) -> bool:

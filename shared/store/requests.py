@@ -13,13 +13,13 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.catalog import Incremental
 from shared.errors import AlreadyInProgress, MoveNotAllowed, TooManyRejected
 from shared.messages import Message, TaskName
+from shared.notices import NoticeName
 from shared.run import WORKING, Lane, Run, RunId, RunKind, RunState
 from shared.store import declared, history, notices, reopening, waiting
 from shared.store import runs as run_rows
 from shared.store.asked import Asked, together
 from shared.store.declared import PipelineRow, get_pipeline
 from shared.store.declared_tables import pipelines
-from shared.store.notices import NoticeName
 from shared.store.tables import runs
 from shared.store.waiting import Occurrence
 

@@ -9,12 +9,12 @@ from shared import findings
 from shared.errors import WatermarkWentBack
 from shared.messages import Message
 from shared.moments import told_exactly
+from shared.notices import NoticeName
 from shared.run import Run, RunId, RunKind, RunState
 from shared.store import backfills, history, notices, waiting
 from shared.store import runs as run_rows
 from shared.store.declared import PipelineRow, get_pipeline
 from shared.store.declared_tables import pipelines
-from shared.store.notices import NoticeName
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Beat claims what is due from the store and sends it; several at once, and with a service away, nothing is lost."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -180,3 +182,8 @@ def test_a_beat_notes_that_it_ticks_now_and_then(stage: Stage, scheduler: Pipeli
     scheduler.tick()
     assert stage.rows("SELECT * FROM beats") == [first], "not with every tick"
     assert first.name.rpartition(":")[2] == str(os.getpid())
+
+
+def test_beat_imports_neither_alembic_nor_arrow() -> None:
+    script = "import sys, beat.scheduler; print(*{'alembic', 'pyarrow'}.intersection(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.split() == []

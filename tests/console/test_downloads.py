@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from console.downloads import format_of, new_file, write
+from console.downloads import write
 from console.json_values import texts
+from console.saved import format_of, new_file
 from shared.columns import JSON
 from shared.errors import DeclarationInvalid
 

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from console.cli import app
-from console.downloads import Format
 from console.operations import Operations
+from console.saved import Format
 from sandbox.services import Services
 from shared.columns import JSON
 from shared.errors import ColumnMissing, DeclarationInvalid, MoveNotAllowed, NotFound, SpoolUnavailable

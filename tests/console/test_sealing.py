@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from console.keys import keygen
 from console.operations import Operations
-from console.sealing import Sealing, keygen
+from console.sealing import Sealing
 from sandbox.services import Services
 from shared.errors import DeclarationInvalid
 from shared.key_file import read_keys

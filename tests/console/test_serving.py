@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from console.operations import Operations
-from console.serving import Listening, cautions, configured, require_free, require_sign_in, serve
+from console.serving import cautions, configured, require_sign_in, serve
+from console.sockets import Listening, require_free
 from console.terminal import screen
 from sandbox.ports import free_port
 from sandbox.services import Services

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from console.downloads import Format
+from console.saved import Format
 from shared import catalog
 from shared.errors import AlreadyInProgress, MoveNotAllowed
 from shared.ledger import Ledger, RejectCode

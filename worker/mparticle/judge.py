@@ -19,7 +19,8 @@ from jsonschema import Draft201909Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from referencing import Registry
 
-from shared.dataplan import SCHEMA_OF, DataPlan, DataPoint, MatchType, OnViolation
+from shared.dataplan import DataPlan, DataPoint, MatchType, OnViolation
+from shared.json_schema import SCHEMA_OF
 from shared.mapping.destinations import DEVICE_INFO, MP_DEVICEID, USER_ATTRIBUTES, USER_IDENTITIES
 
 _FORMATS: Final = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))

@@ -15,10 +15,10 @@ from shared import tracing
 from shared.access import BROKER
 from shared.errors import SyncError, Transient
 from shared.messages import TaskName
+from shared.notices import NoticeName
 from shared.store import lives, notices, requests
 from shared.store.asked import Asked
 from shared.store.database import Database
-from shared.store.notices import NoticeName
 from shared.telemetry import bound, log
 from worker.process import Process
 from worker.tasks.boundary import deliver, recorded, this_process

@@ -10,7 +10,8 @@ from alembic import command
 
 from shared.errors import ServiceUnavailable
 from shared.store import database as store
-from shared.store.database import Database, _alembic_config
+from shared.store.database import Database
+from shared.store.revisions import alembic_config
 
 RELEASED: Final = "0005"
 """Where the schema of the release before this one ends; set anew with each release."""
@@ -84,7 +85,7 @@ def wait_until(database: Database, query: str) -> None:
 
 def bring_to(database: Database, revision: str) -> None:
     with database.transaction() as connection:
-        config = _alembic_config()
+        config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.findings import OTHER_RULES, PLAN, RULES_KEPT
+from shared.notices import NoticeName
 from shared.run import RunId
 from shared.store import notices
 from shared.store.claims import ClaimLost
-from shared.store.notices import NoticeName
 from tests.shared.store.stage import LAPSED_S, Stage
 
 CUT = "attribute_value_truncated"

@@ -11,8 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from shared.errors import ServiceUnavailable
-from shared.store.database import Database, _alembic_config
+from shared.store.database import Database
 from shared.store.ground import metadata
+from shared.store.revisions import alembic_config
 
 
 def described(database: Database) -> dict[str, set[tuple[str, ...]]]:
@@ -101,7 +102,7 @@ def test_an_older_schema_is_refused(database: Database, monkeypatch: pytest.Monk
     with database.transaction() as connection:
         (found,) = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
     monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda _: "a later one")
-    assert found in {revision.revision for revision in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    assert found in {revision.revision for revision in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     with pytest.raises(ServiceUnavailable, match=f"is at {found}, this version needs a later one"):
         database.require_current_schema()
 
@@ -118,7 +119,7 @@ BEFORE_TOTALS = """
 
 
 def test_what_was_done_before_there_were_totals_is_counted_in_them(empty: Database) -> None:
-    config = _alembic_config()
+    config = alembic_config()
     with empty.transaction() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0005")

@@ -11,10 +11,10 @@ from shared.dataplan import DataPlan, OnViolation
 from shared.ledger import Ledger
 from shared.limits import MOST_EVENT_NAMES, Beyond, EventName, Limits
 from shared.messages import TaskName
+from shared.notices import NoticeName
 from shared.probe import ProbeKind
 from shared.run import Run, RunId, RunState
 from shared.store import declared, event_names, notices
-from shared.store.notices import NoticeName
 from shared.store.reject_tables import reject_files
 from shared.transformation import FieldTransformation
 from tests.worker.tasks.asking import answer_of
