@@ -22,7 +22,7 @@ from shared.store.claims import ClaimLost
 from tests.shared.store.promises import Promises
 from tests.shared.store.stage import FEED, INCREMENTAL, LAPSED_S, LEASE_S, T0, T1, WINDOW_CHUNKS, Stage, sent
 
-LIMIT_S = 20.0
+LIMIT_S = 90.0
 STORM_THREADS = 6
 STORM_MOVES = 60
 
