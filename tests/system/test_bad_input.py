@@ -251,7 +251,7 @@ def test_a_trigger_while_the_broker_is_down_says_so_and_its_run_begins_once_it_i
 
 def test_a_worker_that_starts_before_its_broker_works_once_that_is_there(people: People) -> None:
     people.deployment.valkey.kill()
-    (old, *_) = people.deployment.supervisor.pids("extract")
+    (old, *_) = people.deployment.until(lambda: people.deployment.supervisor.pids("extract"), "the worker runs")
     people.deployment.kill_family("extract")
     log = people.deployment.supervisor.log_path("extract")
     since = log.stat().st_size
