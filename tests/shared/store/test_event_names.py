@@ -153,7 +153,9 @@ def test_names_that_come_at_the_same_moment_from_everywhere_get_a_place_each(
         assert [ordinal for ordinal, _ in places(stage, workspace)] == list(range(1, 42))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=5), max_size=8))
 def test_an_answer_never_changes(stage: Stage, asked: Sequence[Sequence[str]]) -> None:
     stage.write("DELETE FROM event_names")

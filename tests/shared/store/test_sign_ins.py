@@ -226,7 +226,9 @@ class Model:
 ATTEMPTS = st.tuples(st.sampled_from([0, 1, None]), st.booleans(), st.sampled_from([HERE, THERE]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=30, deadline=None
+)
 @given(st.lists(st.one_of(ATTEMPTS, ATTEMPTS, ATTEMPTS, st.none()), max_size=25))
 def test_any_sequence_of_attempts_is_counted_as_it_is_described(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[int | None, bool, str] | None]
