@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 from jsonschema import Draft7Validator
 
 from console.terminal import screen
@@ -25,6 +26,10 @@ _SCHEMA = Path(__file__).parents[2] / "shared" / "reference" / "mparticle.inboun
 _DROP_TRIES = 100
 _DROP_PAUSE_S = 0.1
 _OWN = ("WAREHOUSE_SYNC_DATABASE_URL", "WAREHOUSE_SYNC_BROKER_URL")
+
+# How long one example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("any-machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,9 +22,6 @@ from shared.store.database import Database
 from tests.collector import remembering
 from tests.shared.store.stage import WINDOW_CHUNKS, Stage
 
-AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
-HOURLY = Interval(frequency=Frequency.HOURLY, start=AN_HOUR_AGO - timedelta(minutes=5))
-
 
 @pytest.fixture
 def app(services: Services, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
@@ -52,10 +49,16 @@ def scheduler(app: Celery) -> Iterator[PipelineScheduler]:
     beat.close()
 
 
+def hourly() -> Interval:
+    """Give a schedule whose last occurrence was five minutes ago: nothing else is due while a test lasts."""
+    return Interval(frequency=Frequency.HOURLY, start=datetime.now(UTC) - timedelta(hours=1, minutes=5))
+
+
 def declare(stage: Stage, count: int) -> None:
     """Declare pipelines whose occurrence of five minutes ago nobody has claimed."""
+    schedule = hourly()
     for number in range(count):
-        stage.declare(f"p{number:03}", schedule=HOURLY)
+        stage.declare(f"p{number:03}", schedule=schedule)
     stage.write("UPDATE pipelines SET next_due_at = now() - interval '5 minutes'")
 
 
@@ -96,7 +99,7 @@ def test_a_tick_asks_for_upkeep_too(scheduler: PipelineScheduler, app: Celery) -
 
 
 def test_more_than_a_batch_is_claimed_in_one_look(stage: Stage, scheduler: PipelineScheduler, app: Celery) -> None:
-    stage.declare("p", schedule=HOURLY)
+    stage.declare("p", schedule=hourly())
     stage.write(
         "INSERT INTO pipelines (id, document, connection_id, data_model_id, feed_id, state)"
         " SELECT 'p' || i, document || jsonb_build_object('id', 'p' || i, 'name', 'p' || i), connection_id,"

@@ -1,6 +1,7 @@
 """What a command is told to talk to is repeated in messages; what it signs in with never is."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,11 +13,11 @@ TOKEN = to_token(bytes(SECRET_BYTES))
 
 
 @pytest.fixture
-def nobody() -> str:
-    """An address that nobody listens on."""
+def nobody() -> Iterator[str]:
+    """An address that nobody listens on, nor will: it is taken."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_a_token_out_of_a_file_may_end_in_a_line_end(nobody: str) -> None:

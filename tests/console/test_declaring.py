@@ -17,6 +17,7 @@ from shared.store import edits, lives, moves, records
 from shared.store.edits import Watermark
 from tests.shared.store.stage import FEED, INCREMENTAL, LAKE, T0, T1, USERS, Stage
 
+LIMIT_S = 60
 MODE = INCREMENTAL.model_dump(mode="json", exclude_defaults=True) | {"type": "incremental"}
 PEOPLE = {
     "id": "people",
@@ -245,12 +246,12 @@ def test_a_declaration_that_changes_while_it_is_applied_stops_everything(stage: 
         _wait_for_somebody_who_waits(stage)
         connection.commit()
         with pytest.raises(ChangedMeanwhile, match="you read version 1"):
-            applying.result(timeout=30)
+            applying.result(timeout=LIMIT_S)
     assert before.version == 1
 
 
 def _wait_for_somebody_who_waits(stage: Stage) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + LIMIT_S
     while not stage.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
         assert time.monotonic() < until, "nobody waits"
 

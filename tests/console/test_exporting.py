@@ -42,7 +42,9 @@ def test_whatever_is_exported_reads_as_it_was(found: list[Resource]) -> None:
     assert to_yaml(document_of(reversed(found), {})) == to_yaml(document), "in whatever order it was found"
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(resources())
 def test_applying_twice_is_applying_once_and_an_export_changes_nothing(
     stage: Stage, declaring: Declaring, found: list[Resource]

@@ -55,9 +55,9 @@ def test_up_serves_the_api_and_says_where_its_token_is(tmp_path: Path) -> None:
         try:
             url, token = told(printed, up)
             headers = {"Authorization": f"Bearer {Path(token).read_text().strip()}"}
-            asked = httpx.get(f"{url}/platform/v2/workspaces/any/feeds", headers=headers)
+            asked = httpx.get(f"{url}/platform/v2/workspaces/any/feeds", headers=headers, timeout=LIMIT_S)
             assert (asked.status_code, asked.json()) == (200, [])
-            assert httpx.get(f"{url}/platform/v2/workspaces/any/feeds").status_code == 401
+            assert httpx.get(f"{url}/platform/v2/workspaces/any/feeds", timeout=LIMIT_S).status_code == 401
         finally:
             up.send_signal(signal.SIGTERM)
             up.wait(timeout=LIMIT_S)

@@ -98,7 +98,7 @@ def test_a_server_answers_until_it_is_told_to_stop(
     with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert until_it_answers(f"http://127.0.0.1:{port}/healthz", server) == {"status": "ok"}
-            refused = httpx.get(f"http://127.0.0.1:{port}/platform/v2/workspaces/1/feeds")
+            refused = httpx.get(f"http://127.0.0.1:{port}/platform/v2/workspaces/1/feeds", timeout=LIMIT_S)
             assert refused.status_code == 401
             assert "server" not in refused.headers
         finally:

@@ -21,6 +21,7 @@ from sandbox.guard import Guard
 from sandbox.ports import LOOPBACK
 from tests.deploy.compose import ROOT, Service
 
+LIMIT_S: Final = 150
 _MOUNTED: Final = ("spool", "lake", "scratch", "state", "run/keys", "run/secrets")
 _PROGRAMS: Final = {
     "python": (sys.executable,),
@@ -90,7 +91,7 @@ class Instance:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=LIMIT_S,
         )
 
     @property
@@ -135,7 +136,7 @@ def running(grounds: Grounds, services: Mapping[str, Service]) -> Iterator[list[
             for one in sorted(prepared, key=lambda one: not one.service.runs_once):
                 one.child.start()
                 if one.service.runs_once:
-                    processes.wait_for(one.child.has_ended, 60)
+                    processes.wait_for(one.child.has_ended, LIMIT_S)
                     assert one.child.collect() == 0, one.child.log_tail()
             yield [one for one in prepared if not one.service.runs_once]
         finally:

@@ -11,6 +11,7 @@ import pytest
 from sandbox.ports import LOOPBACK
 from sandbox.settings import DEMO_FEED, SandboxFeed, SandboxSettings
 
+LIMIT_S = 60
 _PROGRAM = """
 from sandbox.mparticle import run_sandbox
 from sandbox.settings import SandboxSettings
@@ -27,13 +28,13 @@ def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> No
         assert process.stdout is not None
         assert process.stderr is not None
         base_url = process.stdout.readline().strip()
-        connection = HTTPConnection(base_url.removeprefix("http://"), timeout=5)
+        connection = HTTPConnection(base_url.removeprefix("http://"), timeout=LIMIT_S)
         connection.request("GET", "/counters")
         with connection.getresponse() as response:
             assert b'"requests":0' in response.read()
         connection.close()
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=LIMIT_S) == 0
         assert not process.stderr.read()
     assert base_url.startswith(f"http://{LOOPBACK}:")
 

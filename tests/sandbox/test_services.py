@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from sandbox.binaries import Places
 from sandbox.home import prepare_home, write_address
+from sandbox.ports import is_free
 from sandbox.postgres import Postgres
 from sandbox.processes import wait_for
 from sandbox.server import Server
@@ -28,7 +29,7 @@ from sandbox.valkey import Valkey
 from shared.errors import ServiceUnavailable
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 def query(services: Services, sql: str) -> list[tuple[Any, ...]]:
@@ -240,6 +241,8 @@ def test_a_port_taken_meanwhile_is_replaced_and_recorded(up: tuple[Path, Service
     valkey = Valkey(home)
     old = valkey.address
     valkey.stop()
+    # A server counts as ended while its last threads still let go of the port.
+    assert wait_for(lambda: is_free(old.port), LIMIT_S)
     with socket.create_server(("127.0.0.1", old.port)):
         valkey.start()
     assert valkey.address.port != old.port

@@ -46,7 +46,7 @@ def asked(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-X", "importtime", "-m", "shared.pulse", *arguments]
     told = {"PYTHONPATH": root, **environment}
-    return subprocess.run(command, env=told, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, env=told, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_the_question_is_answered_by_the_exit_code_and_imports_nothing_of_others(tmp_path: Path) -> None:

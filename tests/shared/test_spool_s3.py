@@ -1,9 +1,7 @@
 """The spool in a bucket, over a socket, with the client that production uses."""
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
@@ -11,10 +9,13 @@ import boto3
 import pyarrow as pa
 import pytest
 
+from sandbox.ports import free_port, is_free
+from sandbox.processes import wait_for
 from shared.errors import ChunkCorrupt, SpoolUnavailable
 from shared.run import ChunkId, RunId, Token
 from shared.spool import Spool
 
+LIMIT_S = 60
 RUN = RunId(UUID(int=1))
 ROWS = pa.table({"customer_id": ["a", "b"], "score": [1, 2]})
 
@@ -22,9 +23,7 @@ ROWS = pa.table({"customer_id": ["a", "b"], "score": [1, 2]})
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URL of a bucket on a server of this module's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
@@ -39,22 +38,14 @@ def bucket() -> Iterator[str]:
             aws_access_key_id="key",
             aws_secret_access_key="secret",
         )
-        _wait_for(port)
+        assert wait_for(lambda: not is_free(port) or server.poll() is not None, LIMIT_S)
+        assert server.poll() is None, "the bucket server did not start"
         client.create_bucket(Bucket="chunks")
         client.close()
         yield f"s3://key:secret@chunks/prefix?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
     finally:
         server.terminate()
         server.wait()
-
-
-def _wait_for(port: int) -> None:
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise TimeoutError("the bucket server did not start")
 
 
 def test_a_chunk_in_a_bucket_is_read_back_as_it_was_written(bucket: str) -> None:

@@ -7,8 +7,9 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -229,6 +230,16 @@ class Deployment:
             os.kill(pid, signal.SIGSTOP)
         for pid in family:
             os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Stop programs with all their processes for a block: what only they can do does not happen meanwhile."""
+        with ExitStack() as stack:
+            for name in names:
+                for pid in self.until(partial(self.supervisor.pids, name), f"{name} runs"):
+                    os.kill(pid, signal.SIGSTOP)
+                    stack.callback(os.kill, pid, signal.SIGCONT)
+            yield
 
     def wake(self) -> None:
         """Continue whatever a test that failed has left stopped."""

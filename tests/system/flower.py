@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from sandbox import stack
 from sandbox.ports import free_port
 from sandbox.supervisor import Supervisor
 from tests.system.deployment import LIMIT_S, UNWEARYING, Deployment, fetch
+
+WORKERS: Final = frozenset({"control", "extract", "extract-backfill", "upload", "upload-backfill"})
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Flower:
     def get(self, path: str, *, password: str | None = None) -> Any:
         signed = base64.b64encode(f"operator:{password or self.password}".encode()).decode()
         return json.loads(fetch(self.port, path, {"Authorization": f"Basic {signed}"}))
+
+    def heard(self) -> set[str]:
+        """Which workers it has had an event of."""
+        return {name.partition("@")[0] for name in self.get("/api/workers?status=1")}
 
     def send(self, task: str, *arguments: str) -> None:
         """Have Flower send a task, as its API lets whoever has signed in."""
@@ -45,4 +51,7 @@ def flower_of(deployment: Deployment) -> Iterator[Flower]:
     environment = deployment.premises.environment
     program = stack.flower(home, environment, port=port, user="operator", password=password, allows_control=True)
     with Supervisor(home, [program], patience=UNWEARYING):
-        yield Flower(port, password)
+        flower = Flower(port, password)
+        # It answers before it has subscribed to events, and what it did not hear is not told again.
+        deployment.until(lambda: flower.heard() >= WORKERS, "Flower has heard of every worker")
+        yield flower

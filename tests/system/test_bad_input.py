@@ -147,14 +147,13 @@ def test_a_secret_that_is_not_there_stops_the_run(people: People) -> None:
 def test_a_chunk_that_is_not_what_was_written_stops_the_run_and_goes_on_once_restored(people: People) -> None:
     people.declare(FULL)
     people.add(300)
-    people.deployment.turn_faults(status=503)
     before = people.deployment.counters()
-    run_id = people.trigger()
-    chunk = people.deployment.until(lambda: people.deployment.chunks(run_id), "chunks are published")[-1]
-    file = people.deployment.home / "spool" / chunk["path"]
-    written = file.read_bytes()
-    file.write_bytes(written[:100] + bytes([written[100] ^ 1]) + written[101:])
-    people.deployment.turn_faults()
+    with people.deployment.frozen("upload"):
+        run_id = people.trigger()
+        chunk = people.deployment.until(lambda: people.deployment.chunks(run_id), "chunks are published")[-1]
+        file = people.deployment.home / "spool" / chunk["path"]
+        written = file.read_bytes()
+        file.write_bytes(written[:100] + bytes([written[100] ^ 1]) + written[101:])
     failed = people.expect(run_id, RunState.FAILED)
     assert failed.error_kind == "ChunkCorrupt"
     assert failed.error is not None
@@ -253,7 +252,7 @@ def test_a_trigger_while_the_broker_is_down_says_so_and_its_run_begins_once_it_i
 
 def test_a_worker_that_starts_before_its_broker_works_once_that_is_there(people: People) -> None:
     people.deployment.valkey.kill()
-    (old, *_) = people.deployment.supervisor.pids("extract")
+    (old, *_) = people.deployment.until(lambda: people.deployment.supervisor.pids("extract"), "the worker runs")
     people.deployment.kill_family("extract")
     log = people.deployment.supervisor.log_path("extract")
     since = log.stat().st_size

@@ -60,8 +60,8 @@ def test_people_arrive_once_though_messages_are_lost(people: People, seed: int) 
 
 def test_two_deployments_side_by_side_know_nothing_of_each_other(deployment: Deployment, twice: Deployment) -> None:
     here, there = People(deployment, "side-by-side"), People(twice, "side-by-side")
-    deployment.turn_faults()
-    twice.turn_faults()
+    deployment.turn_faults(hang=True)  # So that neither is over before the other begins.
+    twice.turn_faults(hang=True)
     here.declare()
     there.declare()
     here.add(300)
@@ -69,6 +69,8 @@ def test_two_deployments_side_by_side_know_nothing_of_each_other(deployment: Dep
     before = deployment.counters(), twice.counters()
     run_here, run_there = here.trigger(), there.trigger()
     assert {deployment.run(run_here).state, twice.run(run_there).state} <= WORKING
+    deployment.turn_faults()
+    twice.turn_faults()
     assert_arrived_once(here, run_here, rows=300, before=before[0])
     assert_arrived_once(there, run_there, rows=200, before=before[1])
     assert deployment.valkey.address.port != twice.valkey.address.port

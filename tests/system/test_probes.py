@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_while_it_sends_leaves_no_second_sending(
         return int(deployment.counters()["batches"] - before["batches"])
 
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(hurried(5.0).ask, question)
+        asked = pool.submit(hurried(10.0).ask, question)
         deployment.until(lambda: sent() == 3, "the stand-in has taken what was sent")
         deployment.kill_family("extract")
         with pytest.raises(FeedUnavailable, match="may have been sent"):

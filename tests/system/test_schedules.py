@@ -18,9 +18,6 @@ from shared.store.declared_tables import pipelines
 from tests.system.deployment import UNWEARYING, Deployment
 from tests.system.people import INCREMENTAL, SLOW_QUERY, People
 
-HOURLY = Interval(
-    frequency=Frequency.HOURLY, start=datetime.now(UTC) - timedelta(hours=3, minutes=20), delay=timedelta(0)
-)
 ROUNDS = 6
 SEEDS = pytest.mark.parametrize("seed", range(3))
 
@@ -30,6 +27,12 @@ def second_beat(deployment: Deployment) -> Iterator[Supervisor]:
     program = stack.beat(deployment.home, deployment.premises.environment, name="beat-2")
     with Supervisor(deployment.home, [program], patience=UNWEARYING) as supervisor:
         yield supervisor
+
+
+def hourly() -> Interval:
+    """Give a schedule of which nothing is due by itself within the next half an hour."""
+    start = datetime.now(UTC) - timedelta(hours=3, minutes=20)
+    return Interval(frequency=Frequency.HOURLY, start=start, delay=timedelta(0))
 
 
 def runs_of(people: People, lane: Lane) -> list[Run]:
@@ -72,7 +75,7 @@ def test_each_row_is_in_one_settled_window_though_beats_are_killed(
 ) -> None:
     moment = random.Random(seed)
     people.add(40)
-    people.declare(INCREMENTAL, schedule=HOURLY)
+    people.declare(INCREMENTAL, schedule=hourly())
     deployment = people.deployment
     deployment.until(lambda: runs_of(people, Lane.BACKFILL), "the first occurrence begins the initial sync")
     for _ in range(ROUNDS):
@@ -95,7 +98,7 @@ def test_each_row_is_in_one_settled_window_though_beats_are_killed(
 
 def test_what_is_due_while_history_is_read_waits_for_t0_and_then_runs_beside_it(people: People) -> None:
     people.add(300)
-    people.declare(INCREMENTAL, schedule=HOURLY, query=SLOW_QUERY)
+    people.declare(INCREMENTAL, schedule=hourly(), query=SLOW_QUERY)
     deployment = people.deployment
     deployment.until(lambda: runs_of(people, Lane.BACKFILL), "the initial sync begins")
     make_due(people)
@@ -118,13 +121,14 @@ def test_a_single_occurrence_runs_once(people: People) -> None:
 def test_a_paused_pipelines_run_stands_still_and_goes_on_when_it_is_resumed(people: People) -> None:
     people.declare_past_history()
     people.add(900)
-    people.deployment.turn_faults(delay_s=0.1)
+    people.deployment.turn_faults(delay_s=0.4)
     run_id = people.trigger()
     operations = people.deployment.operations
     people.deployment.until(lambda: is_sending(people, run_id), "its chunks are being sent")
     operations.lives.pause(people.id)
     people.deployment.until(lambda: not people.deployment.claims(run_id), "what is claimed finishes")
     assert people.deployment.run(run_id).state is RunState.UPLOADING
+    people.deployment.turn_faults()
     operations.lives.resume(people.id)
     assert people.expect(run_id, RunState.SETTLED).ledger.accepted == 900
 
@@ -132,7 +136,7 @@ def test_a_paused_pipelines_run_stands_still_and_goes_on_when_it_is_resumed(peop
 def test_a_deleted_pipeline_stops_and_its_spool_is_freed(people: People) -> None:
     people.declare_past_history()
     people.add(900)
-    people.deployment.turn_faults(delay_s=0.1)
+    people.deployment.turn_faults(delay_s=0.4)
     run_id = people.trigger()
     people.deployment.until(lambda: is_sending(people, run_id), "its chunks are being sent")
     people.deployment.operations.lives.delete(people.id)

@@ -1,6 +1,6 @@
 """What a sync means, through the whole path: windows, kinds of runs, stopping and going on, rejects, the quota."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,9 @@ def test_a_full_pipeline_reads_everything_each_time(people: People) -> None:
 
 def test_a_date_iterator_never_reads_today(people: People) -> None:
     mode = catalog.Incremental(iterator_field="changed_at", iterator_data_type=catalog.IteratorType.DATE)
+    people.deployment.until(
+        lambda: datetime.now(UTC).time() < time(23, 58), "today lasts until the test has ended", 150
+    )
     people.declare(mode)
     people.add(30, changed_at=datetime.now(UTC) - A_DAY, iterator="DATE")
     people.add(20, changed_at=datetime.now(UTC))
@@ -77,16 +80,22 @@ def test_people_without_an_iterator_come_with_the_initial_sync_only(people: Peop
 
 
 def test_the_live_lane_does_not_wait_for_history(people: People) -> None:
+    deployment = people.deployment
     people.declare(query=SLOW_QUERY)
-    people.add(2500)
-    people.add(10, changed_at=(later := datetime.now(UTC) + timedelta(seconds=1)))
+    people.add(1500)
     history = people.trigger()
-    people.deployment.until(lambda: people.deployment.slices(history), "the initial sync is planned")
-    people.deployment.until(lambda: datetime.now(UTC) > later, "ten people change after T0")
-    live = people.expect(people.trigger(), RunState.SETTLED)
-    assert people.deployment.run(history).state in WORKING
+    deployment.until(lambda: deployment.slices(history), "the initial sync is planned")
+    deployment.operations.cancel(history)
+    deployment.until(lambda: not deployment.claims(history), "nobody has the warehouse's file open")
+    people.add(10)  # After T0, whenever that was.
+    with deployment.frozen("upload-backfill"):
+        deployment.operations.retry(history)
+        deployment.until(lambda: deployment.claims(history), "history is being read")
+        with deployment.frozen("extract-backfill"):
+            live = people.expect(people.trigger(), RunState.SETTLED)
+            assert deployment.run(history).state in WORKING
     assert live.ledger == Ledger(extracted=10, accepted=10)
-    assert people.expect(history, RunState.SETTLED).ledger == Ledger(extracted=2500, accepted=2500)
+    assert people.expect(history, RunState.SETTLED).ledger == Ledger(extracted=1500, accepted=1500)
     standing = people.deployment.standing(people.id)
     assert standing["watermark"] == live.window.high
     assert standing["history_settled_to"] == live.window.low
@@ -160,7 +169,7 @@ def test_an_abandoned_run_frees_its_window_and_its_people_are_sent_anew(people: 
 def test_a_cancelled_run_leaves_the_rest_unsent_until_it_is_retried(people: People) -> None:
     people.declare_past_history()
     people.add(600)
-    people.deployment.turn_faults(delay_s=0.1)
+    people.deployment.turn_faults(delay_s=0.5)
     before = people.deployment.counters()
     run_id = people.trigger()
     people.deployment.until(lambda: people.deployment.run(run_id).ledger.accepted, "somebody was accepted")
@@ -171,6 +180,7 @@ def test_a_cancelled_run_leaves_the_rest_unsent_until_it_is_retried(people: Peop
     with pytest.raises(MoveNotAllowed, match=f"held by cancelled run {run_id}.*warehouse-sync retry {run_id}"):
         people.trigger()
     people.deployment.until(lambda: not people.deployment.claims(run_id), "chunks under way are given back")
+    people.deployment.turn_faults()
     at_rest = people.deployment.run(run_id).ledger
     assert at_rest.balances
     assert people.deployment.counters()["batches"] - before["batches"] == at_rest.accepted

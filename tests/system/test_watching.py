@@ -1,6 +1,7 @@
 """What operators watch a deployment with, and that neither rows nor secrets are to be seen there."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +15,16 @@ from shared.run import RunState
 from shared.store.ground import metadata
 from tests.collector import Collector
 from tests.system.deployment import LIMIT_S, Deployment
-from tests.system.flower import Flower
+from tests.system.flower import WORKERS, Flower
 from tests.system.people import PLANTED, People
-
-WORKERS = {"control", "extract", "extract-backfill", "upload", "upload-backfill"}
 
 
 def test_every_worker_answers_a_ping(deployment: Deployment) -> None:
+    # Who names those it asks waits for them, and no longer.
+    asked = ",".join(f"{name}@{socket.gethostname()}" for name in WORKERS)
+    told = ["inspect", "ping", "--json", "--timeout", "30", "--destination", asked]
     ran = subprocess.run(
-        [Path(sys.executable).with_name("celery"), "-A", "worker.app", "inspect", "ping", "--json"],
+        [Path(sys.executable).with_name("celery"), "-A", "worker.app", *told],
         cwd=deployment.home,
         env=deployment.premises.environment,
         stdout=subprocess.PIPE,

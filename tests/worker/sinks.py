@@ -16,6 +16,8 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
 from sandbox.ports import free_port
 
+_READY_LIMIT_S = 60.0
+
 
 @dataclass(frozen=True)
 class Post:
@@ -78,11 +80,12 @@ def sinks_running(**mail: Any) -> Iterator[Sinks]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
+    told = {"ready_timeout": _READY_LIMIT_S, "authenticator": sinks.signs_in, **mail}
+    controller = Controller(sinks, hostname="127.0.0.1", port=free_port(), **told)
+    controller.start()
     web = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    controller = Controller(sinks, hostname="127.0.0.1", port=free_port(), authenticator=sinks.signs_in, **mail)
-    controller.start()
     sinks.port = web.server_address[1]
     sinks.mail_port = controller.port
     try:

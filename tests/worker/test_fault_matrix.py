@@ -39,7 +39,8 @@ BODY, ROWS = 10, 43
 CHECKED, BAD = 13, 25
 """A row that a check keeps back, and one that the stand-in refuses where a test has bodies taken apart."""
 CHUNK_ID: Final = "chunk"
-TIMEOUT_S: Final = 0.15
+TIMEOUT_S: Final = 0.5
+"""Of what is never answered; what is answered has to come sooner, on a busy machine too."""
 LIMITS = UploadLimits(
     body_max_batches=BODY,
     body_max_events=BODY,

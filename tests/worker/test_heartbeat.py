@@ -8,7 +8,7 @@ from shared.errors import StoreUnavailable
 from shared.store.claims import ClaimLost
 from worker.heartbeat import heartbeat
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 class _Lease:

@@ -177,7 +177,7 @@ def status(code: int, text: str = "", **headers: str) -> Callable[[Any], Any]:
 
 
 async def silence(_: object) -> web.StreamResponse:
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
     return web.Response(status=202)
 
 
@@ -217,7 +217,7 @@ def meet(run: Any, valkey: Valkey, feed_server: Any) -> Callable[..., Any]:
 def test_trouble_that_passes_costs_no_row_and_changes_no_id(meet: Any, answer: str, where: str) -> None:
     ledger = Ledger(ROWS)
     row = TARGETS[where]
-    timeout_s = 0.2 if answer == "timeout" else 5.0
+    timeout_s = 0.6 if answer == "timeout" else 5.0
     ending, server = meet(answers_to(row, PASSING[answer], times=2), ledger, timeout_s=timeout_s, checked=[13])
     assert ending == Finished()
     assert (ledger.position, ledger.accepted, ledger.rejected) == (ROWS, ROWS - 1, [13])

@@ -65,7 +65,9 @@ def test_no_route_answers_without_a_token(stranger: Api, served: FastAPI) -> Non
                 assert is_refused(answer), f"{method} {path} answered {answer.status_code}"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     method=st.sampled_from(METHODS),
     path=st.text(st.characters(codec="ascii", categories=("L", "N", "P")), max_size=30),

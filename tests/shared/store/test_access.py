@@ -52,7 +52,9 @@ def test_a_token_identifies_its_owner(stage: Stage) -> None:
     assert anna.expires_at is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50, deadline=None
+)
 @given(st.data())
 def test_no_text_but_the_right_one_identifies(stage: Stage, data: st.DataObject) -> None:
     stage.write("DELETE FROM tokens")

@@ -13,6 +13,7 @@ from shared.limits import EventName
 from shared.store.event_names import register
 from tests.shared.store.stage import Stage
 
+LIMIT_S = 60
 LIMIT = 3
 KEPT_BEYOND = 2
 
@@ -124,13 +125,13 @@ def test_all_who_ask_at_the_same_moment_get_the_same_answer(stage: Stage, pool: 
     ready = threading.Barrier(8)
 
     def ask(number: int) -> set[str]:
-        ready.wait(20)
+        ready.wait(LIMIT_S)
         mine = names[number * 3 :] + names[: number * 3]
         return beyond(stage, *mine, limit=20, kept_beyond=100) | set().union(
             *(beyond(stage, name, limit=20, kept_beyond=100) for name in mine)
         )
 
-    answers = [done.result(30) for done in [pool.submit(ask, number) for number in range(8)]]
+    answers = [done.result(LIMIT_S) for done in [pool.submit(ask, number) for number in range(8)]]
     assert all(answer == answers[0] for answer in answers)
     assert len(answers[0]) == 20
     assert [ordinal for ordinal, _ in places(stage)] == list(range(1, 41))
@@ -142,17 +143,19 @@ def test_names_that_come_at_the_same_moment_from_everywhere_get_a_place_each(
     ready = threading.Barrier(8)
 
     def ask(number: int) -> None:
-        ready.wait(20)
+        ready.wait(LIMIT_S)
         for round_ in range(10):
             beyond(stage, f"{number} {round_}", "shared", workspace=f"w{round_ % 2}", limit=1000)
 
     for done in [pool.submit(ask, number) for number in range(8)]:
-        done.result(30)
+        done.result(LIMIT_S)
     for workspace in ("w0", "w1"):
         assert [ordinal for ordinal, _ in places(stage, workspace)] == list(range(1, 42))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=5), max_size=8))
 def test_an_answer_never_changes(stage: Stage, asked: Sequence[Sequence[str]]) -> None:
     stage.write("DELETE FROM event_names")

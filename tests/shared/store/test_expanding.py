@@ -13,6 +13,7 @@ from shared.store import database as store
 from shared.store.database import Database
 from shared.store.revisions import alembic_config
 
+LIMIT_S: Final = 60
 RELEASED: Final = "0005"
 """Where the schema of the release before this one ends; set anew with each release."""
 CONTRACTED: Final[frozenset[str]] = frozenset()
@@ -57,7 +58,7 @@ def test_a_migration_beside_a_worker_waits_in_no_circle_with_it(empty: Database)
                 empty, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^LOCK'"
             )
             connection.execute(sa.text("LOCK TABLE chunks, runs IN ROW EXCLUSIVE MODE"))
-        migrating.result(timeout=60)
+        migrating.result(timeout=LIMIT_S)
     empty.require_current_schema()
 
 
@@ -75,7 +76,7 @@ def test_a_table_that_somebody_keeps_for_good_is_told_and_nothing_is_changed(
 
 
 def wait_until(database: Database, query: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
         with database.transaction() as connection:
             if connection.scalar(sa.text(query)):

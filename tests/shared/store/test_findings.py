@@ -12,6 +12,7 @@ from shared.store import notices
 from shared.store.claims import ClaimLost
 from tests.shared.store.stage import LAPSED_S, Stage
 
+LIMIT_S = 60
 CUT = "attribute_value_truncated"
 MERGED = "rows_merged"
 
@@ -78,7 +79,7 @@ def test_chunks_that_record_at_the_same_moment_lose_no_finding(stage: Stage, poo
             stage.record(held[number], position, start=position - 1, findings={CUT: 1, f"{PLAN}{number}": 1})
 
     for done in [pool.submit(record, number) for number in range(8)]:
-        done.result(30)
+        done.result(LIMIT_S)
     assert found(stage, run_id) == {CUT: 64} | {f"{PLAN}{number}": 8 for number in range(8)}
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
+from sandbox.processes import wait_for
 from shared.errors import HistoryOvertaken, MoveNotAllowed, StoreUnavailable
 from shared.run import Lane, Run, RunId, RunKind, RunState
 from shared.store import accepted, backfills, history, moves, newer, requests, runs, turns
@@ -24,6 +25,7 @@ from tests.shared.store.stage import INCREMENTAL, MAX_REOPENINGS, WINDOW_CHUNKS,
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 MOST = 1_000
+LIMIT_S = 60
 
 
 def at(minute: int) -> datetime:
@@ -215,18 +217,18 @@ def test_newer_rows_wait_for_history_that_is_being_sent_and_history_for_them(sta
 
     def go_first() -> None:
         with stage.database.transaction() as connection:
-            turns.let_history_end(connection, people, wait_s=20)
+            turns.let_history_end(connection, people, wait_s=LIMIT_S)
             told.append("newer")
         has_gone_first.set()
 
     def come_later() -> None:
         with stage.database.transaction() as connection:
-            turns.hold(connection, people, idle_s=20)
+            turns.hold(connection, people, idle_s=LIMIT_S)
             told.append("later")
 
     with stage.database.transaction() as one, stage.database.transaction() as other, ThreadPoolExecutor(2) as pool:
-        turns.hold(one, people, idle_s=20)
-        turns.hold(other, people, idle_s=20)
+        turns.hold(one, people, idle_s=LIMIT_S)
+        turns.hold(other, people, idle_s=LIMIT_S)
         assert not turns.is_wanted_back(one, people)
         ahead = pool.submit(go_first)
         wait_until(lambda: turns.is_wanted_back(one, people) and turns.is_wanted_back(other, people))
@@ -314,8 +316,4 @@ def waiting(connection: Connection) -> list[object]:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    for _ in range(1_000):
-        if is_so():
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("what was waited for never came")
+    assert wait_for(is_so, LIMIT_S), "what was waited for never came"

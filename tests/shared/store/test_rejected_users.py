@@ -43,7 +43,9 @@ def test_only_users_with_rejected_rows_are_remembered(stage: Stage) -> None:
         assert not rejected_users.are_any(connection, "others")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(INSTANTS)), max_size=8))
 def test_an_instant_never_goes_back(stage: Stage, told: list[tuple[bool, datetime]]) -> None:
     stage.clear()

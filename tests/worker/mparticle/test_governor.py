@@ -7,7 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -159,10 +159,12 @@ def test_lost_memory_costs_a_burst_and_not_the_slots_held(run: Any, valkey: Valk
 def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str) -> None:
     pause_s = 0.3
     granted: list[tuple[float, float]] = []
-    under_way = asyncio.Event()
+    afterwards: list[float] = []
+    ends_at: list[float] = []
+    under_way, over = asyncio.Event(), asyncio.Event()
 
-    async def sender(governor: Governor, until: float) -> None:
-        while time.monotonic() < until:
+    async def sender(governor: Governor) -> None:
+        while not over.is_set():
             held: Grant | None = None
             while True:
                 asked_at = time.monotonic()
@@ -172,24 +174,28 @@ def test_nothing_is_granted_during_a_pause(run: Any, valkey: Valkey, group: str)
                     break
                 await asyncio.sleep(slot.wait_s)
                 held = slot
-            granted.append((asked_at, time.monotonic()))
+            granted.append((asked_at, at := time.monotonic()))
             if len(granted) >= 20:
                 under_way.set()
+            if ends_at and at >= ends_at[0]:
+                afterwards.append(at)
+            if len(afterwards) >= 20:
+                over.set()
 
     async def scenario() -> tuple[float, float]:
         async with governors(valkey, 3) as [first, *others]:
             began_at = time.monotonic()
-            senders = [asyncio.create_task(sender(one, began_at + 0.8)) for one in [first, *others] * 2]
+            senders = [asyncio.create_task(sender(one)) for one in [first, *others] * 2]
             await under_way.wait()
+            # It begins while it is asked for: no earlier than here, and no later than its answer is read.
+            ends_at.append(time.monotonic() + pause_s - 0.005)
             await first.pause(group, pause_s)
             paused_at = time.monotonic()
             await asyncio.gather(*senders)
             return began_at, paused_at
 
     began_at, paused_at = run(scenario())
-    assert [at for asked_at, at in granted if asked_at >= paused_at and at < paused_at + pause_s - 0.005] == []
-    afterwards = [at for _, at in granted if at >= paused_at + pause_s - 0.005]
-    assert afterwards
+    assert [at for asked_at, at in granted if asked_at >= paused_at and at < ends_at[0]] == []
     sending_s = max(at for _, at in granted) - began_at - pause_s
     assert 10 * (len(granted) - 1) <= 2_000 * (sending_s + 2 * BURST_S)
 
@@ -278,20 +284,21 @@ def test_backfill_waits_for_what_live_leaves_and_asks_again_without_losing_its_p
 ) -> None:
     async def scenario() -> None:
         async with governors(valkey, 2) as (one, other):
-            live, backfill = Quota(one, group, 10, lane=Lane.LIVE), Quota(other, group, 10, lane=Lane.BACKFILL)
-            assert await wait_of(live.reserve(10, wanted=10, max_wait_s=30)) == 0
-            held = await backfill.reserve(10, wanted=10, max_wait_s=30)
+            # A slot is 100 s, so that it does not matter how long this machine takes.
+            live, backfill = Quota(one, group, 1, lane=Lane.LIVE), Quota(other, group, 1, lane=Lane.BACKFILL)
+            assert await wait_of(live.reserve(100, wanted=100, max_wait_s=LONG_S)) == 0
+            held = await backfill.reserve(100, wanted=100, max_wait_s=LONG_S)
             assert isinstance(held, Grant)
-            assert 0.9 < held.wait_s <= 1.05
+            assert 90 < held.wait_s <= 100.5
             # It reserved nothing: live, that comes later, is first.
-            assert await wait_of(live.reserve(10, wanted=10, max_wait_s=30)) <= held.wait_s
-            again = await backfill.reserve(10, wanted=10, max_wait_s=30, held=held)
+            assert await wait_of(live.reserve(100, wanted=100, max_wait_s=LONG_S)) <= held.wait_s
+            again = await backfill.reserve(100, wanted=100, max_wait_s=LONG_S, held=held)
             assert isinstance(again, Grant)
-            assert 1.9 < again.wait_s <= 2.1
+            assert 190 < again.wait_s <= 200.5
             assert again.ticket == held.ticket
             # Whoever comes later on its own lane stands behind it.
-            assert await wait_of(backfill.reserve(10, wanted=10, max_wait_s=30)) > again.wait_s + 0.9
-            denied = await backfill.reserve(10, wanted=10, max_wait_s=1, held=again)
+            assert await wait_of(backfill.reserve(100, wanted=100, max_wait_s=LONG_S)) > again.wait_s + 90
+            denied = await backfill.reserve(100, wanted=100, max_wait_s=100, held=again)
             assert isinstance(denied, Denied)
 
     run(scenario())
@@ -344,16 +351,19 @@ def test_live_and_backfill_processes_share_a_second_that_holds_no_more_than_the_
                 held = slot
             granted[lane].append(time.monotonic())
 
-    async def scenario() -> None:
+    async def scenario() -> float:
         async with governors(valkey, 6) as made:
+            began_at = time.monotonic()
             await asyncio.gather(
                 *(sender(governor, Lane.LIVE, 60) for governor in made[:2]),
                 *(sender(governor, Lane.BACKFILL, 60) for governor in made[2:]),
             )
+            return began_at
 
-    run(scenario())
-    grants = sorted(granted[Lane.LIVE] + granted[Lane.BACKFILL])
-    assert 20 * (len(grants) - 1) <= 1_000 * (grants[-1] - grants[0] + 2 * BURST_S)
+    began_at = run(scenario())
+    grants = granted[Lane.LIVE] + granted[Lane.BACKFILL]
+    # From the beginning, as a process may be late to take note of the first.
+    assert 20 * (len(grants) - 1) <= 1_000 * (max(grants) - began_at + 2 * BURST_S)
 
 
 def test_at_the_default_quota_each_body_is_reserved_by_itself(run: Any, valkey: Valkey, group: str) -> None:
@@ -457,19 +467,27 @@ def test_a_server_that_is_gone_is_said_to_be_and_is_used_again_once_back(run: An
 
 
 def test_a_server_that_hangs_does_not_hang_its_caller(run: Any, valkey: Valkey, group: str) -> None:
+    async def granted(governor: Governor) -> None:
+        """Ask until there is an answer: one that has so little time may miss it on a busy machine."""
+        slot: Grant | Denied | None = None
+        while slot is None:
+            with suppress(BrokerUnavailable):
+                slot = await governor.reserve(group, 1, 270, 30)
+        assert isinstance(slot, Grant)
+
     async def scenario() -> None:
         async with governors(valkey, timeout_s=0.1) as [governor]:
-            await governor.reserve(group, 1, 270, 30)
+            await granted(governor)
             pid = valkey.pid
             assert pid
             os.kill(pid, signal.SIGSTOP)
             try:
                 for attempt in (governor.reserve(group, 1, 270, 30), governor.pause(group, 1)):
                     with pytest.raises(BrokerUnavailable):
-                        await asyncio.wait_for(attempt, 3)
+                        await asyncio.wait_for(attempt, 10)
             finally:
                 os.kill(pid, signal.SIGCONT)
-            assert isinstance(await governor.reserve(group, 1, 270, 30), Grant)
+            await granted(governor)
 
     run(scenario())
 

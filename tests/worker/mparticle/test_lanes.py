@@ -21,7 +21,9 @@ QUOTAS = [(270, 90), (150, 75), (20_000, 400), (10, 10)]
 MINUTE_S = 60.0
 JITTER = int((WINDOW_S - 1) * MICRO)
 
-with_fixtures = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+with_fixtures = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 class Account:

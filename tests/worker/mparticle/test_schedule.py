@@ -14,7 +14,9 @@ from worker.mparticle.governor import BURST_S, WINDOW_S
 
 JITTER = int((WINDOW_S - 1) * MICRO)
 
-with_fixtures = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+with_fixtures = settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @with_fixtures

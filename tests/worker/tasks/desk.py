@@ -310,7 +310,7 @@ def stand_in_running(secret: str) -> Iterator[tuple[str, StandIn]]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert is_ready.wait(20)
+    assert is_ready.wait(60)
     try:
         yield started[0]
     finally:

@@ -28,7 +28,7 @@ from worker.tasks.upload_chunk import upload_chunk
 
 USERS: Final = 7
 INCREMENTAL: Final = Incremental(iterator_field="changed_at", iterator_data_type=IteratorType.TIMESTAMP_NTZ)
-_PATIENCE_S: Final = 20
+_PATIENCE_S: Final = 60
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tests.worker.tasks.desk import Desk, assert_settled_whole
 from worker.warehouses.base import Label, RecordStream, Warehouse
 from worker.warehouses.registry import open_warehouse
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @dataclass

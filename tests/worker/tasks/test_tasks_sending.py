@@ -87,7 +87,7 @@ def test_what_stops_a_run_is_the_answer_where_nothing_was_taken(desk: Desk) -> N
         answer_of(desk, ProbeKind.SEND, pipeline_id=name)
 
 
-@pytest.mark.parametrize("limits", [LIMITS | {"PROBE_TIMEOUT_S": "1", "BACKOFF_FIRST_S": "0.1"}])
+@pytest.mark.parametrize("limits", [LIMITS | {"PROBE_TIMEOUT_S": "3", "BACKOFF_FIRST_S": "0.1"}])
 def test_a_feed_that_does_not_answer_leaves_rows_unsent_and_says_that_it_is_in_doubt(desk: Desk) -> None:
     name = desk.pipeline()
     desk.stand_in.intake.faults.turn(Faults.model_validate({"status": 503}))

@@ -296,7 +296,9 @@ FIRST = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(first=FIRST, steps=st.lists(STEPS, min_size=1, max_size=7))
 def test_any_interleaving_of_history_and_present_ends_with_the_newest_values(
     desk: Desk, points: Points, first: Step, steps: list[Step]

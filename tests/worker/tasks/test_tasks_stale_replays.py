@@ -26,7 +26,9 @@ def begin_replay(past: Past) -> None:
     past.read()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(first=FIRST, steps=st.lists(STEPS, min_size=1, max_size=7), begins_at=st.integers(0, 4))
 def test_any_interleaving_of_replays_and_present_ends_with_the_newest_values(
     desk: Desk, points: Points, first: Step, steps: list[Step], begins_at: int

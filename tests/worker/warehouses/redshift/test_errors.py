@@ -163,10 +163,12 @@ def test_a_query_that_cannot_be_cancelled_in_the_warehouse_is_cut_off(
 ) -> None:
     with wired.stream(all_of(redshift.endless), batch_rows=10) as stream:
         wire.faults.sign_in = {"C": "53300", "M": "too many connections"}  # So nobody can sign in to cancel.
-        threading.Timer(0.3, stream.cancel).start()
+        canceller = threading.Timer(0.3, stream.cancel)
+        canceller.start()
         began = time.monotonic()
         with pytest.raises(WarehouseBusy, match="cancelled"):
             list(stream)
+        canceller.join()
     assert time.monotonic() - began < 10
 
 
@@ -175,7 +177,9 @@ def test_a_cancellation_that_has_no_effect_is_followed_by_cutting_off(
 ) -> None:
     monkeypatch.setattr(redshift_run, "_PATIENCE_S", 0.0)
     with wired.stream(all_of(redshift.endless), batch_rows=10) as stream:
-        threading.Timer(0.3, stream.cancel).start()
+        canceller = threading.Timer(0.3, stream.cancel)
+        canceller.start()
         with pytest.raises(WarehouseBusy, match="cancelled"):
             list(stream)
+        canceller.join()
     assert not any("pg_cancel_backend" in statement for statement in wire.faults.statements_seen)

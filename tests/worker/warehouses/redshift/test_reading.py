@@ -1,7 +1,6 @@
 """How the stand-in is read: sessions, transactions, parameters, limits."""
 
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sandbox.processes import wait_for
 from shared.catalog import IteratorType
 from shared.columns import JSON, warehouse_type
 from shared.errors import ModelInvalid, QueryTimedOut, RightsMissing, WarehouseBusy
@@ -25,6 +25,7 @@ from worker.warehouses.redshift import warehouse as redshift_warehouse
 from worker.warehouses.redshift.session import Session, _shown
 
 LOW, HIGH = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
+LIMIT_S = 60
 EXAMPLE = """
 SELECT
     a.date_updated,
@@ -112,10 +113,7 @@ def test_no_session_is_left_behind(
         with pytest.raises(ModelInvalid):
             rows(warehouse, "SELECT nothing")
         warehouse.clock()
-    deadline = time.monotonic() + 10
-    while redshift.sessions():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert wait_for(lambda: not redshift.sessions(), LIMIT_S)
 
 
 def test_one_session_describes_and_tells_the_time(wire: Wire, opened: Callable[..., Any]) -> None:
@@ -236,13 +234,15 @@ def test_the_server_ends_a_query_that_nobody_watches_any_more(
 def test_a_session_that_an_operator_ends_makes_the_warehouse_busy(
     redshift: RedshiftStandin, warehouse: Warehouse
 ) -> None:
+    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'FETCH%'"
+
     def end_it() -> None:
         with redshift.administer() as session:
-            session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'FETCH%'")
+            assert wait_for(lambda: session.execute(ending).fetchone() is not None, LIMIT_S), "nobody fetches"
 
     query = windowed(redshift.endless, dialect="redshift", iterator=None, window=Window())
     with warehouse.stream(query, batch_rows=10) as stream:
-        ender = threading.Timer(0.3, end_it)
+        ender = threading.Thread(target=end_it)
         ender.start()
         with pytest.raises(WarehouseBusy):
             list(stream)
