@@ -21,6 +21,7 @@
                │   ├─ AlreadyDeclared      something else has that id
                │   ├─ ChangedMeanwhile     somebody changed it since it was read
                │   ├─ BodyTooLarge         a request has more bytes than the API reads
+               │   ├─ MethodNotAllowed     an address of the API does not take this method
                │   ├─ SignInRefused        no token, or none that is valid
                │   ├─ RoleTooLow           who signed in may not do this
                │   ├─ AlreadyInProgress    the pipeline has an open run
@@ -150,6 +151,10 @@ class ChangedMeanwhile(Refused):
 
 class BodyTooLarge(Refused):
     """A request has more bytes than the API reads."""
+
+
+class MethodNotAllowed(Refused):
+    """An address of the API does not take this method."""
 
 
 class SignInRefused(Refused):

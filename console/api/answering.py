@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from console.api import unread
 from console.shapes.ground import ErrorBody, Message
 from shared import errors
 from shared.errors import Broken, Refused, SyncError, Transient
@@ -19,6 +20,7 @@ _log = log(__name__)
 STATUSES: Final[dict[type[SyncError], int]] = {
     errors.NotFound: 404,
     errors.AlreadyDeclared: 409,
+    errors.MethodNotAllowed: 405,
     errors.ChangedMeanwhile: 412,
     errors.BodyTooLarge: 413,
     errors.SignInRefused: 401,
@@ -41,6 +43,10 @@ _RETRY_AFTER_S: Final = 5
 _NOT_KEPT: Final = (
     "the request holds what the state database cannot: the character U+0000, half of a surrogate pair, or a number "
     "beyond its range; leave it out"
+)
+_NO_ADDRESS: Final = (
+    "there is nothing at this address; GET /openapi.json lists all that there are, most of them below "
+    "/platform/v2/workspaces/{workspaceId}"
 )
 
 
@@ -81,10 +87,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
-        told = [
-            f"{'.'.join(str(part) for part in found['loc'][1:]) or 'body'}: {found['msg']}" for found in error.errors()
-        ]
-        return _answer(400, told, errors.DeclarationInvalid.__name__, {})
+        return _answer(400, unread.sentences_of(error), errors.DeclarationInvalid.__name__, {})
 
     @app.exception_handler(DataError)
     @app.exception_handler(UnicodeEncodeError)
@@ -96,12 +99,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        # 400 is a body that its JSON parser gave up, such as one that is nested too deeply.
-        code = {404: errors.NotFound.__name__, 400: errors.DeclarationInvalid.__name__}.get(error.status_code)
         headers = dict(error.headers or {})
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(_allowed(app, getattr(request.scope.get("route"), "path", "")))
-        return _answer(error.status_code, [str(error.detail)], code, headers)
+        match error.status_code:
+            case HTTPStatus.NOT_FOUND:
+                return _answer(404, [_NO_ADDRESS], errors.NotFound.__name__, headers)
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                path = getattr(request.scope.get("route"), "path", "")
+                allowed = _allowed(app, path) or headers.get("Allow", "").split(", ")
+                told = f"this address takes {' and '.join(allowed)}, and no other method"
+                headers["Allow"] = ", ".join(allowed)
+                return _answer(405, [told], errors.MethodNotAllowed.__name__, headers)
+            case HTTPStatus.BAD_REQUEST:  # A body that its JSON parser gave up.
+                told = unread.sentence_of(error.__cause__)
+                return _answer(400, [told], errors.DeclarationInvalid.__name__, headers)
+            case status:
+                return _answer(status, [str(error.detail)], None, headers)
 
 
 def answer_of(error: SyncError) -> JSONResponse:
