@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from console.formulas import heading, shown_as_text
 from console.json_values import json_values, texts
 from shared.errors import DeclarationInvalid
 
@@ -58,24 +59,31 @@ def write(tables: Iterable[pa.Table], file: BinaryIO, kind: Format) -> int:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that its owner alone may read; when the block ends well it appears, in place of an old one.
+def new_file(path: Path, *, may_replace: bool = False) -> Iterator[BinaryIO]:
+    """Give a file that its owner alone may read; when the block ends well it appears, in place of an old one if it may.
 
     Raises:
-        DeclarationInvalid: it cannot be written.
+        DeclarationInvalid: it cannot be written, or there is one that may not be replaced.
     """
     part = path.with_name(f".{path.name}-{uuid4().hex}.part")
     try:
+        _require_place(path, may_replace=may_replace)
         with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123 - Path.open cannot set the mode
             yield file
             file.flush()
             os.fsync(file.fileno())
+        _require_place(path, may_replace=may_replace)  # Reading many rows takes a while.
         part.replace(path)
     except OSError as error:
         raise DeclarationInvalid(f"--to {path}: the file cannot be written ({error.strerror})") from error
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+def _require_place(path: Path, *, may_replace: bool) -> None:
+    if not may_replace and os.path.lexists(path):
+        raise DeclarationInvalid(f"--to {path}: there is a file already; name another one, or say --overwrite")
 
 
 def _write(tables: Iterable[pa.Table], make: Callable[[BinaryIO, pa.Schema], _Writer], file: BinaryIO) -> int:
@@ -109,11 +117,15 @@ class _JsonLines:
 
 
 class _Csv:
-    """A header and a line a row; NULL is nothing, an empty text ``""``; what is nested is its JSON."""
+    """A header and a line a row; NULL is nothing, an empty text ``""``; what is nested is its JSON.
+
+    What a spreadsheet would take for a formula is written so that it shows it: see :mod:`console.formulas`.
+    """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._schema = schema
-        self._plain = pa.schema([field if _is_plain(field.type) else _as_text(field) for field in schema])
+        plain = [field if _is_plain(field.type) else _as_text(field) for field in schema]
+        self._plain = pa.schema([field.with_name(heading(field.name)) for field in plain])
         self._writer = csv.CSVWriter(file, self._plain)
 
     def write(self, table: pa.Table) -> None:
@@ -122,7 +134,8 @@ class _Csv:
             column if _is_plain(field.type) else pa.chunked_array([pa.array(texts(column), pa.string())])
             for field, column in zip(rows.schema, rows.columns, strict=True)
         ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._plain))
+        shown = [shown_as_text(column) if pa.types.is_string(column.type) else column for column in columns]
+        self._writer.write_table(pa.Table.from_arrays(shown, schema=self._plain))
 
     def close(self) -> None:
         self._writer.close()

@@ -107,6 +107,7 @@ def download_rejects(
 ) -> Response:
     """Give all of a run's rejected rows as one file; with ``masked=false`` the values of secret columns, too.
 
+    In CSV, a text that a spreadsheet would compute begins with an apostrophe; the other formats are exact.
     It is made whole before the first byte goes out, so that what is wrong is told by a status and not by a short file.
     """
     if not is_masked:
