@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from shared.alerts import AlertPolicy
 from shared.dataplan import DataPlan
-from shared.fields import WEB_ADDRESS, Declared, Duration, Moment, Name, SecretReference, Slug, ZoneName
+from shared.fields import WEB_ADDRESS, Declared, Duration, Moment, Name, SecretReference, Slug, Title, ZoneName
 from shared.limits import Beyond, Limits
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
@@ -87,7 +87,7 @@ class Feed(Declared):
     """An mParticle input: where batches go, and as whom."""
 
     id: Slug
-    name: Name
+    name: Title
     base_url: str = Field(description="up to and including /v2, e.g. https://s2s.us1.mparticle.com/v2")
     api_key: Annotated[str, Field(min_length=1, description="the input's key; mParticle forgets ids per key")]
     api_secret: SecretReference
@@ -131,7 +131,7 @@ class Connection(Declared):
     """A warehouse and how to sign in; the provider, in any case, decides what ``config`` holds."""
 
     id: Slug
-    name: Name
+    name: Title
     service_provider: ServiceProvider
     config: Config = Field(discriminator="service_provider")
 
@@ -156,7 +156,7 @@ class DataModel(Declared):
     """One SQL query over a connection's warehouse."""
 
     id: Slug
-    name: Name
+    name: Title
     type: Literal["sql"] = "sql"
     sql_query: Annotated[str, Field(min_length=1)]
     secret_columns: tuple[Name, ...] = Field(
@@ -212,7 +212,7 @@ class Pipeline(Declared):
     """What is drafted, activated, paused and deleted: a model's rows on their way to a feed."""
 
     id: Slug
-    name: Name
+    name: Title
     connection_id: Slug
     data_model_id: Slug
     feed_id: Slug
