@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 
 from console.api import paging
 from console.api.answering import responses
-from console.api.bodies import OptionalDocument, optionally
-from console.api.declared import Document, documented
+from console.api.bodies import OptionalDocument, documented, optionally
+from console.api.declared import Document
 from console.api.paging import After, Limit
 from console.api.reading import read
 from console.api.signed_in import Admin, Operator, Viewer, identity
