@@ -11,6 +11,8 @@
                │   ├─ ProcessOutdated      a newer version wrote what is read here; one that knows it goes on
                │   ├─ NoWorker             no worker took a question in time
                │   ├─ TooManyQuestions     a server has as many questions under way as it may
+               │   ├─ ServerBusy           a server has as many requests or downloads under way as it may
+               │   ├─ BodyTooSlow          a request's body did not arrive in time
                │   ├─ ServerUnavailable    the server that a command talks to does not answer
                │   ├─ TooManySignIns       so many sign-ins failed that the next ones wait
                │   └─ AlertUnsent          a channel of alerts did not take a message
@@ -108,6 +110,14 @@ class NoWorker(Transient):
 
 class TooManyQuestions(Transient):
     """A server waits for as many answers of workers as it may at once; the next question comes later."""
+
+
+class ServerBusy(Transient):
+    """A server has as many requests or downloads under way as it may; the next ones come later."""
+
+
+class BodyTooSlow(Transient):
+    """A request's body did not arrive in time; over a better line it would."""
 
 
 class ServerUnavailable(Transient):

@@ -26,6 +26,7 @@ STATUSES: Final[dict[type[SyncError], int]] = {
     errors.SignInRefused: 401,
     errors.RoleTooLow: 403,
     errors.TooManySignIns: 429,
+    errors.BodyTooSlow: 408,
     # Surprising but literal: whoever moves over from mParticle looks for this one. Source: mParticle, status codes.
     errors.WarehouseUnreachable: 505,
     errors.CredentialsRefused: 505,
@@ -59,7 +60,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Give the refusals of a route for its documentation, besides those that every route has."""
     return {
         status: {"model": ErrorBody, "description": _MEANINGS[status]}
-        for status in sorted({400, 401, 403, 404, 413, 503, *statuses})
+        for status in sorted({400, 401, 403, 404, 408, 413, 503, *statuses})
     }
 
 
@@ -68,11 +69,12 @@ _MEANINGS: Final = {
     401: "No token, or none that is valid",
     403: "The token's role is too low",
     404: "Nothing has this id",
+    408: "The body did not arrive in time",
     409: "Something else has this id",
     412: "Somebody changed it since the version of If-Match",
     413: "The body has more bytes than are read",
     429: "Too many sign-ins failed; wait",
-    503: "A worker, the broker, the state database or the spool does not answer",
+    503: "A worker, the broker, the state database or the spool does not answer, or too much is under way at once",
     504: "The warehouse did not answer in time",
     505: "The warehouse cannot be reached, or refused the sign-in",
 }
@@ -124,6 +126,8 @@ def answer_of(error: SyncError) -> JSONResponse:
     headers = {"Retry-After": str(_wait_s(error))} if isinstance(error, Transient) else {}
     if status == STATUSES[errors.SignInRefused]:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.BodyTooSlow):  # The rest of the body would be taken for the next request.
+        headers["Connection"] = "close"
     if isinstance(error, errors.AlreadyInProgress):
         return _busy(status, error)
     # A declaration with several mistakes names one a line.

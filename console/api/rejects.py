@@ -13,6 +13,7 @@ from console.api.answering import responses
 from console.api.bodies import OptionalDocument, documented, optionally
 from console.api.declared import Document
 from console.api.paging import After, Limit
+from console.api.places import downloading
 from console.api.reading import read
 from console.api.signed_in import Admin, Operator, Viewer, identity
 from console.downloads import Format
@@ -95,6 +96,7 @@ def list_rejected_rows(
     "/runs/{id}/rejects/download",
     responses={**responses(), 200: {"content": {kind: {} for kind in _MEDIA_TYPES.values()}}},
     response_class=StreamingResponse,
+    dependencies=[downloading],
 )
 def download_rejects(
     operations: Operator,
