@@ -17,6 +17,7 @@ from console.yaml_files import files_in, load_json, load_yaml
 from shared.catalog import Connection, DataModel, Pipeline
 from shared.errors import DeclarationInvalid
 from shared.feed import Feed
+from shared.fields import GIVEN
 from shared.run import PipelineState
 from shared.secret_fields import STORED, secret_paths
 from shared.transformation import FieldTransformation
@@ -188,7 +189,7 @@ def examine(sources: Sequence[Source]) -> tuple[Declarations, list[Mistake]]:
         mistakes += wrong
         mistakes += seen.twice(content, source)
         try:
-            read = Declarations.model_validate(content)
+            read = Declarations.model_validate(content, context=GIVEN)
         except ValidationError as error:
             told_already = {one.path for one in wrong}
             found = mistakes_of(error, Declarations, content)

@@ -7,6 +7,7 @@ import orjson
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from console.formulas import heading, shown_as_text
 from console.json_values import json_values, texts
 from console.saved import Format
 from shared.errors import DeclarationInvalid
@@ -60,11 +61,15 @@ class _JsonLines:
 
 
 class _Csv:
-    """A header and a line a row; NULL is nothing, an empty text ``""``; what is nested is its JSON."""
+    """A header and a line a row; NULL is nothing, an empty text ``""``; what is nested is its JSON.
+
+    What a spreadsheet would take for a formula is written so that it shows it: see :mod:`console.formulas`.
+    """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._schema = schema
-        self._plain = pa.schema([field if _is_plain(field.type) else _as_text(field) for field in schema])
+        plain = [field if _is_plain(field.type) else _as_text(field) for field in schema]
+        self._plain = pa.schema([field.with_name(heading(field.name)) for field in plain])
         self._writer = csv.CSVWriter(file, self._plain)
 
     def write(self, table: pa.Table) -> None:
@@ -73,7 +78,8 @@ class _Csv:
             column if _is_plain(field.type) else pa.chunked_array([pa.array(texts(column), pa.string())])
             for field, column in zip(rows.schema, rows.columns, strict=True)
         ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._plain))
+        shown = [shown_as_text(column) if pa.types.is_string(column.type) else column for column in columns]
+        self._writer.write_table(pa.Table.from_arrays(shown, schema=self._plain))
 
     def close(self) -> None:
         self._writer.close()

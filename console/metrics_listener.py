@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from console.api.metrics import answered
 from console.operations import Operations
+from console.protocol import MOST_BYTES_OF_HEAD, Bounded
 from console.sockets import opened
 from shared.settings import PREFIX
 
@@ -51,6 +52,8 @@ def _configured(operations: Operations) -> uvicorn.Config:
     return uvicorn.Config(
         Starlette(routes=[Route("/metrics", metrics)]),
         limit_concurrency=_MOST_AT_ONCE,
+        http=Bounded,
+        h11_max_incomplete_event_size=MOST_BYTES_OF_HEAD,
         ws="none",
         lifespan="off",
         log_config=None,

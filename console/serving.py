@@ -8,6 +8,7 @@ from rich.console import Console
 from console import metrics_listener
 from console.api.app import build_api
 from console.operations import Operations
+from console.protocol import MOST_BYTES_OF_HEAD, Bounded
 from console.sockets import Listening, require_free
 from shared import trace_export
 from shared.errors import DeclarationInvalid, MoveNotAllowed
@@ -82,6 +83,8 @@ def configured(operations: Operations, listening: Listening) -> uvicorn.Config:
         ssl_keyfile=listening.key,
         proxy_headers=listening.proxies is not None,
         forwarded_allow_ips=listening.proxies,
+        http=Bounded,
+        h11_max_incomplete_event_size=MOST_BYTES_OF_HEAD,
         ws="none",
         log_config=None,
         access_log=False,

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from shared.alerts import AlertPolicy
 from shared.dataplan import DataPlan
-from shared.fields import Declared, Duration, Moment, Name, Slug, ZoneName
+from shared.fields import Declared, Duration, Moment, Name, Slug, Title, ZoneName
 from shared.limits import Beyond, Limits
 from shared.providers.bigquery import BigQueryConfig
 from shared.providers.databricks import DatabricksConfig
@@ -80,7 +80,7 @@ class Connection(Declared):
     """A warehouse and how to sign in; the provider, in any case, decides what ``config`` holds."""
 
     id: Slug
-    name: Name
+    name: Title
     service_provider: ServiceProvider
     config: Config = Field(discriminator="service_provider")
 
@@ -105,7 +105,7 @@ class DataModel(Declared):
     """One SQL query over a connection's warehouse."""
 
     id: Slug
-    name: Name
+    name: Title
     type: Literal["sql"] = "sql"
     sql_query: Annotated[str, Field(min_length=1)]
     secret_columns: tuple[Name, ...] = Field(
@@ -161,7 +161,7 @@ class Pipeline(Declared):
     """What is drafted, activated, paused and deleted: a model's rows on their way to a feed."""
 
     id: Slug
-    name: Name
+    name: Title
     connection_id: Slug
     data_model_id: Slug
     feed_id: Slug

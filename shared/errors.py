@@ -11,6 +11,8 @@
                │   ├─ ProcessOutdated      a newer version wrote what is read here; one that knows it goes on
                │   ├─ NoWorker             no worker took a question in time
                │   ├─ TooManyQuestions     a server has as many questions under way as it may
+               │   ├─ ServerBusy           a server has as many requests or downloads under way as it may
+               │   ├─ BodyTooSlow          a request's body did not arrive in time
                │   ├─ ServerUnavailable    the server that a command talks to does not answer
                │   ├─ TooManySignIns       so many sign-ins failed that the next ones wait
                │   └─ AlertUnsent          a channel of alerts did not take a message
@@ -21,6 +23,7 @@
                │   ├─ AlreadyDeclared      something else has that id
                │   ├─ ChangedMeanwhile     somebody changed it since it was read
                │   ├─ BodyTooLarge         a request has more bytes than the API reads
+               │   ├─ MethodNotAllowed     an address of the API does not take this method
                │   ├─ SignInRefused        no token, or none that is valid
                │   ├─ RoleTooLow           who signed in may not do this
                │   ├─ AlreadyInProgress    the pipeline has an open run
@@ -109,6 +112,14 @@ class TooManyQuestions(Transient):
     """A server waits for as many answers of workers as it may at once; the next question comes later."""
 
 
+class ServerBusy(Transient):
+    """A server has as many requests or downloads under way as it may; the next ones come later."""
+
+
+class BodyTooSlow(Transient):
+    """A request's body did not arrive in time; over a better line it would."""
+
+
 class ServerUnavailable(Transient):
     """The server that a command talks to does not answer, or answers what this version cannot read."""
 
@@ -150,6 +161,10 @@ class ChangedMeanwhile(Refused):
 
 class BodyTooLarge(Refused):
     """A request has more bytes than the API reads."""
+
+
+class MethodNotAllowed(Refused):
+    """An address of the API does not take this method."""
 
 
 class SignInRefused(Refused):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from shared.fields import WEB_ADDRESS, Declared, Name, SecretReference, Slug
+from shared.fields import WEB_ADDRESS, Declared, SecretReference, Slug, Title
 
 
 class ProtectionLevel(StrEnum):
@@ -22,7 +22,7 @@ class Feed(Declared):
     """An mParticle input: where batches go, and as whom."""
 
     id: Slug
-    name: Name
+    name: Title
     base_url: str = Field(description="up to and including /v2, e.g. https://s2s.us1.mparticle.com/v2")
     api_key: Annotated[str, Field(min_length=1, description="the input's key; mParticle forgets ids per key")]
     api_secret: SecretReference

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
+from unicodedata import category
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -13,12 +14,33 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     WrapValidator,
 )
 
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+GIVEN: Final = "given"
+"""The context to validate in where somebody gives a text now. What is stored was judged when it was given: it is read
+without, so that a rule of today makes nothing unreadable."""
+
+
+def _can_be_told_apart(name: str, info: ValidationInfo) -> str:
+    """Refuse a name that looks like another one, or like none, once it stands in a list or in a log line."""
+    is_seen = any(not one.isspace() and category(one) != "Cf" for one in name)
+    breaks = any(category(one) in {"Cc", "Zl", "Zp"} for one in name)
+    if info.context == GIVEN and (name != name.strip() or breaks or not is_seen):
+        raise ValueError("expected a name that is seen, without blanks at its ends, line breaks or control characters")
+    return name
+
+
+Title = Annotated[
+    Name,
+    AfterValidator(_can_be_told_apart),
+    Field(description="what people call it; without blanks at its ends, line breaks or control characters"),
+]
+"""The name of what is declared; unique within its kind."""
 LONGEST_REFERENCE: Final = 32_768
 """Characters: room for a sealed secret of the longest kind, a private key of 16 KiB."""
 SecretReference = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.fields import Declared, Name, Slug
+from shared.fields import Declared, Slug, Title
 
 Text = Annotated[str, Field(min_length=1)]
 StaticValue = bool | int | float | str
@@ -62,6 +62,6 @@ class FieldTransformation(Declared):
     """How the columns of an event data model become fields of batches; several pipelines may share one."""
 
     id: Slug
-    name: Name
+    name: Title
     destination_type: Literal["event_batch"] = "event_batch"
     mappings: Annotated[tuple[FieldMapping, ...], Field(min_length=1)]

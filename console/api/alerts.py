@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 
 from console.api.answering import responses
 from console.api.paging import Paged, Pages, Place, no_place
-from console.api.questions import asking
+from console.api.places import asking
 from console.api.signed_in import Admin, Viewer
 from console.shapes.alerts import (
     AlertChangeShape,

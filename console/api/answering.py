@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from console.api import unread
 from console.shapes.ground import ErrorBody, Message
 from shared import errors
 from shared.errors import Broken, Refused, SyncError, Transient
@@ -19,11 +20,13 @@ _log = log(__name__)
 STATUSES: Final[dict[type[SyncError], int]] = {
     errors.NotFound: 404,
     errors.AlreadyDeclared: 409,
+    errors.MethodNotAllowed: 405,
     errors.ChangedMeanwhile: 412,
     errors.BodyTooLarge: 413,
     errors.SignInRefused: 401,
     errors.RoleTooLow: 403,
     errors.TooManySignIns: 429,
+    errors.BodyTooSlow: 408,
     # Surprising but literal: whoever moves over from mParticle looks for this one. Source: mParticle, status codes.
     errors.WarehouseUnreachable: 505,
     errors.CredentialsRefused: 505,
@@ -42,6 +45,10 @@ _NOT_KEPT: Final = (
     "the request holds what the state database cannot: the character U+0000, half of a surrogate pair, or a number "
     "beyond its range; leave it out"
 )
+_NO_ADDRESS: Final = (
+    "there is nothing at this address; GET /openapi.json lists all that there are, most of them below "
+    "/platform/v2/workspaces/{workspaceId}"
+)
 
 
 def status_of(error: SyncError) -> int:
@@ -53,7 +60,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Give the refusals of a route for its documentation, besides those that every route has."""
     return {
         status: {"model": ErrorBody, "description": _MEANINGS[status]}
-        for status in sorted({400, 401, 403, 404, 413, 503, *statuses})
+        for status in sorted({400, 401, 403, 404, 408, 413, 503, *statuses})
     }
 
 
@@ -62,11 +69,12 @@ _MEANINGS: Final = {
     401: "No token, or none that is valid",
     403: "The token's role is too low",
     404: "Nothing has this id",
+    408: "The body did not arrive in time",
     409: "Something else has this id",
     412: "Somebody changed it since the version of If-Match",
     413: "The body has more bytes than are read",
     429: "Too many sign-ins failed; wait",
-    503: "A worker, the broker, the state database or the spool does not answer",
+    503: "A worker, the broker, the state database or the spool does not answer, or too much is under way at once",
     504: "The warehouse did not answer in time",
     505: "The warehouse cannot be reached, or refused the sign-in",
 }
@@ -81,10 +89,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
-        told = [
-            f"{'.'.join(str(part) for part in found['loc'][1:]) or 'body'}: {found['msg']}" for found in error.errors()
-        ]
-        return _answer(400, told, errors.DeclarationInvalid.__name__, {})
+        return _answer(400, unread.sentences_of(error), errors.DeclarationInvalid.__name__, {})
 
     @app.exception_handler(DataError)
     @app.exception_handler(UnicodeEncodeError)
@@ -96,12 +101,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        # 400 is a body that its JSON parser gave up, such as one that is nested too deeply.
-        code = {404: errors.NotFound.__name__, 400: errors.DeclarationInvalid.__name__}.get(error.status_code)
         headers = dict(error.headers or {})
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(_allowed(app, getattr(request.scope.get("route"), "path", "")))
-        return _answer(error.status_code, [str(error.detail)], code, headers)
+        match error.status_code:
+            case HTTPStatus.NOT_FOUND:
+                return _answer(404, [_NO_ADDRESS], errors.NotFound.__name__, headers)
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                path = getattr(request.scope.get("route"), "path", "")
+                allowed = _allowed(app, path) or headers.get("Allow", "").split(", ")
+                told = f"this address takes {' and '.join(allowed)}, and no other method"
+                headers["Allow"] = ", ".join(allowed)
+                return _answer(405, [told], errors.MethodNotAllowed.__name__, headers)
+            case HTTPStatus.BAD_REQUEST:  # A body that its JSON parser gave up.
+                told = unread.sentence_of(error.__cause__)
+                return _answer(400, [told], errors.DeclarationInvalid.__name__, headers)
+            case status:
+                return _answer(status, [str(error.detail)], None, headers)
 
 
 def answer_of(error: SyncError) -> JSONResponse:
@@ -112,6 +126,8 @@ def answer_of(error: SyncError) -> JSONResponse:
     headers = {"Retry-After": str(_wait_s(error))} if isinstance(error, Transient) else {}
     if status == STATUSES[errors.SignInRefused]:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.BodyTooSlow):  # The rest of the body would be taken for the next request.
+        headers["Connection"] = "close"
     if isinstance(error, errors.AlreadyInProgress):
         return _busy(status, error)
     # A declaration with several mistakes names one a line.

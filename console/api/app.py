@@ -23,8 +23,8 @@ from console.api import (
     metrics,
     pipeline_runs,
     pipelines,
+    places,
     probes,
-    questions,
     rejects,
     reviews,
     runs,
@@ -85,7 +85,7 @@ def describe() -> dict[str, Any]:
 def _routed(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     app = described(lifespan=lifespan)
     answering.install(app)
-    questions.install(app)
+    places.install(app)
     app.include_router(health.router)
     app.include_router(signing_in.router)
     app.include_router(metrics.router)

@@ -5,15 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Final, Generic
 
 from fastapi import APIRouter, Body, Header, Path, Response
-from pydantic import BaseModel
 
 from console.api.answering import responses
-from console.api.examples import EXAMPLES
+from console.api.bodies import documented
 from console.api.reading import read, require_same_id
 from console.api.signed_in import Admin, Viewer
 from console.operations import Operations
 from console.resources import Recorded
-from console.shapes.confirmed import SPELLINGS
 from console.shapes.ground import Audited, Message, SecretKind
 from shared.catalog import Connection
 from shared.errors import DeclarationInvalid
@@ -149,77 +147,6 @@ def authors(record: Record) -> dict[str, object]:
         "last_modified_by": record.modified_by,
         "version": record.version,
     }
-
-
-def documented(kind: type[BaseModel], *, id_in_path: bool = False) -> dict[str, Any]:
-    """Give what documents a request's body: the declaration's own JSON Schema, whole, where it is used."""
-    schema = _as_requested(inlined(kind.model_json_schema(mode="validation")))
-    content = {"schema": schema}
-    if kind in EXAMPLES:
-        content["example"] = EXAMPLES[kind]
-    if id_in_path:
-        schema["required"] = [name for name in schema["required"] if name != "id"]
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
-
-
-_SECRET: Final = {
-    "type": ["string", "null"],
-    "writeOnly": True,
-    "description": "the secret itself, which is sealed before it is stored; or env:NAME, file:/absolute/path or a "
-    "sealed text. Left out, null or a mask: what is stored stays",
-}
-_PROVIDER: Final = {
-    "type": "string",
-    "enum": [*SPELLINGS.values(), *SPELLINGS],
-    "description": "in any case",
-}
-_OF_REFERENCES: Final = "^(env:"
-"""How the pattern of references to secrets begins."""
-
-
-def _as_requested(schema: Any) -> Any:
-    """Give a schema as requests may be: unknown fields are told and ignored, and secrets may stand as they are."""
-    if isinstance(schema, list):
-        return [_as_requested(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    secret = {name for name, part in schema.get("properties", {}).items() if _is_reference(part)}
-    wide = {
-        # What tells one alternative from another is that it takes no other fields.
-        "anyOf" if name == "oneOf" else name: _as_requested(part)
-        for name, part in schema.items()
-        if (name, part) != ("additionalProperties", False) and name != "required"
-    }
-    if secret:
-        wide["properties"].update(dict.fromkeys(secret, _SECRET))
-    if "service_provider" in wide.get("properties", ()):
-        wide["properties"]["service_provider"] = _PROVIDER
-    if required := [name for name in schema.get("required", ()) if name not in secret]:
-        wide["required"] = required
-    return wide
-
-
-def _is_reference(schema: Any) -> bool:
-    return any(str(part.get("pattern", "")).startswith(_OF_REFERENCES) for part in [schema, *schema.get("anyOf", ())])
-
-
-def inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Give a JSON Schema with its definitions in place of references to them; ours do not refer to themselves."""
-    definitions = schema.get("$defs", {})
-
-    def resolved(part: Any) -> Any:
-        match part:
-            case {"$ref": str(name)}:
-                return resolved(definitions[name.removeprefix("#/$defs/")])
-            case dict():
-                return {key: resolved(value) for key, value in part.items() if key not in {"$defs", "discriminator"}}
-            case list():
-                return [resolved(one) for one in part]
-            case _:
-                return part
-
-    found: dict[str, Any] = resolved(schema)
-    return found
 
 
 def expected_version(if_match: str | None) -> int | None:

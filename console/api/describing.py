@@ -4,9 +4,13 @@
 *reconstructed* (its v1, or by analogy: no copy of its v2 documents shows it) or *ours*.
 """
 
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 from fastapi import FastAPI
+
+from console.api.bodies import COMPONENTS
 
 ORIGIN: Final = "x-warehouse-sync-origin"
 CONFIRMED: Final = "confirmed"
@@ -37,6 +41,9 @@ TAGS: Final[list[dict[str, str]]] = [
 _CONFIRMED: Final = frozenset({"list_connections", "sign_in"})
 _RECONSTRUCTED: Final = frozenset({"connections", "data models", "field transformations", "pipelines"})
 _REFUSAL: Final = "#/components/schemas/ErrorBody"
+_DEFINITIONS: Final = "$defs"
+_PART: Final = "Input"
+"""How the names of schemas end that stand inside of bodies only."""
 _OF_METHODS: Final = frozenset({"get", "post", "put", "delete", "patch"})
 _ABOUT: Final = """\
 mParticle's Warehouse Sync API v2, as far as its documents are known, and what it lacks. Every operation says by
@@ -79,7 +86,9 @@ def described(**options: Any) -> Described:
     )
 
 
-def _refined(document: dict[str, Any]) -> dict[str, Any]:
+def _refined(found: dict[str, Any]) -> dict[str, Any]:
+    document = deepcopy(found)  # Parts of it belong to routes, which are described more than once.
+    bodies: dict[str, Any] = {}
     used: set[str] = set()
     shared: dict[str, Any] = {}
     for path in document["paths"].values():
@@ -89,9 +98,11 @@ def _refined(document: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
                 operation[ORIGIN] = _origin(operation)
                 _share_refusals(operation["responses"], shared)
+                _share_body(operation.get("requestBody", {}), bodies)
                 used.update(operation["tags"])
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+    document["components"]["schemas"] = dict(sorted({**bodies, **document["components"]["schemas"]}.items()))
     document["components"]["responses"] = dict(sorted(shared.items()))
     document["tags"] = [tag for tag in TAGS if tag["name"] in used]
     return document
@@ -105,6 +116,34 @@ def _share_refusals(responses: dict[str, Any], shared: dict[str, Any]) -> None:
             name = f"Refused{status}"
             if shared.setdefault(name, response) == response:
                 responses[status] = {"$ref": f"#/components/responses/{name}"}
+
+
+def _share_body(body: dict[str, Any], shared: dict[str, Any]) -> None:
+    """Describe each part of a body once, under the name of its kind, and not anew wherever it is used."""
+    content = body.get("content", {}).get("application/json", {})
+    if _DEFINITIONS not in content.get("schema", {}):
+        return
+    schema = dict(content["schema"])
+    parts = schema.pop(_DEFINITIONS)
+    # A request takes more than an answer gives, such as fields that nobody knows; of words both have the same.
+    names = {name: name if "enum" in part else f"{name}{_PART}" for name, part in parts.items()}
+    for name, part in ((schema["title"], schema), *((names[name], part) for name, part in parts.items())):
+        described = _renamed(part, names)
+        if shared.setdefault(name, described) != described:
+            raise ValueError(f"two kinds of body are called {name}; give one of them another name")
+    content["schema"] = {"$ref": f"{COMPONENTS}{schema['title']}"}
+
+
+def _renamed(part: Any, names: Mapping[str, str]) -> Any:
+    match part:
+        case {"$ref": str(place)} if place.startswith(COMPONENTS):
+            return {**part, "$ref": f"{COMPONENTS}{names[place.removeprefix(COMPONENTS)]}"}
+        case dict():
+            return {name: _renamed(one, names) for name, one in part.items()}
+        case list():
+            return [_renamed(one, names) for one in part]
+        case _:
+            return part
 
 
 def _origin(operation: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 
 from console.api.answering import responses
-from console.api.questions import asking
+from console.api.places import asking
 from console.api.signed_in import Operator
 from console.doctor import Finding, examine
 from console.shapes.findings import FindingShape

@@ -4,9 +4,11 @@ It stands before the routes, so that nobody without a token learns which there a
 a route that forgot to ask who calls are all refused alike. Only ``OPEN`` answers without.
 """
 
+import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -18,17 +20,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.api.answering import answer_of
 from shared.access import Identity
-from shared.errors import BodyTooLarge, SyncError, Unexpected
+from shared.errors import BodyTooLarge, BodyTooSlow, ServerBusy, SyncError, Unexpected
 from shared.telemetry import bound, log
 
 _log = log(__name__)
 
-OPEN: Final = frozenset({("GET", "/healthz"), ("POST", "/oauth/token")})
+_HEALTH: Final = ("GET", "/healthz")
+OPEN: Final = frozenset({_HEALTH, ("POST", "/oauth/token")})
 """What answers without a token."""
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Of a request's body: room for a deployment's declarations with some data plans."""
 MOST_BYTES_UNKNOWN: Final = 16 * 1024
 """Of the body of somebody who did not sign in yet."""
+WITHIN_S: Final = 60
+"""In which a body arrives: 4 MiB over a line of a megabit a second take half of it."""
+WITHIN_S_UNKNOWN: Final = 10
+"""The same of somebody who did not sign in yet."""
+MOST_AT_ONCE: Final = 200
+"""Requests that are answered at once. Forty have a thread, and the others wait for one: some seconds, at this many."""
 REQUEST_ID: Final = "X-Request-Id"
 
 _OURS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -53,6 +62,7 @@ class Gate:
     def __init__(self, app: ASGIApp, identify: Identify) -> None:
         self._app = app
         self._identify = identify
+        self._places = MOST_AT_ONCE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through to the routes, or answer why not."""
@@ -68,13 +78,16 @@ class Gate:
                 _note(scope, answered, time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, answered: _Answered) -> None:
-        headers, most = Headers(scope=scope), MOST_BYTES_UNKNOWN
+        headers, most, within_s = Headers(scope=scope), MOST_BYTES_UNKNOWN, WITHIN_S_UNKNOWN
         try:
             if (scope["method"], scope["path"]) not in OPEN:
                 who = await run_in_threadpool(self._identify, headers.get("Authorization"))
                 scope.setdefault("state", {})["identity"] = who
-                answered.actor, most = who.name, MOST_BYTES
-            await self._app(scope, await _whole(receive, headers, most), send)
+                answered.actor, most, within_s = who.name, MOST_BYTES, WITHIN_S
+            body = await _whole(receive, headers, most, within_s)
+            # Whoever watches over a busy server must not take it for a dead one.
+            with nullcontext() if (scope["method"], scope["path"]) == _HEALTH else self._place():
+                await self._app(scope, body, send)
         except SyncError as error:
             await answer_of(error)(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the boundary of a request; it is logged, without its text
@@ -82,6 +95,24 @@ class Gate:
                 await answer_of(Unexpected.of(error))(scope, receive, send)
             else:
                 _log.error("answer_broken_off", error=str(Unexpected.of(error)))
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a place while a request is answered; one whose body is still on its way holds none.
+
+        Raises:
+            ServerBusy: all are taken.
+        """
+        if not self._places:
+            raise ServerBusy(
+                f"{MOST_AT_ONCE} requests are under way on this server, which is all that it answers at once; ask "
+                "again in a few seconds"
+            )
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
 
 
 class Own:
@@ -116,11 +147,12 @@ def _with_our_headers(send: Send, request_id: str, answered: _Answered) -> Send:
     return sending
 
 
-async def _whole(receive: Receive, headers: Headers, most: int) -> Receive:
+async def _whole(receive: Receive, headers: Headers, most: int, within_s: float) -> Receive:
     """Read a request's body, and give what hands it on.
 
     Raises:
         BodyTooLarge: it has more than ``most`` bytes, or says so; the rest of it is not read.
+        BodyTooSlow: it did not arrive in time.
     """
     told = headers.get("Content-Length", "0")
     refusal = BodyTooLarge(f"the body of a request has {most:,} bytes at most; send less at once")
@@ -128,13 +160,19 @@ async def _whole(receive: Receive, headers: Headers, most: int) -> Receive:
         raise refusal
     parts: list[Message] = []
     read, is_more = 0, True
-    while is_more:
-        message = await receive()
-        parts.append(message)
-        read += len(message.get("body", b""))
-        if read > most:
-            raise refusal
-        is_more = message.get("more_body", False)
+    try:
+        async with asyncio.timeout(within_s):
+            while is_more:
+                message = await receive()
+                parts.append(message)
+                read += len(message.get("body", b""))
+                if read > most:
+                    raise refusal
+                is_more = message.get("more_body", False)
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"the body of a request arrives within {within_s:g} s, and {read:,} bytes of this one did; send it again"
+        ) from None
     return partial(_next, iter(parts), receive)
 
 
@@ -146,7 +184,7 @@ async def _next(parts: Any, receive: Receive) -> Message:
 def _note(scope: Scope, answered: _Answered, took_s: float) -> None:
     """Log one line: never the path itself, a value of the query, a body or a token."""
     route = getattr(scope.get("route"), "path", _UNROUTED)
-    if (scope["method"], route) == ("GET", "/healthz"):
+    if (scope["method"], route) == _HEALTH:
         return  # Every few seconds, of whoever balances load.
     _log.info(
         "request_answered",

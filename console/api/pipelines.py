@@ -8,7 +8,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Response
 
 from console.api.answering import responses
-from console.api.declared import Document, IfMatch, OnWatermark, documented, expected_version
+from console.api.bodies import documented
+from console.api.declared import Document, IfMatch, OnWatermark, expected_version
 from console.api.pipeline_answers import pipeline_shape, status_shape
 from console.api.pipeline_reading import Requested, read_pipeline
 from console.api.reading import require_same_id

@@ -10,9 +10,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path
 
 from console.api.answering import responses
-from console.api.bodies import OptionalDocument, optionally
-from console.api.declared import Document, documented
-from console.api.questions import asking
+from console.api.bodies import OptionalDocument, documented, optionally
+from console.api.declared import Document
+from console.api.places import asking
 from console.api.reading import read
 from console.api.signed_in import Operator, identity
 from console.operations import Operations

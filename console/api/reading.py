@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from console.shapes.ground import Message
 from shared.errors import DeclarationInvalid
+from shared.fields import GIVEN
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -47,7 +48,7 @@ def read(
     meaningless = ANSWERED.union(answered)
     left: dict[str, Any] = {name: value for name, value in document.items() if name not in meaningless}
     try:
-        return kind.model_validate(left), ()
+        return kind.model_validate(left, context=GIVEN), ()
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
     unknown = [wrong for wrong in found if wrong["type"] == _UNKNOWN]

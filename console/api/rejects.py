@@ -10,9 +10,10 @@ from fastapi.responses import StreamingResponse
 
 from console.api import paging
 from console.api.answering import responses
-from console.api.bodies import OptionalDocument, optionally
-from console.api.declared import Document, documented
+from console.api.bodies import OptionalDocument, documented, optionally
+from console.api.declared import Document
 from console.api.paging import After, Limit
+from console.api.places import downloading
 from console.api.reading import read
 from console.api.signed_in import Admin, Operator, Viewer, identity
 from console.rejecting import Shown
@@ -95,6 +96,7 @@ def list_rejected_rows(
     "/runs/{id}/rejects/download",
     responses={**responses(), 200: {"content": {kind: {} for kind in _MEDIA_TYPES.values()}}},
     response_class=StreamingResponse,
+    dependencies=[downloading],
 )
 def download_rejects(
     operations: Operator,
@@ -107,6 +109,7 @@ def download_rejects(
 ) -> Response:
     """Give all of a run's rejected rows as one file; with ``masked=false`` the values of secret columns, too.
 
+    In CSV, a text that a spreadsheet would compute begins with an apostrophe; the other formats are exact.
     It is made whole before the first byte goes out, so that what is wrong is told by a status and not by a short file.
     """
     if not is_masked:

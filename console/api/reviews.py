@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from console.api.answering import responses
-from console.api.bodies import OptionalDocument, optionally
-from console.api.declared import Document, documented
-from console.api.questions import asking
+from console.api.bodies import OptionalDocument, documented, optionally
+from console.api.declared import Document
+from console.api.places import asking
 from console.api.reading import read
 from console.api.signed_in import Admin, Operator
 from console.reviewed import Review

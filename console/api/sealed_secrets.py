@@ -6,7 +6,7 @@ No answer holds a secret; what is stored of each, its declaration tells (``secre
 from fastapi import APIRouter
 
 from console.api.answering import responses
-from console.api.questions import asking
+from console.api.places import asking
 from console.api.signed_in import Admin
 from console.shapes.sealed_secrets import RotationShape, SecretsShape
 

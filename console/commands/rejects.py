@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
+from unicodedata import category
 
 import orjson
 import typer
@@ -25,6 +27,10 @@ app = typer.Typer()
 Code = Annotated[RejectCode | None, typer.Option("--code", help="Only rows that were refused for this.")]
 
 _MOST_SHOWN: Final = 1000
+_MOST_CHARACTERS: Final = 60
+"""Of a value on the screen: a row of some columns stays a few lines."""
+_CONTROLS: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of characters that begin a line or tell a terminal what to do."""
 
 
 @app.command()
@@ -38,12 +44,13 @@ def rejects(
     ] = None,
     *,
     is_masked: Annotated[bool, typer.Option("--masked", help="Hide secret columns in the saved file, too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file, if there is one.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Count a run's rejected rows by code and show some, or save them to a file; what is shown hides secret columns."""
     with api() as client:
         if to is not None:
-            _save(client, run, code, to, is_masked=is_masked)
+            _save(client, run, code, to, is_masked=is_masked, may_replace=overwrite)
             return
         counts = client.text("GET", path_of("run", run, "rejects"))
         found = RejectsShape.model_validate_json(counts)
@@ -55,8 +62,7 @@ def rejects(
     if as_json:
         typer.echo(orjson.dumps({**json.loads(counts), "rows": orjson.Fragment(rows)}))
     else:
-        for row in json.loads(rows, parse_float=Decimal):
-            _show_row(row)
+        _show_rows(json.loads(rows, parse_float=Decimal))
 
 
 @app.command()
@@ -113,10 +119,10 @@ def purge_rejects(
         )
 
 
-def _save(client: Client, run: str, code: RejectCode | None, to: Path, *, is_masked: bool) -> None:
+def _save(client: Client, run: str, code: RejectCode | None, to: Path, *, is_masked: bool, may_replace: bool) -> None:
     kind = format_of(to)
     path = path_of("run", run, "rejects", "download")
-    with new_file(to) as file, waiting("rejected rows are read"):
+    with new_file(to, may_replace=may_replace) as file, waiting("rejected rows are read"):
         headers = client.download(path, file, format=kind, code=code, masked=is_masked)
     kept = "secret columns are masked" if is_masked else "it holds real values, and its owner alone may read it"
     screen.print(f"{int(headers[ROWS_HEADER]):,} rejected rows are in {escape(str(to))}; {kept}", soft_wrap=True)
@@ -149,7 +155,19 @@ def _show_counts(found: RejectsShape) -> None:
         )
 
 
-def _show_row(row: dict[str, Any]) -> None:
-    screen.print(f"[bold]{row['code']}[/]: {escape(row['reason'])}", soft_wrap=True)
-    values = ", ".join(f"{name}={as_text(value)}" for name, value in row["values"].items() if value is not None)
-    screen.print(f"  {escape(values)}", soft_wrap=True, highlight=False)
+def _show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    is_cut = False
+    for row in rows:
+        screen.print(f"[bold]{row['code']}[/]: {escape(row['reason'])}", soft_wrap=True)
+        texts = {name: as_text(value) for name, value in row["values"].items() if value is not None}
+        values = ", ".join(f"{name}={_cut(text)}" for name, text in texts.items())
+        screen.print(f"  {escape(values)}", soft_wrap=True, highlight=False)
+        is_cut = is_cut or any(len(text) > _MOST_CHARACTERS for text in texts.values())
+    if is_cut:
+        screen.print(f"Values end after {_MOST_CHARACTERS} characters here; --json and --to give them whole")
+
+
+def _cut(text: str) -> str:
+    """Give a value on one line: a long one is cut, and what moves a terminal's cursor is spelled out."""
+    shown = text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+    return "".join(one.encode("unicode_escape").decode() if category(one) in _CONTROLS else one for one in shown)

@@ -16,6 +16,8 @@ _AWKWARD = st.sampled_from(
     ["yes", "null", "~", "1e3", "0x1F", "2026-01-01", "12:30:00", "- a", "a: b", "#", "!!str", "'", '"', "<<", "=", " "]
 )
 NAMES = st.one_of(_AWKWARD, st.text(_CHARS, min_size=1, max_size=40))
+TITLES = NAMES.map(lambda name: " ".join("".join(one for one in name if one.isprintable()).split())).filter(bool)
+"""Names of what is declared: shown as they are."""
 SQL = st.one_of(
     st.sampled_from(
         ["SELECT *\nFROM users\nWHERE a > 1", "  SELECT 1\n", "SELECT 1 \nFROM a\n\n", "SELECT\t1\r\nFROM a"]
@@ -57,7 +59,7 @@ _CONFIGS: dict[str, list[dict[str, Any]]] = {
 
 def _named(kind: str, count: int) -> st.SearchStrategy[list[tuple[str, str]]]:
     """Give ids and names of one kind, each once."""
-    names = st.lists(NAMES, min_size=count, max_size=count, unique=True)
+    names = st.lists(TITLES, min_size=count, max_size=count, unique=True)
     return names.map(lambda found: [(f"{kind}-{no}", name) for no, name in enumerate(found)])
 
 

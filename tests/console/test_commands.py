@@ -234,7 +234,7 @@ def test_history_rejects_and_the_doctor_are_asked_of_a_server_elsewhere(
     assert not path.exists()
     assert "masked" in run("rejects", str(run_id), "--to", str(path), "--masked", **operator).output
     assert "planted" not in path.read_text()
-    assert "2 rejected rows" in run("rejects", str(run_id), "--to", str(path), **admin).output
+    assert "2 rejected rows" in run("rejects", str(run_id), "--to", str(path), "--overwrite", **admin).output
     assert "planted" in path.read_text()
     assert [row["values"] for row in told("rejects", str(run_id), **operator)["rows"]] == [
         {"email": MASK},

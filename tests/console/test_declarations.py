@@ -8,7 +8,7 @@ import yaml
 
 from console import yaml_files
 from console.declarations import read_declarations, read_document
-from shared.catalog import Connection, IteratorType
+from shared.catalog import Connection, DataModel, IteratorType
 from shared.errors import DeclarationInvalid
 
 WHOLE = """
@@ -367,6 +367,25 @@ def test_the_same_document_may_come_as_json() -> None:
         with pytest.raises(DeclarationInvalid) as refused:
             read_document(wrong)
         assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ['"  "', '"Main "', '" Main"', '"Ma\\nin"', '"Main\\e[2J"', '"\\u200b"', '"Ma\\u2028in"']
+)
+def test_a_name_that_looks_like_another_or_like_none_is_refused(tmp_path: Path, name: str) -> None:
+    said = "feeds.0 (main).name: expected a name that is seen, without blanks at its ends"
+    assert said in _refusal(tmp_path, WHOLE.replace("name: Main", f"name: {name}"))
+
+
+@pytest.mark.parametrize("name", ["Ma in", "Äpfel 🍏", "👩‍🔬", "山田　太郎", "x"])
+def test_any_other_name_is_taken(tmp_path: Path, name: str) -> None:
+    text = WHOLE.replace("name: Main", f"name: {name}")
+    assert read_declarations(_written(tmp_path, text)).feeds[0].name == name
+
+
+def test_a_name_that_was_stored_before_it_would_be_refused_can_be_read() -> None:
+    stored = {"id": "one", "name": " One\n", "sql_query": "SELECT 1"}
+    assert DataModel.model_validate(stored).name == " One\n"
 
 
 def test_a_pipelines_state_is_a_wish_and_no_part_of_what_is_declared(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from console.downloads import write
+from console.formulas import shown_as_text
 from console.json_values import texts
 from console.saved import format_of, new_file
 from shared.columns import JSON
@@ -65,9 +66,9 @@ VALUES: dict[str, tuple[Any, Any]] = {
 """A column of one value, and what that is as JSON."""
 
 
-def save(tables: Iterable[pa.Table], path: Path) -> int:
+def save(tables: Iterable[pa.Table], path: Path, *, may_replace: bool = True) -> int:
     kind = format_of(path)
-    with new_file(path) as file:
+    with new_file(path, may_replace=may_replace) as file:
         return write(tables, file, kind)
 
 
@@ -160,6 +161,71 @@ def test_a_save_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
         save(tables(), path)
     assert path.read_text() == "of yesterday"
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_that_is_there_is_left_as_it_is_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.csv"
+    path.write_text("of yesterday")
+    with pytest.raises(DeclarationInvalid, match="--overwrite"), new_file(path):
+        pytest.fail("nothing is read for a file that cannot be kept")
+    with new_file(path, may_replace=True) as file:
+        file.write(b"of today")
+    assert path.read_text() == "of today"
+
+
+def test_a_file_that_appears_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.csv"
+
+    def tables() -> Iterator[pa.Table]:
+        path.write_text("somebody else's")
+        yield pa.table({"a": [1]})
+
+    with pytest.raises(DeclarationInvalid, match="--overwrite"):
+        save(tables(), path, may_replace=False)
+    assert path.read_text() == "somebody else's"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "-", "=", "-1\n=2"]  # noqa: RUF001
+PLAIN_TEXTS = ["a=1", "", " =", "'=1", "ä", "1-2"]
+NUMBERS = ["-5", "+49301234567", "-1.50", "-1e-3", "-.5", "5"]
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_shown_as_they_are_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.csv"
+    texts_of_all = [*FORMULAS, *PLAIN_TEXTS, *NUMBERS, None]
+    save([pa.table({"=name": texts_of_all, "n": [-1] * len(texts_of_all)})], path)
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["'=name", "n"]
+    assert [row[0] for row in rows] == [*(f"'{one}" for one in FORMULAS), *PLAIN_TEXTS, *NUMBERS, ""]
+    assert {row[1] for row in rows} == {"-1"}
+
+
+def test_decimals_below_zero_stay_numbers_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.csv"
+    save([pa.table({"d": pa.array([Decimal("-1.10"), Decimal("-0.0000001")]), "f": [-1.5, float("-inf")]})], path)
+    assert path.read_text().splitlines()[1:] == ['"-1.1000000",-1.5', '"-0.0000001",-inf']
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=8))
+def test_no_cell_of_csv_begins_like_a_formula_unless_it_is_a_number(text: str) -> None:
+    (shown,) = shown_as_text(pa.chunked_array([pa.array([text], pa.string())])).to_pylist()
+    assert shown in {text, f"'{text}"}
+    if shown[:1] in tuple("=+-@\t\r\n"):
+        float(shown)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_other_formats_hold_every_text_exactly(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rejects.{suffix}"
+    save([pa.table({"=name": FORMULAS})], path)
+    rows = (
+        parquet.read_table(path).to_pylist()
+        if suffix == "parquet"
+        else [parsed(line.decode()) for line in path.read_bytes().split(b"\n") if line]
+    )
+    assert rows == [{"=name": one} for one in FORMULAS]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

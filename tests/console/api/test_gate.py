@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -160,6 +160,51 @@ def test_a_body_beyond_the_limit_is_not_read(stranger: Api, token: str) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (413, "BodyTooLarge")
     just = stranger.send("POST", "/feeds", headers=bearing(token), content=b" " * MOST_BYTES)
     assert just.status_code == 400
+
+
+async def never_ending() -> AsyncIterator[bytes]:
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("is_signed_in", [True, False])
+def test_a_body_that_does_not_come_is_not_waited_for(
+    stranger: Api, token: str, monkeypatch: pytest.MonkeyPatch, *, is_signed_in: bool
+) -> None:
+    monkeypatch.setattr(f"console.api.gate.{'WITHIN_S' if is_signed_in else 'WITHIN_S_UNKNOWN'}", 0.05)
+    path, headers = ("/feeds", bearing(token)) if is_signed_in else (f"{HOST}/oauth/token", {})
+    answer = stranger.send("POST", path, headers=headers, content=never_ending())
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (408, "BodyTooSlow")
+    assert answer.headers["Connection"] == "close"
+
+
+def test_more_requests_than_a_server_answers_at_once_are_told_to_come_later(
+    operations: Operations, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.api.gate.MOST_AT_ONCE", 1)
+    app, has_begun, may_end = build_api(operations), asyncio.Event(), asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> str:
+        has_begun.set()
+        await may_end.wait()
+        return "done"
+
+    async def asked(http: httpx.AsyncClient) -> tuple[httpx.Response, ...]:
+        async with http, asyncio.timeout(60):
+            first = asyncio.create_task(http.get("/slow", headers=bearing(token)))
+            await has_begun.wait()
+            busy = await http.get("/nowhere", headers=bearing(token))
+            health = await http.get("/healthz")
+            may_end.set()
+            return await first, busy, health, *[await http.get("/nowhere", headers=bearing(token)) for _ in range(2)]
+
+    http = httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=HOST)
+    first, busy, health, *later = asyncio.run(asked(http))
+    assert (busy.status_code, busy.json()["errors"][0]["code"]) == (503, "ServerBusy")
+    assert busy.headers["Retry-After"]
+    assert (first.status_code, health.status_code) == (200, 200)
+    assert [answer.status_code for answer in later] == [404, 404], "a place is given back"
 
 
 def test_a_failure_nobody_foresaw_is_told_by_its_place_only(

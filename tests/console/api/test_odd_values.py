@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from console.operations import Operations
+from shared.feed import Feed
+from shared.catalog import 
 from tests.console.api.conftest import Api
 from tests.shared.store.stage import Stage
 
@@ -79,3 +82,36 @@ def test_a_bound_that_is_no_instant_in_utc_is_refused(stage: Stage, operator: Ap
 def test_a_count_beyond_every_number_is_refused(stage: Stage, operator: Api) -> None:
     stage.past_history()
     assert is_refused(operator.post("/pipelines/people/backfills", {"expected_rows": 10**30}))
+
+
+DECLARED: Mapping[str, Mapping[str, Any]] = {
+    "feeds": FEED,
+    "connections": {"id": "lake", "service_provider": "duckdb", "config": {"folder": "/lake"}},
+    "data-models": {"id": "people", "sql_query": "SELECT 1"},
+    "field-transformations": {"id": "visits", "mappings": [{"mapping_type": "ignore", "source": "note"}]},
+    "pipelines": {
+        "id": "people",
+        "connection_id": "lake",
+        "data_model_id": "people",
+        "feed_id": "eu1",
+        "sync_mode": {"type": "full"},
+    },
+    "tokens": {"role": "viewer"},
+    "clients": {"role": "viewer"},
+}
+
+
+@pytest.mark.parametrize("noun", DECLARED)
+def test_a_name_that_looks_like_another_or_like_none_is_refused(admin: Api, noun: str) -> None:
+    for name in ("", "  ", " EU", "EU ", "E\nU", "E\x1bU"):
+        answer = send(admin, "POST", f"/{noun}", {**DECLARED[noun], "name": name})
+        assert is_refused(answer)
+        assert "name" in answer.json()["errors"][0]["message"]
+
+
+def test_a_name_that_was_stored_before_can_be_read_and_corrected(operations: Operations, admin: Api) -> None:
+    operations.resources.create(Feed.model_validate({**FEED, "name": " EU\n"}))
+    stored = admin.get("/feeds/eu1").json()
+    assert stored["name"] == " EU\n"
+    assert is_refused(admin.put("/feeds/eu1", stored))
+    assert admin.put("/feeds/eu1", {**stored, "name": "EU"}).json()["name"] == "EU"

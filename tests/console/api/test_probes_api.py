@@ -6,7 +6,7 @@ from typing import Self
 
 import pytest
 
-from console.api import doctor, questions
+from console.api import doctor, places
 from console.asking import ask
 from console.doctor import Finding
 from console.operations import Operations
@@ -174,18 +174,18 @@ def test_a_question_that_was_taken_and_not_answered_in_time_is_the_warehouses(
 def test_more_questions_than_there_are_places_are_told_to_come_later(
     operator: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = operator.http._transport.app.state.places  # type: ignore[attr-defined]
-    for _ in range(questions.MOST):
-        assert places.acquire(blocking=False)
+    free = operator.http._transport.app.state.questions  # type: ignore[attr-defined]
+    for _ in range(places.MOST_QUESTIONS):
+        assert free.acquire(blocking=False)
     try:
         busy = operator.post("/pipelines/people/columns")
         assert (busy.status_code, busy.json()["errors"][0]["code"]) == (503, "TooManyQuestions")
         assert operator.get("/connections").status_code == 200, "nobody else waits for them"
     finally:
-        for _ in range(questions.MOST):
-            places.release()
+        for _ in range(places.MOST_QUESTIONS):
+            free.release()
     monkeypatch.setattr("console.operations.ask", lambda *_, **__: Answer())
-    for _ in range(questions.MOST + 1):
+    for _ in range(places.MOST_QUESTIONS + 1):
         assert operator.post("/pipelines/people/columns").status_code == 200, "a place is given back"
 
 

@@ -1,24 +1,28 @@
 """Rejected rows over HTTP: counted for viewers, seen and downloaded by those who may, purged without a trace."""
 
+import asyncio
 import csv
 import io
 import json
 import logging
+from collections.abc import MutableMapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from console.api import places
 from console.operations import Operations
 from shared.endpoints import spool_url
 from shared.ledger import RejectCode
 from shared.rejects import MASK
 from shared.spool import Spool
 from shared.store import rejects
-from tests.console.api.conftest import Api
+from tests.console.api.conftest import HOST, WORKSPACE, Api
 from tests.rejected import Rejected
 from tests.shared.store.stage import Stage
 
@@ -171,3 +175,53 @@ def test_a_purge_takes_an_admin_and_leaves_the_value_nowhere(
         ("some admin", "people"),
         ("some admin", "every pipeline"),
     ]
+
+
+def test_more_downloads_than_a_server_sends_at_once_are_told_to_come_later(rejected: Rejected, operator: Api) -> None:
+    path = f"/runs/{rejected.run((PEOPLE, CODES))}/rejects/download?format=jsonl"
+    free = operator.http._transport.app.state.downloads  # type: ignore[attr-defined]
+    for _ in range(places.MOST_DOWNLOADS):
+        assert free.acquire(blocking=False)
+    try:
+        busy = operator.get(path)
+        assert (busy.status_code, busy.json()["errors"][0]["code"]) == (503, "ServerBusy")
+        assert busy.headers["Retry-After"]
+    finally:
+        for _ in range(places.MOST_DOWNLOADS):
+            free.release()
+    for _ in range(places.MOST_DOWNLOADS + 1):
+        assert operator.get(path).status_code == 200, "a place is given back"
+
+
+def test_a_download_holds_its_place_until_its_last_byte_is_sent(rejected: Rejected, operator: Api) -> None:
+    path = f"{HOST}{WORKSPACE}/runs/{rejected.run((PEOPLE, CODES))}/rejects/download?format=jsonl"
+    app = operator.http._transport.app  # type: ignore[attr-defined]
+    taken: list[int] = []
+
+    async def asked() -> None:
+        sent = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> dict[str, object]:
+            if (message := next(sent, None)) is None:
+                await asyncio.Event().wait()  # The caller stays.
+            return message or {}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                taken.append(places.MOST_DOWNLOADS - app.state.downloads._value)
+
+        url = httpx.URL(path)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": url.path,
+            "raw_path": url.raw_path,
+            "query_string": url.query,
+            "headers": [],
+        }
+        await asyncio.wait_for(app(scope, receive, send), 60)
+
+    operator.runner.run(asked())
+    assert taken
+    assert set(taken) == {1}
+    assert app.state.downloads._value == places.MOST_DOWNLOADS
