@@ -14,6 +14,7 @@ from console.operations import Operations
 from console.sockets import opened
 from shared import trace_export
 from shared.errors import DeclarationInvalid, MoveNotAllowed
+from shared.outage import naming_both
 from shared.settings import Settings
 from shared.telemetry import configure_logs
 
@@ -72,7 +73,8 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
     require_free(listening.host, listening.port)
     operations = Operations(settings)
     try:
-        operations.check_store()
+        with naming_both(settings):
+            operations.check_store()
         require_sign_in(operations, listening)
         for warning in cautions(listening):
             screen.print(f"[yellow]{warning}[/]", soft_wrap=True)
