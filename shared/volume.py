@@ -51,7 +51,6 @@ def doubt(
     else:
         return None
     return (
-        f"run {number} has read {rows:,} rows so far, and {why}. What it read last was not sent. If so many are right: "
-        f"`warehouse-sync approve {number}`; if not: `warehouse-sync abandon {number}`, correct query or table, and "
-        "its window is read again"
+        f"run {number} has read {rows:,} rows so far, and {why}. What it read last was not sent. If so many are right, "
+        "approve the run; if not, abandon it and correct query or table, and its window is read again"
     )

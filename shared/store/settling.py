@@ -56,7 +56,7 @@ def settle(
             connection,
             run.pipeline_id,
             NoticeName.ROWS_FOUND,
-            f"run {run.id} settled; rows by what was found out about them: {findings.told(run.findings)}",
+            f"run {run.number} settled; rows by what was found out about them: {findings.told(run.findings)}",
         )
     if watermark is not None:
         moved = connection.execute(
@@ -72,7 +72,7 @@ def settle(
         if moved.rowcount != 1:
             at = held.pipeline.standing
             raise WatermarkWentBack(
-                f"run {run.id} read from {run.window.low} in generation {run.generation}, but pipeline "
+                f"run {run.number} read from {run.window.low} in generation {run.generation}, but pipeline "
                 f"{run.pipeline_id!r} stands at {at.watermark} in generation {at.generation}; nothing was moved"
             )
     if history_settled_to is not None:

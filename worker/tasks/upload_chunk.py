@@ -304,7 +304,7 @@ class _Attempt:
 def _frozen(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
     with process.database.transaction() as connection:
         run = runs.get(connection, run_id)
-    snapshot = read_snapshot(run_id, run.snapshot)
+    snapshot = read_snapshot(run.number, run.snapshot)
     plan = MappingPlan.from_json(snapshot.mapping)
     merging = Merging(
         max_events=snapshot.batch_max_events,
