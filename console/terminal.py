@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Final
-from uuid import UUID
 
 import typer
 from pydantic import BaseModel
@@ -16,8 +15,10 @@ from rich.table import Table
 
 from console.client import Client
 from console.operations import Operations
-from console.progress import follow, ledger_table, show_found, show_why
+from console.progress import follow, ledger_table, show_found, show_unread, show_why
+from console.shapes.confirmed import RunReference
 from shared.errors import SignInRefused
+from shared.outage import naming_both
 from shared.run import RunState
 from shared.settings import settings
 
@@ -79,26 +80,28 @@ def api() -> Iterator[Client]:
     own = settings()
     place = _place.get(_HERE)
     if place.url is None:
-        client = Client.here(own)
-    else:
-        if not place.token:
-            raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
-        client = Client.elsewhere(place.url, place.token, place.workspace or own.workspace_id or _ANY_WORKSPACE)
-    with client:
+        with Client.here(own) as client, naming_both(own):
+            yield client
+        return
+    if not place.token:
+        raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
+    with Client.elsewhere(place.url, place.token, place.workspace or own.workspace_id or _ANY_WORKSPACE) as client:
         yield client
 
 
 @contextmanager
 def opened() -> Iterator[Operations]:
     """Give the verbs for the length of a command."""
-    operations = Operations(settings())
+    own = settings()
+    operations = Operations(own)
     try:
-        yield operations
+        with naming_both(own):
+            yield operations
     finally:
         operations.close()
 
 
-def follow_all(client: Client, started: BaseModel, run_ids: Sequence[UUID], *, wait: bool, as_json: bool) -> None:
+def follow_all(client: Client, started: BaseModel, runs: Sequence[RunReference], *, wait: bool, as_json: bool) -> None:
     """Say that runs are on their way, or follow them to their end and exit with 1 unless all settled.
 
     As JSON, that is what the API said that it ``started``, or the runs as they ended.
@@ -107,19 +110,20 @@ def follow_all(client: Client, started: BaseModel, run_ids: Sequence[UUID], *, w
         if as_json:
             echo_json(started)
             return
-        for run_id in run_ids:
-            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it", soft_wrap=True)
+        for run in runs:
+            screen.print(f"run {run.number} is on its way; `warehouse-sync run {run.number}` shows it")
         return
     shown = Console(stderr=True) if as_json else screen
-    ended = [follow(client, run_id, f"run {run_id}", shown) for run_id in run_ids]
+    ended = [follow(client, run.id, f"run {run.number}", shown) for run in runs]
     if as_json:
         echo_json(ended)
     else:
         screen.print(ledger_table(ended))
-        for run in ended:
-            show_found(screen, run)
-            show_why(screen, run)
-    if any(run.state is not RunState.SETTLED for run in ended):
+        for one in ended:
+            show_found(screen, one)
+            show_why(screen, one)
+        show_unread(screen, client, ended)
+    if any(one.state is not RunState.SETTLED for one in ended):
         raise typer.Exit(1)
 
 

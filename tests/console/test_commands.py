@@ -93,7 +93,7 @@ def test_pipelines_are_listed_by_provider_with_what_holds_them(stage: Stage) -> 
     run("cancel", str(number))
     listed = run("pipelines").output
     assert listed.startswith("DuckDB\n")
-    assert f"people is held by cancelled run {run_id}: `warehouse-sync retry {number}` continues it" in listed
+    assert f"people is held by cancelled run {number}: `warehouse-sync retry {number}` continues it" in listed
     assert [one["id"] for one in told("pipelines", "--provider", "duckdb")] == ["people"]
     page = run("status", "people").output
     assert page == run("pipelines", "show", "people").output
@@ -280,10 +280,15 @@ def test_a_held_run_is_shown_as_held_and_approved_by_its_number(stage: Stage) ->
     listed = run("runs").output
     assert " held " in listed
     assert "is held (volume_unusual): run" in listed
-    assert f"`warehouse-sync approve {number}`" in listed
+    page = run("status", "people").output
+    for shown in (listed, page):
+        assert shown.count(f"warehouse-sync approve {number}") == 1
+        assert shown.count(f"warehouse-sync abandon {number}") == 1
     assert "active, held" in run("pipelines").output
-    assert f"people waits for a decision about run {number}" in run("status", "people").output
-    assert f"run {run_id} is on its way" in run("approve", str(number)).output
+    assert f"people waits for a decision: run {number} is held" in page
+    with_reason = str(run("trigger", "people").exception)
+    assert with_reason.count(f"warehouse-sync approve {number}") == 1
+    assert f"run {number} is on its way" in run("approve", str(number)).output
     assert isinstance(run("approve", str(number)).exception, MoveNotAllowed)
 
 
