@@ -34,11 +34,11 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.rejects import MASK
-from shared.run import RejectCode, RunId
+from shared.run import RejectCode, RunId, Window
 from shared.settings import PREFIX, Settings, settings
 from shared.spool import Spool
 from tests.rejected import Rejected
-from tests.shared.store.stage import Stage
+from tests.shared.store.stage import T0, T1, Stage
 
 _START_LIMIT_S = 60.0
 
@@ -158,6 +158,17 @@ def test_waiting_follows_a_run_to_its_end(stage: Stage) -> None:
     assert result.exit_code == 0, result.output
     assert "3 of 3 rows" in result.output
     assert "balances" in result.output
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_found_nothing_new_is_shown_with_the_instant_up_to_which_it_read(stage: Stage) -> None:
+    stage.past_history()
+    run_id = stage.started()
+    stage.complete(run_id, Window(T0, T1), sizes=())
+    number = stage.run(run_id).number
+    said = f"run {number} of people found nothing new: it read rows changed before {T1:%Y-%m-%d %H:%M:%S} UTC"
+    for command in (("runs",), ("runs", "people"), ("run", str(number)), ("status", "people")):
+        assert run(*command).output.count(f"{said} (`delay` is 5m)") == 1
 
 
 def _settle_when_asked(stage: Stage) -> None:
