@@ -5,6 +5,8 @@ that talk to no server.
 """
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import httpx
@@ -14,10 +16,29 @@ from console.client import Client
 from console.in_process import InProcess
 from console.operations import Operations
 from shared.access import Identity, Role
+from shared.outage import naming_both
 from shared.settings import Settings
 
 _URL: Final = "http://this-process"
 _WORKSPACE: Final = "local"
+
+
+@contextmanager
+def api_here(settings: Settings) -> Iterator[Client]:
+    """Give the API in this process for as long as the block runs."""
+    with client_here(settings) as client, naming_both(settings):
+        yield client
+
+
+@contextmanager
+def operations_here(settings: Settings) -> Iterator[Operations]:
+    """Give the verbs over the configured store and broker for as long as the block runs."""
+    operations = Operations(settings)
+    try:
+        with naming_both(settings):
+            yield operations
+    finally:
+        operations.close()
 
 
 def client_here(settings: Settings) -> Client:

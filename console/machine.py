@@ -1,12 +1,12 @@
 """``warehouse-sync up``: a whole deployment on one machine, until it is told to stop."""
 
-import os
 import secrets
 import signal
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,9 @@ from rich.console import Console
 from console.operations import Operations
 from console.sockets import DEFAULT_PORT
 from sandbox import stack
+from sandbox.flower import DEFAULT_PORT as FLOWER_PORT
 from sandbox.home_keys import PUBLIC_KEY, key_variables
+from sandbox.kept import keep, kept
 from sandbox.ports import free_port, is_free
 from sandbox.services import Services, running_services, services_for
 from sandbox.supervisor import Supervisor
@@ -81,11 +83,7 @@ def token_file(operations: Operations, home: Path) -> Path:
         if held is not None and held.role is Role.ADMIN:
             return path
     made = operations.access.create_token(f"up-{secrets.token_hex(4)}", Role.ADMIN)
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)  # One that was left behind may be readable by others.
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{made.text}\n")
-    new.replace(path)
+    keep(path, made.text)
     return path
 
 
@@ -114,8 +112,9 @@ def _told_to_stop() -> threading.Event:
 def _supervise(
     home: Path, environment: Mapping[str, str], services: Services, told: _Told, stop: threading.Event
 ) -> None:
-    password, port = secrets.token_urlsafe(12), free_port()
-    api_port = DEFAULT_PORT if is_free(DEFAULT_PORT) else free_port()
+    password_file = home / "flower-password"
+    password = kept(password_file, partial(secrets.token_urlsafe, 12))
+    flower_port, api_port = (default if is_free(default) else free_port() for default in (FLOWER_PORT, DEFAULT_PORT))
     whole = {
         **environment,
         "WAREHOUSE_SYNC_HOME": str(home),
@@ -124,14 +123,20 @@ def _supervise(
     }
     programs = [
         *stack.workers(home, whole, size=stack.Size()),
-        stack.flower(home, whole, port=port, user=_FLOWER_USER, password=password),
+        stack.flower(home, whole, port=flower_port, user=_FLOWER_USER, password=password),
         stack.api(home, whole, port=api_port),
     ]
     with Supervisor(home, programs) as supervisor:
+        elsewhere = [
+            f"  another program has port {default}, so {name} is at {port}\n"
+            for name, default, port in (("the API", DEFAULT_PORT, api_port), ("Flower", FLOWER_PORT, flower_port))
+            if port != default
+        ]
         told.screen.print(
             f"Everything runs, until Ctrl-C:\n"
             f"  API       http://127.0.0.1:{api_port}  (token in {told.token})\n"
-            f"  Flower    http://127.0.0.1:{port}  (user {_FLOWER_USER}, password {password})\n"
+            f"  Flower    http://127.0.0.1:{flower_port}  (user {_FLOWER_USER}, password in {password_file})\n"
+            f"{''.join(elsewhere)}"
             f"  logs      {home / 'logs'}\n"
             f"  commands  warehouse-sync apply FILE, trigger PIPELINE --wait, runs",
             soft_wrap=True,

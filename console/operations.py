@@ -21,7 +21,7 @@ from console.sealing import Sealing
 from console.watching import Watching
 from shared import broker, tracing
 from shared.catalog import Connection, Pipeline
-from shared.endpoints import broker_url, database_url, spool_url
+from shared.endpoints import service_urls, spool_url
 from shared.errors import (
     BrokerUnavailable,
     MoveNotAllowed,
@@ -52,9 +52,10 @@ class Operations:
     def __init__(self, settings: Settings) -> None:
         """Connect lazily to what ``settings`` name."""
         self.settings = settings
-        self._app = broker.build_app(settings, broker_url=broker_url(settings))
+        urls = service_urls(settings)
+        self._app = broker.build_app(settings, broker_url=urls.broker)
         self.measuring = Measuring(settings)
-        self._bind(Database(database_url(settings), pool_size=_POOL_SIZE))
+        self._bind(Database(urls.database, pool_size=_POOL_SIZE))
 
     def acting_as(self, name: str) -> Self:
         """Give the same verbs for somebody: what they change is noted as theirs. Closing one closes both."""

@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import Final
 from uuid import UUID
@@ -13,8 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from console import unread
 from console.client import Client
-from console.shapes.reconstructed import RunShape
+from console.shapes.reconstructed import PipelineShape, RunShape
+from shared.errors import NotFound
 from shared.findings import told
 from shared.ledger import Ledger
 from shared.run import WORKING
@@ -77,17 +80,29 @@ def ledger_table(runs: Sequence[RunShape]) -> Table:
 def show_found(screen: Console, run: RunShape) -> None:
     """Print what was found out about a run's rows beside where they ended, if anything was."""
     if run.findings:
-        screen.print(f"{run.id} found, in rows: {escape(told(run.findings))}", soft_wrap=True)
+        screen.print(f"run {run.number} found, in rows: {escape(told(run.findings))}", soft_wrap=True)
+
+
+def show_unread(screen: Console, client: Client, runs: Iterable[RunShape]) -> None:
+    """Print of each run that found nothing new up to where it read and why; of deleted pipelines none reads on."""
+    for run in filter(unread.found_nothing_new, runs):
+        with suppress(NotFound):
+            pipeline = client.get(f"/pipelines/{run.pipeline_id}", PipelineShape)
+            screen.print(unread.told(run, pipeline), soft_wrap=True)
 
 
 def show_why(screen: Console, run: RunShape) -> None:
     """Print what keeps a run waiting, or what it stopped for."""
     if run.held_on is not None:
-        screen.print(f"{run.id} [red]is held[/] ({run.held_for}): {escape(run.held_reason or '')}", soft_wrap=True)
+        screen.print(
+            f"run {run.number} [red]is held[/] ({run.held_for}): {escape(run.held_reason or '')}. Decide: "
+            f"`warehouse-sync approve {run.number}` or `warehouse-sync abandon {run.number}`",
+            soft_wrap=True,
+        )
     if run.waits_for:
-        screen.print(f"{run.id} waits: {escape(run.waits_for)}", soft_wrap=True)
+        screen.print(f"run {run.number} waits: {escape(run.waits_for)}", soft_wrap=True)
     for error in run.errors:
-        screen.print(f"{run.id} [red]{error.code}[/]: {escape(error.message)}", soft_wrap=True)
+        screen.print(f"run {run.number} [red]{error.code}[/]: {escape(error.message)}", soft_wrap=True)
 
 
 def run_table(runs: Sequence[RunShape], *, wide: bool = False) -> Table:
@@ -97,27 +112,28 @@ def run_table(runs: Sequence[RunShape], *, wide: bool = False) -> Table:
     """
     wide = wide or any(run.ledger.unchanged or run.ledger.superseded for run in runs)
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("run", no_wrap=True)
+    table.add_column("run", justify="right", no_wrap=True)
     # A number is folded where the screen is narrow, and never cut: "5,1…" could be any.
     for heading in ("pipeline", "kind", "state"):
         table.add_column(heading, overflow="fold")
     further = ("unchanged", "superseded") if wide else ()
     counted = ("extracted", "accepted", "rejected", *further, "unsent")
-    for heading in ("no", *counted, "batches", "seconds at work"):
+    for heading in (*counted, "batches", "seconds at work"):
         table.add_column(heading, justify="right", overflow="fold")
+    table.add_column("id", no_wrap=True)
     for run in runs:
         counts = (*(getattr(run.ledger, name) for name in counted), run.batches)
         kind = f"{run.kind} (+{run.missed} missed)" if run.missed else run.kind.value
         state = f"{run.state}, paused" if run.paused_on and run.state in WORKING else run.state.value
         state = "held" if run.held_on is not None else state
         table.add_row(
-            str(run.id)[:_SHOWN],
+            str(run.number),
             run.pipeline_id,
             kind,
             state,
-            str(run.number),
             *(f"{count:,}" for count in counts),
             _number(run.worked_s, places=1),
+            str(run.id)[:_SHOWN],
         )
     return table
 

@@ -68,11 +68,14 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What a purge came to: rows removed, from how many runs, and the runs whose chunks may still hold such rows."""
+    """What a purge came to: rows removed, from how many runs, and the runs whose chunks may still hold such rows by id.
+
+    ``in_spool`` has the numbers of the last.
+    """
 
     rows: int
     runs: int
-    in_spool: tuple[RunId, ...]
+    in_spool: Mapping[RunId, int]
 
 
 class Rejecting:
@@ -128,10 +131,10 @@ class Rejecting:
             run = runs.get(connection, run_id)
             counts = rejects.by_code(rejects.files_of(connection, run_id))
         if not (counts if code is None else counts.get(code)):
-            raise NotFound(f"run {run.id} has no rejected rows{'' if code is None else f' of code {code}'} to save")
+            raise NotFound(f"run {run.number} has no rejected rows{'' if code is None else f' of code {code}'} to save")
         if not is_masked:
             with self._database.transaction() as connection:
-                auditing.note(connection, "downloaded", _KIND, f"{run.pipeline_id}: run {run.id}")
+                auditing.note(connection, "downloaded", _KIND, f"{run.pipeline_id}: run {run.number}")
         tables = self._tables(run_id, code, is_masked=is_masked)
         return downloads.write((table.drop_columns([ROW]) for _, table in tables), file, kind)
 
@@ -157,7 +160,7 @@ class Rejecting:
                 # Without the column: whoever mixes the two up would have the value noted.
                 auditing.note(connection, "purged", _KIND, subject)
             files = rejects.files_of_pipelines(connection, pipeline_ids)
-            in_spool = runs.with_chunks(connection, pipeline_ids)
+            in_spool = runs.numbers_of(connection, runs.with_chunks(connection, pipeline_ids))
         wanted = _Wanted(column, value)
         spool = self._spool()
         purging.remove_leftovers(self._database, spool)
@@ -171,7 +174,7 @@ class Rejecting:
             raise ColumnMissing(
                 f"--column: no rejected row has a column {column!r}{nearest(column, sorted(wanted.names))}"
             )
-        return Purged(sum(taken.values()), sum(rows > 0 for rows in taken.values()), tuple(in_spool))
+        return Purged(sum(taken.values()), sum(rows > 0 for rows in taken.values()), in_spool)
 
     def _tables(
         self, run_id: RunId, code: RejectCode | None, *, is_masked: bool, first_file: int = 0
@@ -200,10 +203,11 @@ class Rejecting:
     def _not_here(self, file: RejectFile, error: ChunkCorrupt) -> NotFound | ChunkCorrupt:
         with self._database.transaction() as connection:
             is_gone = rejects.get(connection, file.id) is None
+            number = runs.get(connection, file.run_id).number
         if is_gone:
-            return NotFound(f"the rejected rows of run {file.run_id} have just been removed: their retention has ended")
+            return NotFound(f"the rejected rows of run {number} have just been removed: their retention has ended")
         return NotFound(
-            f"the rejected rows of run {file.run_id} are not in the spool that this command sees: {error}. If the "
+            f"the rejected rows of run {number} are not in the spool that this command sees: {error}. If the "
             "workers have another, set WAREHOUSE_SYNC_SPOOL_URL to theirs"
         )
 

@@ -12,6 +12,7 @@ from console.protocol import MOST_BYTES_OF_HEAD, Bounded
 from console.sockets import Listening, require_free
 from shared import trace_export
 from shared.errors import DeclarationInvalid, MoveNotAllowed
+from shared.outage import naming_both
 from shared.settings import Settings
 from shared.telemetry import configure_logs
 
@@ -34,7 +35,8 @@ def serve(settings: Settings, listening: Listening, screen: Console) -> None:
     require_free(listening.host, listening.port)
     operations = Operations(settings)
     try:
-        operations.check_store()
+        with naming_both(settings):
+            operations.check_store()
         require_sign_in(operations, listening)
         for warning in cautions(listening):
             screen.print(f"[yellow]{warning}[/]", soft_wrap=True)

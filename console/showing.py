@@ -13,6 +13,7 @@ from rich.table import Table
 from console.progress import run_table, show_found, show_why
 from console.shapes.extensions import ChunkShape, NoticeShape, RunEventShape
 from console.shapes.reconstructed import HistoryShape, PipelineShape, PipelineStatus, RunShape
+from console.unread import told
 from shared import moments
 from shared.run import RunKind
 
@@ -55,6 +56,8 @@ def show_pipeline(screen: Console, one: PipelineShape) -> None:
     _show_trouble(screen, one)
     if one.recent_runs:
         screen.print(run_table(one.recent_runs))
+    if one.recent_runs and (not_read := told(one.recent_runs[0], one)):
+        screen.print(not_read, soft_wrap=True)
     shown = {run.id for run in one.recent_runs}
     if further := [run for run in (*one.running_runs, *one.held_by) if run.id not in shown]:
         screen.print("Older, and still open:")
@@ -124,16 +127,13 @@ def _show_trouble(screen: Console, one: PipelineShape) -> None:
         screen.print(f"{one.id} is [red]faulted[/]: {escape(one.faulted_reason or '')}", soft_wrap=True)
     for run in one.held_by:
         if run.held_on is not None:
-            screen.print(
-                f"{one.id} waits for a decision about run {run.number}: `warehouse-sync approve {run.number}` lets it "
-                f"go on, `warehouse-sync abandon {run.number}` gives it up. {escape(run.held_reason or '')}",
-                soft_wrap=True,
-            )
+            screen.print(f"{one.id} waits for a decision:", end=" ")
+            show_why(screen, run)
             continue
         is_replay = run.kind is RunKind.REPLAY
         holds, frees = ("has a", "rows") if is_replay else ("is held by", "window")
         screen.print(
-            f"{one.id} {holds} {run.state} {'replay' if is_replay else 'run'} {run.id}: `warehouse-sync retry "
+            f"{one.id} {holds} {run.state} {'replay' if is_replay else 'run'} {run.number}: `warehouse-sync retry "
             f"{run.number}` continues it, `warehouse-sync abandon {run.number}` frees its {frees}",
             soft_wrap=True,
         )

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
-from uuid import UUID
 
 import typer
 from pydantic import BaseModel
@@ -14,7 +13,8 @@ from rich.table import Table
 
 from console.client import Client
 from console.place import place
-from console.progress import follow, ledger_table, show_found, show_why
+from console.progress import follow, ledger_table, show_found, show_unread, show_why
+from console.shapes.confirmed import RunReference
 from shared.errors import SignInRefused
 from shared.run import RunState
 from shared.settings import settings
@@ -56,30 +56,27 @@ def api() -> Iterator[Client]:
     """Give the API for the length of a command: of the server that is named, or in this process."""
     own, told = settings(), place()
     if told.url is None:
-        from console.here import client_here  # noqa: PLC0415 - the whole API: a client of a server needs none of it
+        from console.here import api_here  # noqa: PLC0415 - the whole API: a client of a server needs none of it
 
-        client = client_here(own)
-    else:
-        if not told.token:
-            raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
-        client = Client.elsewhere(told.url, told.token, told.workspace or own.workspace_id or _ANY_WORKSPACE)
-    with client:
+        with api_here(own) as client:
+            yield client
+        return
+    if not told.token:
+        raise SignInRefused("--url needs a token: --token, or better WAREHOUSE_SYNC_API_TOKEN")
+    with Client.elsewhere(told.url, told.token, told.workspace or own.workspace_id or _ANY_WORKSPACE) as client:
         yield client
 
 
 @contextmanager
 def opened() -> Iterator["Operations"]:
     """Give the verbs for the length of a command."""
-    from console.operations import Operations  # noqa: PLC0415 - the store and the broker, which few commands open
+    from console.here import operations_here  # noqa: PLC0415 - the store and the broker, which few commands open
 
-    operations = Operations(settings())
-    try:
+    with operations_here(settings()) as operations:
         yield operations
-    finally:
-        operations.close()
 
 
-def follow_all(client: Client, started: BaseModel, run_ids: Sequence[UUID], *, wait: bool, as_json: bool) -> None:
+def follow_all(client: Client, started: BaseModel, runs: Sequence[RunReference], *, wait: bool, as_json: bool) -> None:
     """Say that runs are on their way, or follow them to their end and exit with 1 unless all settled.
 
     As JSON, that is what the API said that it ``started``, or the runs as they ended.
@@ -88,19 +85,20 @@ def follow_all(client: Client, started: BaseModel, run_ids: Sequence[UUID], *, w
         if as_json:
             echo_json(started)
             return
-        for run_id in run_ids:
-            screen.print(f"run {run_id} is on its way; `warehouse-sync runs` shows it", soft_wrap=True)
+        for run in runs:
+            screen.print(f"run {run.number} is on its way; `warehouse-sync run {run.number}` shows it")
         return
     shown = Console(stderr=True) if as_json else screen
-    ended = [follow(client, run_id, f"run {run_id}", shown) for run_id in run_ids]
+    ended = [follow(client, run.id, f"run {run.number}", shown) for run in runs]
     if as_json:
         echo_json(ended)
     else:
         screen.print(ledger_table(ended))
-        for run in ended:
-            show_found(screen, run)
-            show_why(screen, run)
-    if any(run.state is not RunState.SETTLED for run in ended):
+        for one in ended:
+            show_found(screen, one)
+            show_why(screen, one)
+        show_unread(screen, client, ended)
+    if any(one.state is not RunState.SETTLED for one in ended):
         raise typer.Exit(1)
 
 

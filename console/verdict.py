@@ -30,11 +30,11 @@ def outcome(
 def problems(result: Mapping[str, Any], runs: tuple[RunShape, RunShape], *, users: int) -> list[str]:
     """Say what does not agree; an empty list is success."""
     found = [
-        f"run {run.id} is {run.state}, expected settled: {', '.join(error.message for error in run.errors)}"
+        f"run {run.number} is {run.state}, expected settled: {', '.join(error.message for error in run.errors)}"
         for run in runs
         if run.state is not RunState.SETTLED
     ]
-    found += [f"run {run.id} does not balance: {run.ledger}" for run in runs if not run.ledger.balances]
+    found += [f"run {run.number} does not balance: {run.ledger}" for run in runs if not run.ledger.balances]
     sandbox = result["sandbox"]
     accepted = sum(run.ledger.accepted for run in runs)
     expected = {

@@ -60,7 +60,8 @@ class Watching:
     def references(self, run_ids: Sequence[RunId]) -> list[tuple[RunId, int]]:
         """Give the numbers of runs beside their ids."""
         with self._database.transaction() as connection:
-            return [(run_id, runs.get(connection, run_id).number) for run_id in run_ids]
+            numbers = runs.numbers_of(connection, run_ids)
+        return [(run_id, numbers[run_id]) for run_id in run_ids]
 
     def askers(self, run_ids: Sequence[RunId]) -> dict[RunId, str]:
         """Give who asked for each of some runs, of those that somebody asked for."""

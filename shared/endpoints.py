@@ -7,17 +7,35 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from shared.errors import ServiceUnavailable
 from shared.settings import Settings
 
 _RECORD: Final = "endpoints.json"
+_DATABASE: Final = ("PostgreSQL", "WAREHOUSE_SYNC_DATABASE_URL")
+_BROKER: Final = ("Redis or Valkey", "WAREHOUSE_SYNC_BROKER_URL")
+
+
+class ServiceUrls(NamedTuple):
+    """Where both services are that most processes need."""
+
+    database: str
+    broker: str
+
+
+def service_urls(settings: Settings) -> ServiceUrls:
+    """Give the URLs of the state database and the broker, or raise ``ServiceUnavailable`` with all that is missing."""
+    database, broker = known_database_url(settings), known_broker_url(settings)
+    if database is None or broker is None:
+        found = ((database, _DATABASE), (broker, _BROKER))
+        _refuse(settings, *(service for url, service in found if url is None))
+    return ServiceUrls(database, broker)
 
 
 def database_url(settings: Settings) -> str:
     """Give the URL of the state database, or raise ``ServiceUnavailable``."""
-    return known_database_url(settings) or _refuse(settings, "WAREHOUSE_SYNC_DATABASE_URL", "PostgreSQL")
+    return known_database_url(settings) or _refuse(settings, _DATABASE)
 
 
 def known_database_url(settings: Settings) -> str | None:
@@ -29,7 +47,7 @@ def known_database_url(settings: Settings) -> str | None:
 
 def broker_url(settings: Settings) -> str:
     """Give the URL of the broker, or raise ``ServiceUnavailable``."""
-    return known_broker_url(settings) or _refuse(settings, "WAREHOUSE_SYNC_BROKER_URL", "Redis or Valkey")
+    return known_broker_url(settings) or _refuse(settings, _BROKER)
 
 
 def known_broker_url(settings: Settings) -> str | None:
@@ -65,9 +83,11 @@ def forget(home: Path) -> None:
     (home / _RECORD).unlink(missing_ok=True)
 
 
-def _refuse(settings: Settings, variable: str, what: str) -> NoReturn:
+def _refuse(settings: Settings, *missing: tuple[str, str]) -> NoReturn:
+    names, variables = zip(*missing, strict=True)
     raise ServiceUnavailable(
-        f"no {what} is known: set {variable}, or start the embedded servers of {settings.home} with `warehouse-sync up`"
+        f"{' and '.join(f'no {name}' for name in names)} {'is' if len(names) == 1 else 'are'} known: set "
+        f"{' and '.join(variables)}, or start the embedded servers of {settings.home} with `warehouse-sync up`"
     )
 
 

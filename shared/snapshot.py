@@ -20,8 +20,8 @@ from shared.errors import ProcessOutdated
 SNAPSHOT_VERSION: Final = 1
 
 
-def read_snapshot(run_id: object, frozen: Mapping[str, Any] | None) -> "Snapshot":
-    """Give the snapshot of a run, whichever release planned it.
+def read_snapshot(number: int, frozen: Mapping[str, Any] | None) -> "Snapshot":
+    """Give the snapshot of run ``number``, whichever release planned it.
 
     Raises:
         ProcessOutdated: one did that this one must leave it to.
@@ -29,7 +29,7 @@ def read_snapshot(run_id: object, frozen: Mapping[str, Any] | None) -> "Snapshot
     version = (frozen or {}).get("version")
     if isinstance(version, int) and version > SNAPSHOT_VERSION:
         raise ProcessOutdated(
-            f"run {run_id} was planned by a newer version (snapshot {version}, this process reads up to "
+            f"run {number} was planned by a newer version (snapshot {version}, this process reads up to "
             f"{SNAPSHOT_VERSION}); it waits for a worker of that version. Finish the upgrade of the workers"
         )
     return Snapshot.model_validate(frozen)

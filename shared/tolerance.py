@@ -8,16 +8,15 @@ from typing import Final
 
 from shared.errors import TooManyRejected
 from shared.ledger import Ledger
-from shared.run import RunId
 
 FEWEST_JUDGED: Final = 100
 """Rows that have ended before their share is judged: two bad rows of three say nothing. Ours, and a guess."""
 
 
 def refusal(
-    run_id: RunId, pipeline_id: str, ledger: Ledger, *, max_ratio: float | None, max_rows: int | None
+    number: int, pipeline_id: str, ledger: Ledger, *, max_ratio: float | None, max_rows: int | None
 ) -> TooManyRejected | None:
-    """Say why a run may not go on, or ``None`` where it may; what was accepted and what rejected is compared."""
+    """Say why run ``number`` may not go on, or ``None`` where it may; accepted and rejected rows are compared."""
     judged = ledger.accepted + ledger.rejected
     if max_rows is not None and ledger.rejected > max_rows:
         # Not "of so many": it may be judged before the rows that mParticle takes are counted.
@@ -27,8 +26,8 @@ def refusal(
     else:
         return None
     return TooManyRejected(
-        f"run {run_id} of pipeline {pipeline_id!r}: {found} rows were rejected, and {allowed}. "
-        f"`warehouse-sync rejects {run_id}` says why. If query, mapping or input are wrong, abandon the run "
-        f"and correct them, and its window is read again; `warehouse-sync retry {run_id} --accept-rejects` takes the "
+        f"run {number} of pipeline {pipeline_id!r}: {found} rows were rejected, and {allowed}. "
+        f"`warehouse-sync rejects {number}` says why. If query, mapping or input are wrong, abandon the run "
+        f"and correct them, and its window is read again; `warehouse-sync retry {number} --accept-rejects` takes the "
         "rejected rows as they are"
     )

@@ -80,8 +80,7 @@ def too_many(
         return None
     return (
         f"run {number} has read {_counted(rows)} so far, and {why}. What it read last was not sent. If so many are "
-        f"right: `warehouse-sync approve {number}`; if not: `warehouse-sync abandon {number}`, correct query or table, "
-        "and its window is read again"
+        "right, approve the run; if not, abandon it and correct query or table, and its window is read again"
     )
 
 
@@ -98,8 +97,8 @@ def too_few(
         return None
     return (
         f"run {number} has read {_counted(rows)} in all, and {why}. What it read last was not sent, and nothing newer "
-        f"is read meanwhile. If so few are right: `warehouse-sync approve {number}`; if not: correct query or table, "
-        f"or wait until it is loaded, then `warehouse-sync abandon {number}`, and its window is read again"
+        "is read meanwhile. If so few are right, approve the run; if not, correct query or table, or wait until it is "
+        "loaded, then abandon the run, and its window is read again"
     )
 
 

@@ -27,6 +27,16 @@ _TITLES: Final[Mapping[AlertName, str]] = {
     AlertName.FULL_RESYNC: "pipeline {pipeline} reads everything anew",
     AlertName.BACKFILL_FINISHED: "history of pipeline {pipeline} is read",
 }
+_TITLES_AFTER: Final[Mapping[AlertName, str]] = {
+    AlertName.RUN_FAILED: "run {run} of pipeline {pipeline} is no longer failed",
+    AlertName.PIPELINE_FAULTED: "pipeline {pipeline} is no longer faulted",
+    AlertName.ROWS_REJECTED: "pipeline {pipeline} no longer rejects many rows",
+    AlertName.STALE: "pipeline {pipeline} is no longer stale",
+    AlertName.VOLUME_UNUSUAL: "run {run} of pipeline {pipeline} is no longer held for its number of rows",
+    AlertName.RUN_HELD: "run {run} of pipeline {pipeline} is no longer held",
+    AlertName.CREDENTIALS_REFUSED: "run {run} of pipeline {pipeline} no longer waits for a sign-in",
+}
+"""Of what has recovered: nobody who reads one line takes it for trouble. Events are over as they happen."""
 _CURES: Final[Mapping[AlertName, tuple[str, str | None]]] = {
     AlertName.RUN_FAILED: (
         "correct what the sentence names, then retry the run; until then nothing newer of its pipeline is read",
@@ -143,10 +153,11 @@ def lines_of(message: AlertMessage) -> list[str]:
 
 
 def _title(change: AlertChange) -> str:
-    title = _filled(_TITLES[change.condition.name], change.condition)
+    name, condition = change.condition.name, change.condition
+    title = _filled(_TITLES[name], condition)
     match change.change:
         case Change.RECOVERED:
-            return f"over: {title}"
+            return f"recovered: {_filled(_TITLES_AFTER.get(name, _TITLES[name]), condition)}"
         case Change.CHANGED:
             return f"changed: {title}"
         case _:

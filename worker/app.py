@@ -10,7 +10,7 @@ from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_pr
 
 from shared import pulse, trace_export
 from shared.broker import build_app
-from shared.endpoints import broker_url
+from shared.endpoints import known_broker_url, service_urls
 from shared.errors import SyncError
 from shared.settings import settings
 from shared.telemetry import configure_logs, log
@@ -21,7 +21,8 @@ _log = log(__name__)
 
 app = build_app(
     settings(),
-    broker_url=broker_url(settings()),
+    # Flower is this app as well, and knows no database.
+    broker_url=known_broker_url(settings()) or service_urls(settings()).broker,
     include=[
         "worker.tasks.alert",
         "worker.tasks.extract_slice",

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from shared.endpoints import database_url, spool_url
 from shared.errors import SpoolUnwritable
+from shared.outage import naming_both
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import markers
@@ -14,14 +15,15 @@ def check_fitness(settings: Settings) -> None:
     """Raise unless the store is migrated, and the spool is writable and the one that every other worker sees.
 
     Raises:
-        StoreUnavailable: the database does not answer.
+        StoreUnavailable: the database does not answer; whether the broker does is said as well.
         ServiceUnavailable: no database is known, or its schema is older than this version.
         SpoolUnavailable: the spool does not answer.
         SpoolUnwritable: the spool cannot be written, or is not the others' spool.
     """
     database = Database(database_url(settings), pool_size=1)
     try:
-        database.require_current_schema()
+        with naming_both(settings):
+            database.require_current_schema()
         require_common_spool(settings, database)
     finally:
         database.close()

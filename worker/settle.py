@@ -30,7 +30,7 @@ def decide(run: Run, standing: Standing, other_parts: Sequence[Run] = ()) -> Set
         return None
     if not run.ledger.balances or run.ledger.unsent:
         raise LedgerUnbalanced(
-            f"run {run.id} of pipeline {run.pipeline_id!r}: {run.ledger.extracted} rows left the warehouse, "
+            f"run {run.number} of pipeline {run.pipeline_id!r}: {run.ledger.extracted} rows left the warehouse, "
             f"{run.ledger.ended} are accounted for ({run.ledger}); the watermark stays. Please report this"
         )
     if standing.generation != run.generation:

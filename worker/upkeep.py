@@ -4,17 +4,24 @@ from collections.abc import Iterable, Mapping
 
 from shared.errors import ChunkAbandoned
 from shared.messages import Death, Queue, TaskName
+from shared.run import RunId
 
 
-def too_many_deaths(deaths: Iterable[Death], *, max_deaths: int) -> list[tuple[Death, ChunkAbandoned]]:
-    """Pick the work whose claimants died too often, with what its run's error says."""
+def too_many_deaths(
+    deaths: Iterable[Death], numbers: Mapping[RunId, int], *, max_deaths: int
+) -> list[tuple[Death, ChunkAbandoned]]:
+    """Pick the work whose claimants died too often, with what its run's error says.
+
+    ``numbers`` are what people call the runs.
+    """
     nouns = {TaskName.PLAN_RUN: "plan", TaskName.EXTRACT_SLICE: "slice", TaskName.UPLOAD_CHUNK: "chunk"}
     return [
         (
             death,
             ChunkAbandoned(
-                f"{death.deaths} workers died on {nouns[death.task]} {death.id} of run {death.run_id} since it last "
-                "got any further; look into the workers' logs for memory or crashes, then `warehouse-sync retry` it"
+                f"{death.deaths} workers died on {nouns[death.task]} {death.id} of run {numbers[death.run_id]} since "
+                "it last got any further; look into the workers' logs for memory or crashes, then "
+                f"`warehouse-sync retry {numbers[death.run_id]}`"
             ),
         )
         # Runs are locked in the order of their ids.

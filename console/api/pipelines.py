@@ -112,7 +112,11 @@ def resume_pipeline(operations: Operator, pipeline_id: PipelineId, response: Res
 
 @router.post("/{id}/trigger", responses=responses())
 def trigger_pipeline(operations: Operator, pipeline_id: PipelineId) -> TriggeredShape:
-    """Start a run now, or reopen the one that failed; while one is at work, a repeat is refused."""
+    """Start a run now, or reopen the one that failed; while one is at work, a repeat is refused.
+
+    An incremental run reads up to `delay` before now. Younger rows are left to the next one, and a run that finds only
+    such rows settles without any; its `range_end` says up to where it read.
+    """
     found = operations.watching.references(operations.trigger(pipeline_id))
     references = tuple(RunReference(id=run_id, number=number) for run_id, number in found)
     return TriggeredShape(pipeline_run_id=references[0].number, runs=references)

@@ -18,6 +18,7 @@ from console.api.reading import read
 from console.api.signed_in import Admin, Operator, Viewer, identity
 from console.rejecting import Shown
 from console.saved import Format
+from console.shapes.confirmed import RunReference
 from console.shapes.rejects import (
     ROWS_HEADER,
     PurgeRequest,
@@ -125,7 +126,7 @@ def download_rejects(
         raise
     headers = {
         "Content-Length": str(size),
-        "Content-Disposition": f'attachment; filename="rejects-{run_id}.{kind}"',
+        "Content-Disposition": f'attachment; filename="rejects-{operations.run(run_id).number}.{kind}"',
         "Cache-Control": "no-store",
         ROWS_HEADER: str(rows),
     }
@@ -155,7 +156,13 @@ def purge_rejects(operations: Admin, document: Document) -> PurgeShape:
     """
     asked, told = read(PurgeRequest, document)
     purged = operations.rejects.purge(asked.pipeline_ids, asked.column, asked.value)
-    return PurgeShape(rows=purged.rows, runs=purged.runs, in_spool=purged.in_spool, warnings=told)
+    return PurgeShape(
+        rows=purged.rows,
+        runs=purged.runs,
+        in_spool=tuple(purged.in_spool),
+        in_spool_runs=tuple(RunReference(id=run_id, number=number) for run_id, number in purged.in_spool.items()),
+        warnings=told,
+    )
 
 
 def _row(row: Shown) -> dict[str, object]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from console.sockets import Listening, require_free
 from sandbox import stack
 from sandbox.flower import DEFAULT_PORT, MAX_TASKS, USERS_FILE, Flower, environment
+from shared.endpoints import broker_url
 from shared.errors import DeclarationInvalid
 from shared.settings import settings
 
@@ -58,6 +59,7 @@ def run_flower(  # noqa: PLR0913 - the options of a server
     )
     inherited = dict(os.environ) | ({USERS_FILE: str(users_file)} if users_file else {})
     environ = environment(stack.without_secrets(inherited))
+    broker_url(settings())
     make_state(folder)
     require_free(address, port)
     if not (Listening(address).is_local or behind_proxy or tls_certificate):

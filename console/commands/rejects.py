@@ -18,6 +18,7 @@ from console.client import Client
 from console.commands.asking import path_of, waiting
 from console.json_text import as_text
 from console.saved import format_of, new_file
+from console.shapes.confirmed import RunReference
 from console.shapes.rejects import ROWS_HEADER, PurgeShape, RejectsShape, ReplayShape
 from console.terminal import AsJson, RunText, api, follow_all, screen
 from shared.ledger import RejectCode
@@ -80,12 +81,12 @@ def replay(
         rows = found.left_to_replay if code is None else found.left_by_code.get(code, 0)
         if rows and not yes:
             typer.confirm(
-                f"{rows:,} rejected rows of run {run} will be sent under new ids as they were read then, but for those "
-                "whose users are known to have been sent newer ones. Send them?",
+                f"{rows:,} rejected rows of run {found.number} will be sent under new ids as they were read then, but "
+                "for those whose users are known to have been sent newer ones. Send them?",
                 abort=True,
             )
         begun = client.post(path_of("run", run, "replay"), ReplayShape, {"code": code})
-        follow_all(client, begun, [begun.run_id], wait=wait, as_json=as_json)
+        follow_all(client, begun, [RunReference(id=begun.run_id, number=begun.number)], wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -114,7 +115,7 @@ def purge_rejects(
     if purged.in_spool:
         screen.print(
             "Chunks in the spool may still hold such rows, until shortly after their runs are closed; repeat this when "
-            f"it no longer names a run here: {', '.join(str(run_id) for run_id in purged.in_spool)}",
+            f"it no longer names a run here: {', '.join(f'run {one.number}' for one in purged.in_spool_runs)}",
             soft_wrap=True,
         )
 
@@ -130,10 +131,9 @@ def _save(client: Client, run: str, code: RejectCode | None, to: Path, *, is_mas
 
 def _show_counts(found: RejectsShape) -> None:
     if not found.rejected:
-        screen.print(f"run {found.run_id} has rejected no rows", soft_wrap=True)
+        screen.print(f"run {found.number} has rejected no rows", soft_wrap=True)
         return
-    # No title of the table: that would be wrapped to its width, the id with it.
-    screen.print(f"Rejected rows of run {found.run_id}", soft_wrap=True)
+    screen.print(f"Rejected rows of run {found.number}", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("code")
     table.add_column("rows", justify="right")
@@ -146,12 +146,12 @@ def _show_counts(found: RejectsShape) -> None:
         screen.print(f"{found.removed:,} were removed: their retention has ended")
     for run in found.replays:
         screen.print(
-            f"replay {run.run_id} is {run.state}: {run.accepted_rows:,} accepted, {run.rejected_rows:,} rejected",
+            f"replay {run.number} is {run.state}: {run.accepted_rows:,} accepted, {run.rejected_rows:,} rejected",
             soft_wrap=True,
         )
     if found.left_to_replay:
         screen.print(
-            f"{found.left_to_replay:,} can be sent anew: `warehouse-sync replay {found.run_id}`", soft_wrap=True
+            f"{found.left_to_replay:,} can be sent anew: `warehouse-sync replay {found.number}`", soft_wrap=True
         )
 
 

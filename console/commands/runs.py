@@ -5,12 +5,13 @@ from typing import Annotated, Final
 import typer
 
 from console.commands.asking import path_of
-from console.progress import run_table, show_found, show_why
+from console.progress import run_table, show_found, show_unread, show_why
 from console.shapes.confirmed import TriggeredShape
 from console.shapes.extensions import AbandonedShape, ChunkShape, RunEventShape, RunsShape
 from console.shapes.reconstructed import RunShape
 from console.showing import show_run
 from console.terminal import AsJson, RunText, api, echo_json, follow_all, screen
+from console.unread import newest_of_each
 from shared.run import STOPPED, RunKind, RunState
 
 app = typer.Typer()
@@ -25,7 +26,7 @@ def trigger(pipeline: str, *, wait: Wait = False, as_json: AsJson = False) -> No
     """Start a run of a pipeline now, or reopen the one that failed."""
     with api() as client:
         begun = client.post(path_of("pipeline", pipeline, "trigger"), TriggeredShape)
-        follow_all(client, begun, [run.id for run in begun.runs], wait=wait, as_json=as_json)
+        follow_all(client, begun, begun.runs, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -43,13 +44,14 @@ def runs(
     path = "/runs" if pipeline is None else path_of("pipeline", pipeline, "runs")
     with api() as client:
         found = client.newest(path, RunShape, limit, state=states or None)
-    if as_json:
-        echo_json(found)
-        return
-    screen.print(run_table(found, wide=wide))
-    for one in found:
-        show_found(screen, one)
-        show_why(screen, one)
+        if as_json:
+            echo_json(found)
+            return
+        screen.print(run_table(found, wide=wide))
+        for one in found:
+            show_found(screen, one)
+            show_why(screen, one)
+        show_unread(screen, client, newest_of_each(found))
 
 
 @app.command("run")
@@ -67,7 +69,8 @@ def show(
             return
         events = client.newest(path_of("run", run, "events"), RunEventShape, _MOST_EVENTS)
         listed = client.newest(path_of("run", run, "chunks"), ChunkShape, chunks) if chunks else []
-    show_run(screen, found, events, listed)
+        show_run(screen, found, events, listed)
+        show_unread(screen, client, [found])
 
 
 @app.command()
@@ -83,7 +86,7 @@ def retry(
     """Continue a failed or cancelled run with the same window, chunks and ids."""
     with api() as client:
         begun = client.post(path_of("run", run, "retry"), RunsShape, {"accepts_rejects": accepts_rejects})
-        follow_all(client, begun, [one.id for one in begun.runs], wait=wait, as_json=as_json)
+        follow_all(client, begun, begun.runs, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -91,7 +94,7 @@ def approve(run: RunText, *, wait: Wait = False, as_json: AsJson = False) -> Non
     """Let a held run go on with the same window, chunks and ids; it is not asked about its rows again."""
     with api() as client:
         begun = client.post(path_of("run", run, "approve"), RunsShape)
-        follow_all(client, begun, [one.id for one in begun.runs], wait=wait, as_json=as_json)
+        follow_all(client, begun, begun.runs, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -102,7 +105,7 @@ def cancel(run: RunText, *, as_json: AsJson = False) -> None:
     if as_json:
         echo_json(found)
     else:
-        screen.print(f"run {run} is cancelled; `warehouse-sync retry {run}` continues it")
+        screen.print(f"run {found.number} is cancelled; `warehouse-sync retry {found.number}` continues it")
 
 
 @app.command()
@@ -118,8 +121,8 @@ def abandon(
         by_whom = "replay of the rows that it took" if found.kind is RunKind.REPLAY else "run that reads its window"
         if not yes and found.state in STOPPED:  # Any other is refused, and nothing needs to be asked.
             typer.confirm(
-                f"{found.ledger.accepted:,} accepted rows of run {run} will be sent again, under new ids, by the next "
-                f"{by_whom}. Abandon it?",
+                f"{found.ledger.accepted:,} accepted rows of run {found.number} will be sent again, under new ids, by "
+                f"the next {by_whom}. Abandon it?",
                 abort=True,
             )
         gone = client.post(path_of("run", str(found.id), "abandon"), AbandonedShape)
@@ -127,7 +130,7 @@ def abandon(
         echo_json(gone)
     else:
         screen.print(
-            f"run {run} is abandoned; {gone.rows_to_be_sent_again:,} accepted rows will be sent again by the next "
-            f"{by_whom}",
+            f"run {gone.number} is abandoned; {gone.rows_to_be_sent_again:,} accepted rows will be sent again by the "
+            f"next {by_whom}",
             soft_wrap=True,
         )

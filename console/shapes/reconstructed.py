@@ -66,7 +66,9 @@ class RunShape(Shape):
     started_on: Instant | None
     ended_on: Instant | None
     range_start: Bound | None = Field(description="of the iterator, inclusive; null: unbounded, or not planned yet")
-    range_end: Bound | None = Field(description="exclusive")
+    range_end: Bound | None = Field(
+        description="exclusive; what is at it or after it, such as rows younger than `delay`, is left to a later run"
+    )
     successful_records: int
     failed_records: int
     number: int = Field(description="what people call it; v1's pipeline_run_id")

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
+from console.shapes.confirmed import RunReference
 from console.shapes.ground import Message, Shape
 from console.shapes.requests import Requested
 from shared.ledger import RejectCode
@@ -83,4 +84,5 @@ class PurgeShape(Shape):
     in_spool: tuple[UUID, ...] = Field(
         description="runs whose chunks may still hold such rows, until shortly after they are closed"
     )
+    in_spool_runs: tuple[RunReference, ...] = Field((), description="the same runs, with their numbers")
     warnings: tuple[Message, ...] = ()

@@ -31,6 +31,7 @@ def judge(connection: sa.Connection, run_id: RunId, *, rejecting: int = 0, by_ra
 def _refusal(connection: sa.Connection, run_id: RunId, rejecting: int, *, by_ratio: bool) -> TooManyRejected | None:
     row = connection.execute(
         sa.select(
+            runs.c.number,
             runs.c.pipeline_id,
             runs.c.accepted,
             runs.c.rejected,
@@ -41,7 +42,7 @@ def _refusal(connection: sa.Connection, run_id: RunId, rejecting: int, *, by_rat
     if row is None:
         return None
     return tolerance.refusal(
-        run_id,
+        row.number,
         row.pipeline_id,
         Ledger(accepted=row.accepted, rejected=row.rejected + rejecting),
         max_ratio=row.max_ratio if by_ratio else None,

@@ -124,8 +124,8 @@ def _require_nothing_stopped(connection: sa.Connection, row: PipelineRow) -> Non
     for run in run_rows.open_of(connection, row.pipeline.id):
         if run.state in STOPPED and run.snapshot is not None:
             raise MoveNotAllowed(
-                f"pipeline {row.pipeline.id!r} is held by {run.state} run {run.id}, which would go on under what it "
-                f"was planned with; `warehouse-sync retry {run.id}` or `abandon {run.id}` first, then edit"
+                f"pipeline {row.pipeline.id!r} is held by {run.state} run {run.number}, which would go on under what "
+                f"it was planned with; `warehouse-sync retry {run.number}` or `abandon {run.number}` first, then edit"
             )
 
 
@@ -136,8 +136,8 @@ def _reset(connection: sa.Connection, row: PipelineRow) -> None:
             run_rows.close(connection, run.id, RunState.ABANDONED)  # It was never planned, and its generation is over.
         elif run.state in WORKING:
             raise MoveNotAllowed(
-                f"pipeline {row.pipeline.id!r} is at work (run {run.id}); wait for it or cancel and abandon it before "
-                "its watermark is reset"
+                f"pipeline {row.pipeline.id!r} is at work (run {run.number}); wait for it or cancel and abandon it "
+                "before its watermark is reset"
             )
     connection.execute(
         sa.update(pipelines)

@@ -31,7 +31,7 @@ def retry(connection: sa.Connection, run_id: RunId, *, window_chunks: int, accep
     """
     run = settling.lock(connection, run_id).run
     if run.state not in STOPPED:
-        raise MoveNotAllowed(f"run {run_id} is {run.state}; only a failed or cancelled run can be retried")
+        raise MoveNotAllowed(f"run {run.number} is {run.state}; only a failed or cancelled run can be retried")
     if accepts_rejects:
         connection.execute(sa.update(runs).where(runs.c.id == run_id).values(accepts_rejects=True))
     elif run.error_kind == TooManyRejected.__name__:
@@ -54,7 +54,9 @@ def approve(connection: sa.Connection, run_id: RunId, *, window_chunks: int) -> 
     """
     run = settling.lock(connection, run_id).run
     if not run.is_held:
-        raise MoveNotAllowed(f"run {run_id} is {run.state}, and nobody is asked about it; only a held run is approved")
+        raise MoveNotAllowed(
+            f"run {run.number} is {run.state}, and nobody is asked about it; only a held run is approved"
+        )
     return retry(connection, run_id, window_chunks=window_chunks)
 
 
@@ -70,14 +72,14 @@ def abandon(connection: sa.Connection, run_id: RunId) -> Asked:
     """
     run = settling.lock(connection, run_id).run
     if run.state not in STOPPED:
-        raise MoveNotAllowed(f"run {run_id} is {run.state}; only a failed or cancelled run can be abandoned")
+        raise MoveNotAllowed(f"run {run.number} is {run.state}; only a failed or cancelled run can be abandoned")
     under_way = connection.scalar(
         sa.select(sa.func.count())
         .select_from(chunks)
         .where(chunks.c.run_id == run_id, chunks.c.state == ChunkState.UPLOADING)
     )
     if under_way:
-        raise MoveNotAllowed(f"run {run_id} still has {under_way} chunks under way; try again in a minute")
+        raise MoveNotAllowed(f"run {run.number} still has {under_way} chunks under way; try again in a minute")
     run_rows.close(connection, run_id, RunState.ABANDONED)
     _clear_fault(connection, run.pipeline_id)
     return Asked((), tuple(settling.promote(connection, run)))
@@ -131,7 +133,7 @@ def cancel(connection: sa.Connection, run_id: RunId) -> None:
         holds.drop(connection, run_id)
         return
     if not run_rows.stop(connection, run_id, RunState.CANCELLED, None):
-        raise MoveNotAllowed(f"run {run_id} is {run.state}; only a run that is being worked on can be cancelled")
+        raise MoveNotAllowed(f"run {run.number} is {run.state}; only a run that is being worked on can be cancelled")
 
 
 def _clear_fault(connection: sa.Connection, pipeline_id: str) -> None:

@@ -70,14 +70,14 @@ def newer(connection: sa.Connection, pipeline_id: str, keys: Iterable[Key]) -> d
 def overtake(connection: sa.Connection, pipeline_id: str, *, most: int) -> list[RunId]:
     """Stop the runs that are loading a pipeline's history, because its marks have no room; give them."""
     loading = connection.execute(
-        sa.select(runs.c.id, runs.c.state)
+        sa.select(runs.c.id, runs.c.number, runs.c.state)
         .where(runs.c.pipeline_id == pipeline_id, _is_asking())
         .order_by(runs.c.id)
         .with_for_update(key_share=True)
     ).all()
-    for run_id, state in loading:
+    for run_id, number, state in loading:
         error = HistoryOvertaken(
-            f"run {run_id} of pipeline {pipeline_id!r}: while it was open, newer rows of more than {most:,} users were "
+            f"run {number} of pipeline {pipeline_id!r}: while it was open, newer rows of more than {most:,} users were "
             "sent, and so many are remembered at most, so that its old rows cannot be told from newer ones any more. "
             "Abandon it: the window of an initial sync is then read anew, a backfill is begun once more. A higher "
             "WAREHOUSE_SYNC_MAX_NEWER_ROWS has room for more, and of smaller parts less is read anew"
@@ -87,7 +87,7 @@ def overtake(connection: sa.Connection, pipeline_id: str, *, most: int) -> list[
         else:
             told = {"error_kind": type(error).__name__, "error": str(error)}
             connection.execute(sa.update(runs).where(runs.c.id == run_id).values(**told))
-    return [RunId(run_id) for run_id, _ in loading]
+    return [RunId(run_id) for run_id, _, _ in loading]
 
 
 def forget(connection: sa.Connection, *, at_most: int, pipeline_id: str | None = None) -> int:

@@ -27,8 +27,8 @@ def reopen(
     """
     if is_overtaken(run):
         raise MoveNotAllowed(
-            f"run {run.id} cannot go on ({run.error_kind}): more users changed since it read them than are "
-            f"remembered; `warehouse-sync abandon {run.id}`, and its window is read anew"
+            f"run {run.number} cannot go on ({run.error_kind}): more users changed since it read them than are "
+            f"remembered; `warehouse-sync abandon {run.number}`, and its window is read anew"
         )
     if run.started_at is None and run.backfill_id is not None and run.snapshot is not None:
         return _wait_again(connection, run)

@@ -51,7 +51,7 @@ def begin(connection: sa.Connection, run_id: RunId, *, code: RejectCode | None =
     row = get_pipeline(connection, run.pipeline_id)
     row.require_begun()
     declared.require_environment(connection, row)
-    _require_over(run)
+    _require_over(connection, run)
     taken = left(connection, run_id, code=code)
     if not taken:
         raise MoveNotAllowed(_why_nothing_is_left(connection, run, code))
@@ -111,16 +111,16 @@ def of_run(connection: sa.Connection, run_id: RunId) -> list[Run]:
     return [run_rows.to_run(row) for row in connection.execute(query).mappings()]
 
 
-def _require_over(run: Run) -> None:
+def _require_over(connection: sa.Connection, run: Run) -> None:
     if run.state in WORKING | {RunState.WAITING}:
         raise MoveNotAllowed(
-            f"run {run.id} is {run.state}: its rejected rows are replayed once it is settled or stopped; wait for it, "
-            f"or `warehouse-sync cancel {run.id}`"
+            f"run {run.number} is {run.state}: its rejected rows are replayed once it is settled or stopped; wait for "
+            f"it, or `warehouse-sync cancel {run.number}`"
         )
-    if run.kind is RunKind.REPLAY and run.state is RunState.ABANDONED:
+    if run.replays is not None and run.state is RunState.ABANDONED:
         raise MoveNotAllowed(
-            f"run {run.id} is a replay that was abandoned, so its rows are free again where it took them: "
-            f"`warehouse-sync replay {run.replays}`"
+            f"run {run.number} is a replay that was abandoned, so its rows are free again where it took them: "
+            f"`warehouse-sync replay {run_rows.get(connection, run.replays).number}`"
         )
 
 
@@ -128,19 +128,19 @@ def _why_nothing_is_left(connection: sa.Connection, run: Run, code: RejectCode |
     what = "rejected rows" if code is None else f"rejected rows of code {code}"
     files: Sequence[RejectFile] = rejects.files_of(connection, run.id)
     if not run.ledger.rejected:
-        return f"run {run.id} has rejected no rows; there is nothing to replay"
+        return f"run {run.number} has rejected no rows; there is nothing to replay"
     if not files:
         return (
-            f"run {run.id} has no {what} left: they were removed when their retention ended; "
+            f"run {run.number} has no {what} left: they were removed when their retention ended; "
             "raise WAREHOUSE_SYNC_REJECT_RETENTION_S to keep later ones longer"
         )
     purged = sum(file.purged for file in files)
     replayed = [
-        f"{replay.id} ({replay.state})"
+        f"{replay.number} ({replay.state})"
         for replay in of_run(connection, run.id)
         if replay.state is not RunState.ABANDONED
     ]
     told = [f"taken by replay {', '.join(replayed)}"] if replayed else []
     told += [f"{purged} purged"] if purged else []
-    again = "; what a replay rejected again is replayed by its own id" if replayed else ""
-    return f"run {run.id} has no {what} left to replay: {' and '.join(told) or 'it has none of that code'}{again}"
+    again = "; what a replay rejected again is replayed by its own number" if replayed else ""
+    return f"run {run.number} has no {what} left to replay: {' and '.join(told) or 'it has none of that code'}{again}"

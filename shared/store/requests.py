@@ -140,19 +140,20 @@ def _require_runnable(connection: sa.Connection, row: PipelineRow) -> None:
 def _require_idle(run: Run) -> None:
     if run.paused_at is not None:
         raise AlreadyInProgress(
-            f"Pipeline {run.pipeline_id} is already in progress: run {run.id} is paused with it; "
+            f"Pipeline {run.pipeline_id} is already in progress: run {run.number} is paused with it; "
             f"`warehouse-sync resume {run.pipeline_id}` lets it go on"
         )
     if run.state in WORKING:
         raise AlreadyInProgress(f"Pipeline {run.pipeline_id} is already in progress.")
     if run.is_held:
         raise MoveNotAllowed(
-            f"pipeline {run.pipeline_id!r} waits for a decision about run {run.id}: {run.held_reason}; "
-            f"`warehouse-sync approve {run.id}` lets it go on, `warehouse-sync abandon {run.id}` frees its window"
+            f"pipeline {run.pipeline_id!r} waits for a decision about run {run.number}: {run.held_reason}; "
+            f"`warehouse-sync approve {run.number}` lets it go on, `warehouse-sync abandon {run.number}` frees its "
+            "window"
         )
     raise MoveNotAllowed(
-        f"pipeline {run.pipeline_id!r} is held by {run.state} run {run.id}, which keeps its window; "
-        f"`warehouse-sync retry {run.id}` continues it, `warehouse-sync abandon {run.id}` frees the window"
+        f"pipeline {run.pipeline_id!r} is held by {run.state} run {run.number}, which keeps its window; "
+        f"`warehouse-sync retry {run.number}` continues it, `warehouse-sync abandon {run.number}` frees the window"
     )
 
 
@@ -163,7 +164,7 @@ def _is_spent(run: Run, max_reopenings: int) -> bool:
 
 
 def _fault(connection: sa.Connection, row: PipelineRow, run: Run, occurrence: Occurrence) -> Asked:
-    reason = f"run {run.id} failed again after {run.reopenings} reopenings, last with: {run.error}"
+    reason = f"run {run.number} failed again after {run.reopenings} reopenings, last with: {run.error}"
     if run.error_kind == TooManyRejected.__name__:
         reason = str(run.error)
     connection.execute(sa.update(pipelines).where(pipelines.c.id == run.pipeline_id).values(faulted_reason=reason))

@@ -52,6 +52,15 @@ def get(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Run:
     return to_run(row)
 
 
+def numbers_of(connection: sa.Connection, run_ids: Collection[RunId]) -> dict[RunId, int]:
+    """Give what people call some runs, in the order in which they are named."""
+    if not run_ids:
+        return {}
+    found = connection.execute(sa.select(runs.c.id, runs.c.number).where(runs.c.id.in_(run_ids)))
+    numbers = {RunId(id_): int(number) for id_, number in found}
+    return {run_id: numbers[run_id] for run_id in run_ids if run_id in numbers}
+
+
 def find(connection: sa.Connection, named: str) -> RunId:
     """Give the run of that number, or whose id begins so, or raise ``NotFound``; see ``beginnings.find``."""
     return RunId(beginnings.find(connection, runs.c.id, named, noun="run", number_column=runs.c.number))

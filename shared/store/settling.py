@@ -57,7 +57,7 @@ def settle(
             connection,
             run.pipeline_id,
             NoticeName.ROWS_FOUND,
-            f"run {run.id} settled; rows by what was found out about them: {findings.told(run.findings)}",
+            f"run {run.number} settled; rows by what was found out about them: {findings.told(run.findings)}",
         )
     if watermark is not None:
         moved = connection.execute(
@@ -74,7 +74,7 @@ def settle(
             at = held.pipeline.standing
             low, mark = ("none" if one is None else told_exactly(one) for one in (run.window.low, at.watermark))
             raise WatermarkWentBack(
-                f"run {run.id} read from {low} in generation {run.generation}, but pipeline "
+                f"run {run.number} read from {low} in generation {run.generation}, but pipeline "
                 f"{run.pipeline_id!r} stands at {mark} in generation {at.generation}; nothing was moved"
             )
     if history_settled_to is not None:

@@ -35,11 +35,11 @@ from shared.errors import (
 )
 from shared.ledger import RejectCode
 from shared.rejects import MASK
-from shared.run import RunId
+from shared.run import RunId, Window
 from shared.settings import PREFIX, Settings, settings
 from shared.spool import Spool
 from tests.rejected import Rejected
-from tests.shared.store.stage import Stage
+from tests.shared.store.stage import T0, T1, Stage
 
 _START_LIMIT_S = 60.0
 
@@ -94,7 +94,7 @@ def test_pipelines_are_listed_by_provider_with_what_holds_them(stage: Stage) -> 
     run("cancel", str(number))
     listed = run("pipelines").output
     assert listed.startswith("DuckDB\n")
-    assert f"people is held by cancelled run {run_id}: `warehouse-sync retry {number}` continues it" in listed
+    assert f"people is held by cancelled run {number}: `warehouse-sync retry {number}` continues it" in listed
     assert [one["id"] for one in told("pipelines", "--provider", "duckdb")] == ["people"]
     page = run("status", "people").output
     assert page == run("pipelines", "show", "people").output
@@ -159,6 +159,17 @@ def test_waiting_follows_a_run_to_its_end(stage: Stage) -> None:
     assert result.exit_code == 0, result.output
     assert "3 of 3 rows" in result.output
     assert "balances" in result.output
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_found_nothing_new_is_shown_with_the_instant_up_to_which_it_read(stage: Stage) -> None:
+    stage.past_history()
+    run_id = stage.started()
+    stage.complete(run_id, Window(T0, T1), sizes=())
+    number = stage.run(run_id).number
+    said = f"run {number} of people found nothing new: it read rows changed before {T1:%Y-%m-%d %H:%M:%S} UTC"
+    for command in (("runs",), ("runs", "people"), ("run", str(number)), ("status", "people")):
+        assert run(*command).output.count(f"{said} (`delay` is 5m)") == 1
 
 
 def _settle_when_asked(stage: Stage) -> None:
@@ -281,10 +292,15 @@ def test_a_held_run_is_shown_as_held_and_approved_by_its_number(stage: Stage) ->
     listed = run("runs").output
     assert " held " in listed
     assert "is held (volume_unusual): run" in listed
-    assert f"`warehouse-sync approve {number}`" in listed
+    page = run("status", "people").output
+    for shown in (listed, page):
+        assert shown.count(f"warehouse-sync approve {number}") == 1
+        assert shown.count(f"warehouse-sync abandon {number}") == 1
     assert "active, held" in run("pipelines").output
-    assert f"people waits for a decision about run {number}" in run("status", "people").output
-    assert f"run {run_id} is on its way" in run("approve", str(number)).output
+    assert f"people waits for a decision: run {number} is held" in page
+    with_reason = str(run("trigger", "people").exception)
+    assert with_reason.count(f"warehouse-sync approve {number}") == 1
+    assert f"run {number} is on its way" in run("approve", str(number)).output
     assert isinstance(run("approve", str(number)).exception, MoveNotAllowed)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from console.machine import token_file
 from console.operations import Operations
+from sandbox.flower import DEFAULT_PORT as FLOWER_PORT
 from sandbox.services import Services
 from shared.access import Role
 from shared.endpoints import database_url
@@ -58,6 +59,13 @@ def test_up_serves_the_api_and_says_where_its_token_is(tmp_path: Path) -> None:
             asked = httpx.get(f"{url}/platform/v2/workspaces/any/feeds", headers=headers, timeout=LIMIT_S)
             assert (asked.status_code, asked.json()) == (200, [])
             assert httpx.get(f"{url}/platform/v2/workspaces/any/feeds", timeout=LIMIT_S).status_code == 401
+            flower, password_file = flower_of(printed)
+            password = Path(password_file).read_text().strip()
+            assert httpx.get(f"{flower}/api/workers", auth=("operator", password), timeout=LIMIT_S).status_code == 200
+            assert httpx.get(f"{flower}/api/workers", timeout=LIMIT_S).status_code == 401
+            assert password not in printed.read_text()
+            is_default = flower.endswith(f":{FLOWER_PORT}")
+            assert (f"another program has port {FLOWER_PORT}, so Flower is at" in printed.read_text()) is not is_default
         finally:
             up.send_signal(signal.SIGTERM)
             up.wait(timeout=LIMIT_S)
@@ -82,6 +90,12 @@ def test_up_with_services_only_starts_the_servers_and_changes_nothing_in_them(tm
             up.wait(timeout=LIMIT_S)
     assert up.returncode == 0
     assert not (home / "endpoints.json").exists()
+
+
+def flower_of(printed: Path) -> tuple[str, str]:
+    found = re.search(r"Flower +(http://\S+) +\(user operator, password in (\S+)\)", printed.read_text())
+    assert found is not None
+    return found[1], found[2]
 
 
 def told(printed: Path, up: subprocess.Popen[bytes]) -> tuple[str, str]:

@@ -50,7 +50,7 @@ def shown(run: Run) -> str:
 def test_findings_are_shown_in_rows_the_most_first_and_are_no_markup() -> None:
     found = {"list_entry_truncated": 3, 'plan: custom_event "[red]": a[]: invalid_value (type)': 12_000}
     assert shown(replace(RUN, findings=found)) == (
-        f'{RUN.id} found, in rows: plan: custom_event "[red]": a[]: invalid_value (type) (12,000), '
+        f'run {RUN.number} found, in rows: plan: custom_event "[red]": a[]: invalid_value (type) (12,000), '
         "list_entry_truncated (3)\n"
     )
 

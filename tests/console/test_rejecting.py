@@ -138,9 +138,9 @@ def test_a_purge_says_which_runs_may_still_hold_rows_in_their_chunks(
     rejected: Rejected, operations: Operations
 ) -> None:
     run_id = rejected.run((PEOPLE, CODES))
-    assert operations.rejects.purge(None, "customer_id", "a").in_spool == (run_id,)
+    assert operations.rejects.purge(None, "customer_id", "a").in_spool == {run_id: rejected.stage.run(run_id).number}
     rejected.stage.write("UPDATE runs SET spool_freed_at = now()")
-    assert operations.rejects.purge(None, "customer_id", "a").in_spool == ()
+    assert operations.rejects.purge(None, "customer_id", "a").in_spool == {}
 
 
 def test_a_column_that_no_row_has_is_refused_and_the_nearest_named(rejected: Rejected, operations: Operations) -> None:
@@ -197,7 +197,7 @@ def test_a_stopped_replay_holds_no_window_and_says_so(rejected: Rejected, operat
     run_id = rejected.run((PEOPLE, CODES))
     (replay_id,) = operations.rejects.replay(run_id)
     operations.cancel(replay_id)
-    assert f"people has a cancelled replay {replay_id}" in command("pipelines")
+    assert f"people has a cancelled replay {operations.run(replay_id).number}" in command("pipelines")
     told = command("abandon", str(replay_id), "--yes")
     assert "0 accepted rows will be sent again by the next replay of the rows that it took" in told
     assert operations.rejects.of(run_id).left == 3

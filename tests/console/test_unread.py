@@ -1,123 +1,116 @@
-"""Requests that no route can read are told in our words: where, with the cure, and never what stands there."""
+"""Whoever finds no row read is told up to where it was read, and why not further."""
 
-import asyncio
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from console.api.app import build_api
-from console.operations import Operations
-from shared.access import Identity, Role
-from shared.settings import Settings
+from console.api.pipeline_answers import pipeline_shape
+from console.api.run_answers import run_shape
+from console.shapes.reconstructed import PipelineShape
+from console.unread import newest_of_each, told
+from console.watching import SeenRun
+from shared.catalog import Pipeline, ServiceProvider
+from shared.ledger import Ledger
+from shared.run import Lane, PipelineState, Run, RunKind, RunState, Standing, Window
+from shared.store.declared import PipelineRow
+from shared.store.records import Record
+from shared.store.summaries import Summary
+from tests.console.test_progress import RUN
 
-HOST = "http://api.test"
-FEEDS = "/platform/v2/workspaces/1/feeds"
-JSON = {"Content-Type": "application/json"}
-SECRET = "hunter2"
-
-Answered = tuple[httpx.AsyncClient, asyncio.Runner]
-
-
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Answered]:
-    """The API over a database that nobody needs here: nothing of these requests gets so far."""
-    nowhere = {"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/none", "broker_url": "redis://127.0.0.1:1"}
-    app = build_api(Operations(Settings.model_validate(nowhere)), local=Identity("anna", Role.ADMIN))
-    with asyncio.Runner() as runner:
-        http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HOST)
-        yield http, runner
-        runner.run(http.aclose())
+HIGH = datetime(2026, 5, 4, 21, 2, 7, tzinfo=UTC)
+EMPTY = replace(RUN, number=17, mode="incremental", window=Window(HIGH - timedelta(hours=1), HIGH))
+READ = "run 17 of people found nothing new: it read rows changed before 2026-05-04 21:02:07 UTC"
 
 
-def ask(caller: Answered, method: str, path: str, **options: Any) -> httpx.Response:
-    http, runner = caller
-    return runner.run(http.request(method, path, **options))
+def declared(*, iterator: str = "timestamp", delay: str = "5m", until: str | None = None) -> PipelineShape:
+    pipeline = Pipeline.model_validate(
+        {
+            "id": "people",
+            "name": "People",
+            "connection_id": "lake",
+            "data_model_id": "people",
+            "feed_id": "main",
+            "environment": "development",
+            "sync_mode": {
+                "type": "incremental",
+                "iterator_field": "at",
+                "iterator_data_type": iterator,
+                "until": until,
+            },
+            "schedule": {"type": "on_demand", "delay": delay},
+        }
+    )
+    return pipeline_shape(summary(pipeline))
 
 
-def told(caller: Answered, content: bytes, headers: dict[str, str] | None = None, path: str = FEEDS) -> str:
-    answer = ask(caller, "POST", path, content=content, headers=JSON if headers is None else headers)
-    (error,) = answer.json()["errors"]
-    assert (answer.status_code, error["code"]) == (400, "DeclarationInvalid")
-    assert SECRET not in answer.text
-    return str(error["message"])
+def said(run: Run, pipeline: PipelineShape) -> str | None:
+    return told(run_shape(SeenRun(run, None)), pipeline)
+
+
+@pytest.mark.parametrize(("delay", "why"), [("5m", "5m"), ("PT1H", "1h"), ("0s", "0s")])
+def test_who_finds_nothing_new_is_told_up_to_where_was_read_and_the_delay(delay: str, why: str) -> None:
+    found = said(EMPTY, declared(delay=delay))
+    assert found == f"{READ} (`delay` is {why}); rows changed since then are read by the next run"
+
+
+def test_a_date_is_read_once_its_day_is_over() -> None:
+    assert "of a DATE iterator only whole days are read" in (said(EMPTY, declared(iterator="date")) or "")
 
 
 @pytest.mark.parametrize(
-    ("content", "where"),
+    ("iterator", "until", "is_over"),
     [
-        (b'{"id": hunter2}', "no JSON at line 1, column 8: expected a value"),
-        (b'{\n  "id": "a",\n  hunter2: 1}', "no JSON at line 3, column 3: expected a field's name in double quotes"),
-        (b'{"api_secret" "hunter2"}', "no JSON at line 1, column 15: expected a colon"),
-        (b'{"a": 1 hunter2', "no JSON at line 1, column 9: expected a comma"),
-        (b'{"a": 1} hunter2', "no JSON at line 1, column 10: expected nothing behind the end"),
-        (b'{"api_secret": "hunter2', "no JSON at line 1, column 16: a text begins that has no end"),
-        (b'{"api_secret": "hunter2\n"}', "no JSON at line 1, column 24: expected line breaks"),
-        (b'{"api_secret": "hunter2\\x"}', "no JSON at line 1, column 24: expected an escape"),
-        ('{"ä": "ö"}\n'.encode("latin-1"), "no UTF-8 at line 1, column 3"),
-        ('{"ä":\n "é'.encode() + b'\xff"}', "no UTF-8 at line 2, column 4"),
-        (b"[" * 100_000, "objects and lists are nested too deeply"),
-        (b"1" * 5_000, "a number has more digits than are read"),
-        (b"", "there is none"),
-    ],
-    ids=lambda part: None if isinstance(part, bytes) else part[:30],
-)
-def test_a_body_that_is_no_json_is_told_by_its_place_and_its_cure(caller: Answered, content: bytes, where: str) -> None:
-    said = told(caller, content)
-    assert said.startswith(f"body: {where}")
-    assert said.endswith("; send one JSON object, in UTF-8")
-
-
-@pytest.mark.parametrize("path", [FEEDS, "/platform/v2/workspaces/1/tokens", "/platform/v2/workspaces/1/runs/1/retry"])
-@pytest.mark.parametrize(
-    ("content", "what"), [(b'["hunter2"]', "a list"), (b'"hunter2"', "a text"), (b"7", "a number"), (b"true", "true")]
-)
-def test_json_that_is_no_object_is_told_by_what_it_is(caller: Answered, path: str, content: bytes, what: str) -> None:
-    assert told(caller, content, path=path).startswith(f"body: expected a JSON object, got {what}")
-
-
-@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data"}])
-def test_a_body_that_is_not_sent_as_json_is_told_the_header(caller: Answered, headers: dict[str, str]) -> None:
-    assert "send the header Content-Type: application/json" in told(caller, b'{"id": "hunter2"}', headers)
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=st.binary(max_size=20), after=st.binary(max_size=20))
-def test_no_body_however_broken_is_quoted_or_told_in_the_frameworks_words(
-    caller: Answered, before: bytes, after: bytes
-) -> None:
-    said = told(caller, before + b'"' + SECRET.encode() + b'" ' + after)
-    assert said.startswith("body: ")
-    assert not any(word in said for word in ("Input should", "decode error", "parsing"))
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("PATCH", FEEDS, ["GET", "POST"]),
-        ("PATCH", f"{FEEDS}/eu1", ["DELETE", "GET", "PUT"]),
-        ("GET", "/oauth/token", ["POST"]),
-        ("POST", "/healthz", ["GET"]),
-        ("POST", "/openapi.json", ["GET"]),
-        ("BREW", FEEDS, ["GET", "POST"]),
+        ("timestamp", "2026-05-04T21:02:07Z", True),
+        ("timestamp_unixtime_s", "2026-05-04T21:02:07.9Z", True),
+        ("timestamp", "2026-05-04T21:02:09Z", False),
+        ("date", "2026-05-05T12:00:00Z", True),
+        ("date", "2026-05-06T00:00:00Z", False),
     ],
 )
-def test_a_method_that_an_address_has_not_is_told_with_those_that_it_has(
-    caller: Answered, method: str, path: str, allowed: list[str]
-) -> None:
-    answer = ask(caller, method, path)
-    (error,) = answer.json()["errors"]
-    assert (answer.status_code, error["code"]) == (405, "MethodNotAllowed")
-    assert answer.headers["Allow"] == ", ".join(allowed)
-    assert error["message"] == f"this address takes {' and '.join(allowed)}, and no other method"
+def test_no_next_run_is_promised_where_until_ends_all_reading(iterator: str, until: str, is_over: bool) -> None:
+    high = datetime(2026, 5, 5, tzinfo=UTC) if iterator == "date" else HIGH
+    run = replace(EMPTY, window=Window(high - timedelta(days=2), high))
+    assert ("`until` lets nothing later" in (said(run, declared(iterator=iterator, until=until)) or "")) is is_over
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/platform/v2/workspaces/1/nothing", f"{FEEDS}/"])
-def test_an_address_that_is_none_is_told_where_all_are_listed(caller: Answered, path: str) -> None:
-    answer = ask(caller, "GET", path)
-    (error,) = answer.json()["errors"]
-    assert (answer.status_code, error["code"]) == (404, "NotFound")
-    assert "GET /openapi.json" in error["message"]
+@pytest.mark.parametrize(
+    "run",
+    [
+        replace(EMPTY, ledger=Ledger(extracted=4, unchanged=4)),
+        replace(EMPTY, kind=RunKind.SCHEDULED),
+        replace(EMPTY, kind=RunKind.INITIAL, lane=Lane.BACKFILL, window=Window(None, HIGH, includes_null=True)),
+    ],
+    ids=["lookback", "scheduled", "initial"],
+)
+def test_rows_that_were_read_before_are_not_new_and_an_initial_sync_may_find_none(run: Run) -> None:
+    assert (said(run, declared()) or "").startswith(READ)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        replace(EMPTY, ledger=Ledger(extracted=1, accepted=1)),
+        replace(EMPTY, ledger=Ledger(extracted=1, rejected=1)),
+        replace(EMPTY, state=RunState.FAILED),
+        replace(EMPTY, state=RunState.EXTRACTING),
+        replace(EMPTY, kind=RunKind.BACKFILL, lane=Lane.BACKFILL),
+        replace(EMPTY, kind=RunKind.REPLAY, lane=Lane.BACKFILL, window=Window()),
+        replace(EMPTY, kind=RunKind.INITIAL, lane=Lane.BACKFILL, part=1),
+        replace(EMPTY, mode="full", window=Window()),
+    ],
+    ids=["accepted", "rejected", "failed", "at work", "backfill", "replay", "a later part", "full"],
+)
+def test_nothing_is_said_of_runs_that_found_something_or_that_no_run_follows(run: Run) -> None:
+    assert said(run, declared()) is None
+
+
+def test_of_each_pipeline_only_the_newest_run_is_looked_at() -> None:
+    listed = [run_shape(SeenRun(replace(RUN, pipeline_id=id_, number=no), None)) for id_, no in (("a", 3), ("b", 2))]
+    older = run_shape(SeenRun(replace(RUN, pipeline_id="a", number=1), None))
+    assert [run.number for run in newest_of_each([*listed, older])] == [3, 2]
+
+
+def summary(pipeline: Pipeline) -> Summary:
+    row = PipelineRow(pipeline, Standing(1), None, PipelineState.ACTIVE)
+    return Summary(row, Record(1, HIGH, None, None, None), ServiceProvider.DUCKDB, "us1-0123456789abcdef", HIGH)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from shared.endpoints import broker_url, database_url, forget, public_key, record, spool_url
+from shared.endpoints import broker_url, database_url, forget, public_key, record, service_urls, spool_url
 from shared.errors import ServiceUnavailable
 from shared.settings import Settings
 
@@ -39,6 +39,20 @@ def test_what_is_forgotten_is_missing_and_said_to_be(tmp_path: Path) -> None:
         database_url(Settings(home=tmp_path))
     with pytest.raises(ServiceUnavailable, match="WAREHOUSE_SYNC_BROKER_URL"):
         broker_url(Settings(home=tmp_path))
+
+
+def test_all_that_is_missing_is_named_at_once_the_database_first(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable) as neither:
+        service_urls(Settings(home=tmp_path))
+    assert str(neither.value) == (
+        "no PostgreSQL and no Redis or Valkey are known: set WAREHOUSE_SYNC_DATABASE_URL and WAREHOUSE_SYNC_BROKER_URL"
+        f", or start the embedded servers of {tmp_path} with `warehouse-sync up`"
+    )
+    one = SecretStr("postgresql://named")
+    with pytest.raises(ServiceUnavailable, match="no Redis or Valkey is known: set WAREHOUSE_SYNC_BROKER_URL, or"):
+        service_urls(Settings(home=tmp_path, database_url=one))
+    both = Settings(home=tmp_path, database_url=one, broker_url=SecretStr("redis://named"))
+    assert service_urls(both) == ("postgresql://named", "redis://named")
 
 
 def test_a_record_that_is_damaged_is_as_none(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_as_many_rows_as_are_allowed_are_not_asked_about() -> None:
     assert found is not None
     assert "101 rows so far" in found
     assert "volume.max_rows allows 100" in found
-    assert "`warehouse-sync approve 17`" in found
+    assert "approve the run; if not, abandon it" in found
 
 
 def test_as_few_rows_as_are_expected_are_not_asked_about() -> None:

@@ -73,7 +73,7 @@ def test_a_query_that_the_warehouse_or_the_mapping_refuses(
         people.declare(FULL)
         cured(people, failed, rows=10)
     else:  # It was planned: its snapshot keeps the query, so that only a new run can read with another.
-        with pytest.raises(MoveNotAllowed, match=f"abandon {failed.id}` first, then edit"):
+        with pytest.raises(MoveNotAllowed, match=f"abandon {failed.number}` first, then edit"):
             people.declare(FULL)
         people.deployment.operations.abandon(failed.id)
         people.declare(FULL)

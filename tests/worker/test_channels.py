@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import SecretStr
 
 from shared.alert_message import AlertMessage, schema_text
-from shared.alerts import AlertChange, AlertName, Change, Condition
+from shared.alerts import EVENTS, AlertChange, AlertName, Change, Condition
 from shared.errors import AlertRefused, AlertUnsent, SecretUnavailable
 from shared.run import RunState
 from shared.settings import Settings
@@ -89,7 +89,8 @@ def test_a_message_says_what_where_since_when_and_how_to_mend_it() -> None:
 def test_what_is_over_says_how_and_asks_for_nothing(state: RunState, said: str) -> None:
     message = told(Change.RECOVERED, state)
     assert (message.sentence, message.cure, message.command) == (said, "", None)
-    assert message.title.startswith("over: run 17")
+    assert message.title.startswith("recovered: run 17 of pipeline People")
+    assert message.title.endswith("is no longer failed")
     assert (message.counts, message.error_kind) == ({"accepted": 1200}, None), "those of now, not of when it opened"
 
 
@@ -101,6 +102,16 @@ def test_every_alert_has_words_for_every_change_and_fits_its_schema(name: AlertN
     schema = json.loads((ROOT / "docs" / "schema" / "alert.schema.json").read_text())
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(json.loads(message.model_dump_json()))
     assert "{" not in message.title + message.cure + (message.command or "")
+
+
+@pytest.mark.parametrize("name", sorted(set(AlertName) - EVENTS))
+def test_a_recovery_reads_as_one_in_one_line(name: AlertName) -> None:
+    condition = Condition(name, "s", "people", "People", "so it is", NOW, run_id=RUN, run_number=17, kind="K")
+    opened, over = (told(change, condition=condition).title for change in (Change.OPENED, Change.RECOVERED))
+    assert over.startswith("recovered: ")
+    assert "no longer" in over
+    assert opened not in over
+    assert "People" in over
 
 
 def test_the_schema_of_a_webhook_is_that_of_the_message() -> None:

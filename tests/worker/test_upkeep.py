@@ -20,10 +20,11 @@ def _death(task: TaskName, deaths: int) -> Death:
 @pytest.mark.parametrize("task", [TaskName.PLAN_RUN, TaskName.EXTRACT_SLICE, TaskName.UPLOAD_CHUNK])
 def test_work_is_given_up_at_the_limit_and_not_before(task: TaskName) -> None:
     early, late = _death(task, 4), _death(task, 5)
-    given_up = too_many_deaths([early, late], max_deaths=5)
+    given_up = too_many_deaths([early, late], {early.run_id: 16, late.run_id: 17}, max_deaths=5)
     assert [death for death, _ in given_up] == [late]
     assert str(late.id) in str(given_up[0][1])
-    assert "retry" in str(given_up[0][1])
+    assert "of run 17 since" in str(given_up[0][1])
+    assert "`warehouse-sync retry 17`" in str(given_up[0][1])
 
 
 @given(COUNTS, COUNTS)
@@ -43,6 +44,7 @@ def test_a_queue_that_was_emptied_gets_all_of_them() -> None:
 
 def test_what_is_given_up_comes_in_the_order_of_its_runs() -> None:
     deaths = [_death(TaskName.UPLOAD_CHUNK, 5) for _ in range(9)]
-    run_ids = [death.run_id for death, _ in too_many_deaths(deaths, max_deaths=5)]
+    numbers = {death.run_id: no for no, death in enumerate(deaths, 1)}
+    run_ids = [death.run_id for death, _ in too_many_deaths(deaths, numbers, max_deaths=5)]
     assert run_ids == sorted(run_ids)
     assert len(run_ids) == 9

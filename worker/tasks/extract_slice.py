@@ -124,7 +124,7 @@ class _Attempt:
         return last
 
     def _read_parts(self, lost: threading.Event) -> Extraction | None:
-        snapshot = read_snapshot(self._run.id, self._run.snapshot)
+        snapshot = read_snapshot(self._run.number, self._run.snapshot)
         with (
             self._span.part("query"),
             rows_of(self._process, self._run, snapshot, self._claimed.position) as stream,
@@ -171,7 +171,7 @@ class _Attempt:
         written = sum(chunk.rows for chunk in self._spooling.chunks)
         if written != part.rows:
             raise LedgerUnbalanced(
-                f"run {self._run.id}: {part.rows} rows were read and {written} were spooled; "
+                f"run {self._run.number}: {part.rows} rows were read and {written} were spooled; "
                 "nothing of the slice was published. Please report this"
             )
         with self._turn:

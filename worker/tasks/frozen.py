@@ -46,7 +46,7 @@ def frozen_of(process: Process, run_id: RunId) -> tuple[Frozen, Encoder]:
     """
     with process.database.transaction() as connection:
         run = runs.get(connection, run_id)
-    snapshot = read_snapshot(run_id, run.snapshot)
+    snapshot = read_snapshot(run.number, run.snapshot)
     plan = MappingPlan.from_json(snapshot.mapping)
     merging = Merging(
         max_events=snapshot.batch_max_events,

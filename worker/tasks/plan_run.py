@@ -98,10 +98,10 @@ class _Declared:
 def _plan(process: Process, run: Run, token: Token, span: Span) -> list[Message]:
     found = _look_up(process, run)
     if run.kind is RunKind.REPLAY:
-        with for_a_replay(run):
+        with for_a_replay(process, run):
             parts, snapshot = _freeze(process, run, found, rejected_schema(process, run))
     else:
-        label = Label(f"run {run.id}", run.pipeline_id)
+        label = Label(f"run {run.number}", run.pipeline_id)
         with open_warehouse(found.connection, process.settings, label=label) as warehouse:
             schema = draft.describe(found.model, warehouse)
             find_secrets(schema.names, found.model.secret_columns)

@@ -13,6 +13,7 @@ from shared.rejects import columns_of
 from shared.run import Position, Run, RunKind
 from shared.snapshot import Snapshot
 from shared.store import declared, rejects, replays
+from shared.store import runs as run_rows
 from shared.store.replays import Taken
 from worker import draft
 from worker.process import Process
@@ -29,7 +30,7 @@ def rows_of(process: Process, run: Run, snapshot: Snapshot, position: Position |
         return
     with process.database.transaction() as connection:
         where = declared.get(connection, Connection, snapshot.connection_id)
-    label = Label(f"run {run.id}", run.pipeline_id)
+    label = Label(f"run {run.number}", run.pipeline_id)
     with open_warehouse(where, process.settings, label=label) as warehouse:
         query = sql.windowed(
             snapshot.sql_query,
@@ -56,14 +57,14 @@ def rejected_schema(process: Process, run: Run) -> pa.Schema:
 
 
 @contextmanager
-def for_a_replay(run: Run) -> Iterator[None]:
+def for_a_replay(process: Process, run: Run) -> Iterator[None]:
     """Say of what today's declaration refuses that it is about rows which were read under an earlier one."""
     try:
         yield
     except (ColumnMissing, IteratorInvalid, MappingRefused) as error:
         raise type(error)(
-            f"replay {run.id}: the rejected rows of run {run.replays} were read under an earlier declaration, and "
-            f"today's does not fit them: {error}. `warehouse-sync abandon {run.id}`; a backfill of their window, or "
+            f"replay {run.number}: {_taken(process, run)} were read under an earlier declaration, and today's does not "
+            f"fit them: {error}. `warehouse-sync abandon {run.number}`; a backfill of their window, or "
             "the next full run, reads them anew"
         ) from error
 
@@ -82,7 +83,15 @@ def _taken_by(process: Process, run: Run) -> list[Taken]:
         taken = replays.taken_by(connection, run.id)
     if not taken:
         raise MoveNotAllowed(
-            f"replay {run.id}: nothing is left of the rejected rows of run {run.replays} that it took; "
-            f"`warehouse-sync abandon {run.id}`"
+            f"replay {run.number}: nothing is left of {_taken(process, run)} that it took; "
+            f"`warehouse-sync abandon {run.number}`"
         )
     return taken
+
+
+def _taken(process: Process, run: Run) -> str:
+    """Name the rows that a replay takes."""
+    if run.replays is None:
+        return "the rejected rows"
+    with process.database.transaction() as connection:
+        return f"the rejected rows of run {run_rows.get(connection, run.replays).number}"

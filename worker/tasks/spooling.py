@@ -81,8 +81,8 @@ class Spooling:
                 return
             case room.Fit.TOO_LARGE:
                 raise SpoolTooSmall(
-                    f"run {self._run.id} needs more than {self.bytes} bytes of spool after {self._rows_read} rows; the "
-                    f"hard limit is {self._limits.spool_hard_bytes}: raise WAREHOUSE_SYNC_SPOOL_HARD_BYTES, point "
+                    f"run {self._run.number} needs more than {self.bytes} bytes of spool after {self._rows_read} rows; "
+                    f"the hard limit is {self._limits.spool_hard_bytes}: raise WAREHOUSE_SYNC_SPOOL_HARD_BYTES, point "
                     "WAREHOUSE_SYNC_SPOOL_URL at a larger disk or a bucket, or select fewer rows or columns"
                 )
             case room.Fit.CROWDED_OUT:

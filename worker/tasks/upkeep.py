@@ -8,7 +8,20 @@ from celery import shared_task
 from shared import broker
 from shared.errors import BrokerUnavailable, ChunkAbandoned
 from shared.messages import Death, Message, TaskName
-from shared.store import accepted, beats, chunks, lost, moves, probes, purging, rejects, sign_ins, slices, stalled
+from shared.store import (
+    accepted,
+    beats,
+    chunks,
+    lost,
+    moves,
+    probes,
+    purging,
+    rejects,
+    runs,
+    sign_ins,
+    slices,
+    stalled,
+)
 from shared.telemetry import log
 from worker.process import Process
 from worker.tasks import alerting, turns
@@ -42,7 +55,8 @@ def upkeep() -> None:
 def _free_dead(process: Process) -> None:
     with process.database.transaction() as connection:
         deaths = lost.free_dead(connection)
-        for death, error in too_many_deaths(deaths, max_deaths=process.settings.max_deaths):
+        numbers = runs.numbers_of(connection, {death.run_id for death in deaths})
+        for death, error in too_many_deaths(deaths, numbers, max_deaths=process.settings.max_deaths):
             moves.fail(connection, death.run_id, error)
             if death.task is TaskName.UPLOAD_CHUNK:
                 chunks.mark_failed(connection, death.id, str(error))
@@ -62,10 +76,10 @@ def _remove_unpublished(process: Process, death: Death) -> None:
 def _stop_what_is_in_doubt(process: Process) -> None:
     longer_than_s = process.settings.doubt_max_s
     with process.database.transaction() as connection:
-        found = list(lost.in_doubt(connection, longer_than_s=longer_than_s))
-    for run_id in found:
+        found = runs.numbers_of(connection, lost.in_doubt(connection, longer_than_s=longer_than_s))
+    for run_id, number in found.items():
         error = ChunkAbandoned(
-            f"run {run_id} has chunks that are unfinished for {longer_than_s / 86400:g} days, and mParticle forgets "
+            f"run {number} has chunks that are unfinished for {longer_than_s / 86400:g} days, and mParticle forgets "
             "ids after 30: sending them again could repeat rows. Retry it now if you accept that, or abandon it"
         )
         # Each by itself: nobody who holds one pipeline waits for another.

@@ -8,7 +8,6 @@ import pytest
 
 from console.operations import Operations
 from shared.feed import Feed
-from shared.catalog import 
 from tests.console.api.conftest import Api
 from tests.shared.store.stage import Stage
 

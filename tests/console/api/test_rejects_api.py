@@ -108,7 +108,7 @@ def test_a_download_is_masked_unless_an_admin_asks_for_the_values(
     masked = operator.get(path, format=kind)
     assert masked.status_code == 200, masked.text
     assert masked.headers["Warehouse-Sync-Rows"] == "3"
-    assert f'filename="rejects-{run_id}.{kind}"' in masked.headers["Content-Disposition"]
+    assert f'filename="rejects-{rejected.stage.run(run_id).number}.{kind}"' in masked.headers["Content-Disposition"]
     assert [row["email"] for row in rows_of(masked.content, kind)] == [MASK, MASK, None]
     assert b"planted" not in masked.content
     refused = operator.get(path, format=kind, masked=False)
@@ -116,7 +116,7 @@ def test_a_download_is_masked_unless_an_admin_asks_for_the_values(
     real = rows_of(admin.get(path, format=kind, masked=False, code="no_identity").content, kind)
     assert [(row["email"], row["score"]) for row in real] == [("a@planted.example", LONG), (None, LONG)]
     (noted,) = rejected.stage.rows("SELECT actor, subject FROM audit WHERE action = 'downloaded'")
-    assert tuple(noted) == ("some admin", f"people: run {run_id}")
+    assert tuple(noted) == ("some admin", f"people: run {rejected.stage.run(run_id).number}")
 
 
 def test_what_cannot_be_downloaded_is_told_by_a_status(rejected: Rejected, operator: Api) -> None:
@@ -162,7 +162,14 @@ def test_a_purge_takes_an_admin_and_leaves_the_value_nowhere(
         assert "planted" not in refused.text
     assert admin.post("/rejects/purge", {**body, "column": "emial"}).json()["errors"][0]["code"] == "ColumnMissing"
     purged = admin.post("/rejects/purge", body)
-    assert purged.json() == {"rows": 1, "runs": 1, "in_spool": [str(run_id)], "warnings": []}
+    reference = {"id": str(run_id), "number": rejected.stage.run(run_id).number}
+    assert purged.json() == {
+        "rows": 1,
+        "runs": 1,
+        "in_spool": [str(run_id)],
+        "in_spool_runs": [reference],
+        "warnings": [],
+    }
     everywhere = admin.post("/rejects/purge", {"all": True, "column": "email", "value": "b@planted.example"})
     assert everywhere.json()["rows"] == 1
     assert admin.get(f"/runs/{run_id}/rejects").json()["purged"] == 2

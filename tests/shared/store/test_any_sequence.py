@@ -449,7 +449,8 @@ def stop_what_is_in_doubt(connection: Connection) -> None:
 
 def bury_the_dead(connection: Connection) -> None:
     deaths = lost.free_dead(connection)
-    for death, error in too_many_deaths(deaths, max_deaths=MAX_DEATHS):
+    numbers = runs.numbers_of(connection, {death.run_id for death in deaths})
+    for death, error in too_many_deaths(deaths, numbers, max_deaths=MAX_DEATHS):
         moves.fail(connection, death.run_id, error)
         if death.task is TaskName.UPLOAD_CHUNK:
             chunks.mark_failed(connection, death.id, str(error))

@@ -97,7 +97,10 @@ def test_a_mapping_waits_until_its_stopped_run_is_decided_on(stage: Stage) -> No
     run_id, _ = stage.uploading([5], Window(T0, T1))
     fail(stage, run_id)
     other = VISITS.model_copy(update={"mappings": (*VISITS.mappings, IGNORED)})
-    with pytest.raises(MoveNotAllowed, match=f"abandon {run_id}` first"), stage.database.transaction() as connection:
+    with (
+        pytest.raises(MoveNotAllowed, match=f"abandon {stage.run(run_id).number}` first"),
+        stage.database.transaction() as connection,
+    ):
         edits.put(connection, other, None)
     with stage.database.transaction() as connection:
         assert declared.get(connection, FieldTransformation, "visits") == VISITS
@@ -121,7 +124,7 @@ def test_a_reset_watermark_begins_a_new_generation_with_an_initial_sync(stage: S
 def test_a_watermark_is_not_reset_under_a_run_that_is_at_work(stage: Stage) -> None:
     stage.past_history()
     run_id = stage.started()
-    with pytest.raises(MoveNotAllowed, match=f"is at work \\(run {run_id}\\)"):
+    with pytest.raises(MoveNotAllowed, match=f"is at work \\(run {stage.run(run_id).number}\\)"):
         edit_model(stage, OTHER_SQL, Watermark.RESET)
     assert edit_model(stage, OTHER_SQL, Watermark.KEEP), "it keeps its snapshot, so the edit may be made"
 
@@ -136,7 +139,9 @@ def test_a_failed_run_is_decided_on_before_an_edit(stage: Stage) -> None:
         lambda: edit(stage, {"sync_mode": FULL}, Watermark.RESET),
     )
     for attempt in attempts:
-        with pytest.raises(MoveNotAllowed, match=f"retry {run_id}` or `abandon {run_id}` first"):
+        with pytest.raises(
+            MoveNotAllowed, match=f"retry {stage.run(run_id).number}` or `abandon {stage.run(run_id).number}` first"
+        ):
             attempt()
     with stage.database.transaction() as connection:
         moves.abandon(connection, run_id)

@@ -103,9 +103,11 @@ def test_a_run_that_settles_with_findings_leaves_one_notice(stage: Stage) -> Non
     assert told(stage) == []
     assert stage.settle(run_id)
     assert not stage.settle(run_id)
-    assert told(stage) == [
-        f"run {run_id} settled; rows by what was found out about them: rows_merged (3), attribute_value_truncated (2)"
-    ]
+    (said,) = told(stage)
+    assert said == (
+        f"run {stage.run(run_id).number} settled; rows by what was found out about them: rows_merged (3), "
+        "attribute_value_truncated (2)"
+    )
 
 
 def test_a_run_without_findings_leaves_none(stage: Stage) -> None:

@@ -225,9 +225,9 @@ def test_a_run_that_fails_again_and_again_faults_its_pipeline_and_says_so(stage:
     assert stage.run(run_id).state is RunState.FAILED
     reason = stage.fault()
     assert reason is not None
-    assert f"run {run_id} failed again after {MAX_REOPENINGS} reopenings" in reason
+    assert f"run {stage.run(run_id).number} failed again after {MAX_REOPENINGS} reopenings" in reason
     assert "mParticle refuses every batch" in reason
-    with pytest.raises(MoveNotAllowed, match=f"'people' is faulted: run {run_id} failed again"):
+    with pytest.raises(MoveNotAllowed, match=f"'people' is faulted: run {stage.run(run_id).number} failed again"):
         stage.trigger()
 
 
@@ -250,7 +250,7 @@ def test_a_spent_initial_sync_that_never_fixed_t0_faults_the_pipeline(stage: Sta
     stage.write("UPDATE runs SET reopenings = :most", most=MAX_REOPENINGS)
     assert stage.trigger() == Asked((), ())
     assert len(stage.rows("SELECT * FROM runs")) == 1
-    assert f"run {history} failed again" in (stage.fault() or "")
+    assert f"run {stage.run(history).number} failed again" in (stage.fault() or "")
 
 
 def test_retry_clears_the_fault_and_starts_counting_anew(stage: Stage) -> None:
@@ -271,7 +271,7 @@ def test_a_cancelled_run_is_reopened_by_retry_only(stage: Stage) -> None:
     stage.past_history()
     run_id, (chunk_id,) = stage.uploading([5], Window(T0, T1))
     cancel(stage, run_id)
-    with pytest.raises(MoveNotAllowed, match=f"held by cancelled run {run_id}"):
+    with pytest.raises(MoveNotAllowed, match=f"held by cancelled run {stage.run(run_id).number}"):
         stage.trigger()
     with stage.database.transaction() as connection:
         asked = moves.reopen_corrected(connection, ["people"], ["CredentialsRefused"], window_chunks=WINDOW_CHUNKS)
@@ -284,7 +284,7 @@ def test_a_cancelled_initial_sync_holds_the_pipeline_until_t0_is_known_and_the_l
     stage.declare(mode=INCREMENTAL)
     history = stage.started()
     cancel(stage, history)
-    with pytest.raises(MoveNotAllowed, match=f"held by cancelled run {history}"):
+    with pytest.raises(MoveNotAllowed, match=f"held by cancelled run {stage.run(history).number}"):
         stage.trigger()
     retry(stage, history)
     stage.plan(history, HISTORY)
@@ -299,7 +299,7 @@ def test_only_a_stopped_run_is_retried_or_abandoned(stage: Stage, state: RunStat
     run_id = stage.started()
     stage.write("UPDATE runs SET state = :state, snapshot = '{}'", state=state)
     for move in (retry, abandon):
-        with pytest.raises(MoveNotAllowed, match=f"run {run_id} is {state}"):
+        with pytest.raises(MoveNotAllowed, match=f"run {stage.run(run_id).number} is {state}"):
             move(stage, run_id)
 
 
@@ -308,7 +308,7 @@ def test_only_a_run_that_is_worked_on_is_cancelled(stage: Stage, state: RunState
     stage.declare()
     run_id = stage.started()
     stage.write("UPDATE runs SET state = :state, snapshot = '{}'", state=state)
-    with pytest.raises(MoveNotAllowed, match=f"run {run_id} is {state}"):
+    with pytest.raises(MoveNotAllowed, match=f"run {stage.run(run_id).number} is {state}"):
         cancel(stage, run_id)
 
 

@@ -89,7 +89,7 @@ def test_a_watermark_that_is_not_where_the_run_began_is_not_moved_and_the_run_is
     stage.upload(chunk_id)
     stage.write(meanwhile, **({"later": T2} if ":later" in meanwhile else {}))
     before = stage.standing()
-    with pytest.raises(WatermarkWentBack, match=f"run {run_id} read from"):
+    with pytest.raises(WatermarkWentBack, match=f"run {stage.run(run_id).number} read from"):
         stage.settle(run_id)
     assert stage.standing() == before
     assert stage.run(run_id).state is RunState.UPLOADING
