@@ -103,6 +103,7 @@ def test_no_body_however_broken_is_quoted_or_told_in_the_frameworks_words(
         ("POST", "/healthz", ["GET"]),
         ("POST", "/openapi.json", ["GET"]),
         ("BREW", FEEDS, ["GET", "POST"]),
+        ("PATCH", "/platform/v2/workspaces/1/alerts/test", ["POST"]),
     ],
 )
 def test_a_method_that_an_address_has_not_is_told_with_those_that_it_has(
