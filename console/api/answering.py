@@ -1,5 +1,6 @@
 """Failures as HTTP answers: which status each kind has, and the body that mParticle's API gives."""
 
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -106,8 +107,7 @@ def install(app: FastAPI) -> None:
             case HTTPStatus.NOT_FOUND:
                 return _answer(404, [_NO_ADDRESS], errors.NotFound.__name__, headers)
             case HTTPStatus.METHOD_NOT_ALLOWED:
-                path = getattr(request.scope.get("route"), "path", "")
-                allowed = _allowed(app, path) or headers.get("Allow", "").split(", ")
+                allowed = _allowed(app, request.url.path) or headers.get("Allow", "").split(", ")
                 told = f"this address takes {' and '.join(allowed)}, and no other method"
                 headers["Allow"] = ", ".join(allowed)
                 return _answer(405, [told], errors.MethodNotAllowed.__name__, headers)
@@ -134,11 +134,13 @@ def answer_of(error: SyncError) -> JSONResponse:
     return _answer(status, sentences(str(error)), type(error).__name__, headers)
 
 
-def _allowed(app: FastAPI, path: str) -> list[str]:
-    """Give the methods of a path; the framework knows those of the first route of several that have it."""
+def _allowed(app: FastAPI, address: str) -> list[str]:
+    """Give the methods of an address; the framework knows those of the first route of several that match it."""
     paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
-    found = (methods for full, methods in paths.items() if path in {full, full.partition("{workspaceId}")[2]})
-    return sorted({method.upper() for methods in found for method in methods})
+    matching = [path for path in paths if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", path), address)]
+    # /alerts/test is described as itself, and is also what /alerts/{id} would match.
+    closest = min(matching, key=lambda path: path.count("{"), default=None)
+    return [] if closest is None else sorted(method.upper() for method in paths[closest])
 
 
 def _wait_s(error: Transient) -> int:
