@@ -75,17 +75,17 @@ def test_no_number_is_cut_on_a_narrow_screen() -> None:
 def test_what_was_extracted_is_the_sum_of_what_a_list_shows() -> None:
     ledger = Ledger(extracted=60, accepted=10, rejected=20, unchanged=12, superseded=7, unsent=11)
     words = listed(replace(RUN, ledger=ledger)).split()
-    assert words[words.index("no") + 1 : words.index("batches")] == [
+    assert words[words.index("state") + 1 : words.index("batches")] == [
         *("extracted", "accepted", "rejected", "unchanged", "superseded", "unsent")
     ]
-    extracted, *ends = (int(word) for word in words[-8:-2])
+    extracted, *ends = (int(word) for word in words[-9:-3])
     assert extracted == sum(ends) == 60
     assert "superseded" not in listed(replace(RUN, ledger=Ledger(extracted=30, accepted=10, rejected=20)))
 
 
 def test_a_time_that_is_not_known_is_no_zero() -> None:
-    assert listed(RUN).split()[-1] == "-"
-    assert listed(RUN, WorkTime(timedelta(seconds=2), 1)).split()[-1] == "2.0"
+    assert listed(RUN).split()[-2] == "-"
+    assert listed(RUN, WorkTime(timedelta(seconds=2), 1)).split()[-2] == "2.0"
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def test_as_few_rows_as_are_expected_are_not_asked_about() -> None:
     assert found is not None
     assert "99 rows in all" in found
     assert "volume.min_rows expects 100 or more" in found
-    assert "`warehouse-sync approve 17`" in found
-    assert "correct query or table, or wait until it is loaded, then `warehouse-sync abandon 17`" in found
+    assert "If so few are right, approve the run" in found
+    assert "correct query or table, or wait until it is loaded, then abandon the run" in found
 
 
 @pytest.mark.parametrize(("rows", "told"), [(0, " 0 rows in all"), (1, " 1 row in all")])
