@@ -22,7 +22,7 @@ from shared.errors import ChangedMeanwhile, DeclarationInvalid, MoveNotAllowed, 
 from shared.feed import Feed
 from shared.run import PipelineState
 from shared.secret_fields import require_same_destination
-from shared.store import declared, edits, lives, locks, records, runs
+from shared.store import declared, edits, lives, locks, records, runs, totals
 from shared.store.asked import Asked, together
 from shared.store.declared import DeclaredResource
 from shared.store.edits import Watermark
@@ -66,6 +66,8 @@ def carry_out(connection: sa.Connection, document: Declarations, asking: Asking)
         ChangedMeanwhile: somebody changed a declaration between reading and writing it.
     """
     locks.take(connection, Lock.APPLYING)
+    if asking.prune:
+        totals.alone(connection)  # Runs of several pipelines end with them.
     return _Carrying(connection, document, asking).outcome()
 
 

@@ -3,9 +3,8 @@
 Where rows can be locked, rows are; these are for what no row stands for yet, or several do. Each ends with its
 transaction, so that a holder's death frees it and it also works behind a pooler of transactions.
 
-A transaction takes one of them at most, and takes it before it locks any row: so nobody who holds rows waits for one,
-and nobody waits in a circle. Where two should ever be needed at once, they are taken in the order in which they stand
-below.
+A transaction takes them before it locks any row, most only one, and several in the order in which they stand below:
+so nobody who holds rows waits for one, and nobody waits in a circle.
 
 PostgreSQL knows three kinds of keys here, and two of them meet: a lock of everybody's is a number of 64 bits, as is a
 lock of a name that may be given away (a hash, which hits one of the others by a chance that is none); a lock of each is

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 
 from shared import moments
 from shared.run import OPEN, WORKING, ChunkState, HeldFor, PipelineState, Run, RunId, RunState, SliceState
-from shared.store import claims, holds, markers
+from shared.store import claims, holds, markers, totals
 from shared.store import runs as run_rows
 from shared.store.declared_tables import pipelines
 from shared.store.life_tables import beats, run_events
@@ -93,8 +93,10 @@ def known_runs(connection: sa.Connection, run_ids: Sequence[RunId]) -> frozenset
 def hold_open(connection: sa.Connection, reason: Callable[[Run], str]) -> list[Run]:
     """Hold every open run for ``restored``, and take all claims of it away; give those that were not held so before.
 
-    Safe to repeat: what is held for this already stays as it is. All pipelines are locked until the transaction ends.
+    Safe to repeat: what is held for this already stays as it is. All pipelines are locked until the transaction ends,
+    whose first statement this is, because it counts for several of them.
     """
+    totals.alone(connection)
     alive = sa.select(pipelines.c.id).where(pipelines.c.state != PipelineState.DELETED).order_by(pipelines.c.id)
     connection.execute(alive.with_for_update(key_share=True)).all()
     found = [run for run in open_runs(connection) if run.held_for is not HeldFor.RESTORED]

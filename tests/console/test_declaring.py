@@ -10,10 +10,11 @@ from console.declarations import read_document
 from console.declaring import Declaring
 from console.plan_lines import plan_lines
 from console.planning import Action, FieldChange, Plan, fields_changed
+from sandbox.processes import wait_for
 from shared.catalog import Pipeline
 from shared.errors import ChangedMeanwhile, DeclarationInvalid, FeedRefused, MoveNotAllowed, WatermarkUndecided
 from shared.run import RunState, Window
-from shared.store import edits, lives, moves, records
+from shared.store import edits, lives, moves, records, totals
 from shared.store.edits import Watermark
 from tests.shared.store.stage import FEED, INCREMENTAL, LAKE, T0, T1, USERS, Stage
 
@@ -195,6 +196,17 @@ class TestPruning:
         again = read_document({"feeds": [FEED.model_dump(mode="json") | {"id": "other", "name": "Other"}]})
         kept = [change.notes for change in declaring.apply(again, prune=True).changes if change.id == "us1"]
         assert kept == [("not declared here, and kept: runs of the deleted pipeline people name it",)]
+
+    def test_pruning_waits_for_who_counts_for_several_pipelines(self, stage: Stage, declaring: Declaring) -> None:
+        stage.past_history()
+        stage.started()
+        waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with ThreadPoolExecutor(1) as threads:
+            with stage.database.transaction() as upkeep:
+                totals.alone(upkeep)
+                pruned = threads.submit(declaring.apply, read_document(documented(pipelines=[])), prune=True)
+                assert wait_for(lambda: bool(stage.rows(waits)), LIMIT_S)
+            assert pruned.result(LIMIT_S).count(Action.DELETE) == 1
 
     def test_what_a_declared_pipeline_uses_is_not_pruned(self, declaring: Declaring) -> None:
         declaring.apply(read_document(documented()))
