@@ -33,8 +33,8 @@ def _name_what_is_missing(**_: Any) -> None:
     own = settings()
     database = Database(service_urls(own).database, pool_size=1)
     try:
-        with naming_both(own):
-            database.require_current_schema()
+        with naming_both(own), database.transaction():
+            pass
     except SyncError as error:
         _log.error("services_not_reached", error_kind=type(error).__name__, error=str(error))
     finally:
