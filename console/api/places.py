@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, Request
 
 from console.api.signed_in import identity
 from shared.access import Identity
-from shared.errors import ServerBusy, TooManyQuestions
+from shared.errors import ServerBusy, SyncError, TooManyQuestions
 
 MOST_QUESTIONS: Final = 12
 """Questions, reviews and doctors; a server has 40 threads, and each of these holds one for up to half a minute."""
@@ -23,35 +23,31 @@ def install(app: FastAPI) -> None:
 
 
 def _question(request: Request, _: Annotated[Identity, Depends(identity)]) -> Iterator[None]:
-    """Hold a place while a request waits for workers; nobody gets one who is not signed in.
-
-    Raises:
-        TooManyQuestions: all are taken.
-    """
-    places: threading.BoundedSemaphore = request.app.state.questions
-    if not places.acquire(blocking=False):
-        raise TooManyQuestions(
+    """Hold a place while a request waits for workers; nobody gets one who is not signed in."""
+    yield from _held(
+        request.app.state.questions,
+        TooManyQuestions(
             f"{MOST_QUESTIONS} questions to workers are under way on this server, which is all that it asks at once; "
             "ask again in a few seconds"
-        )
-    try:
-        yield
-    finally:
-        places.release()
+        ),
+    )
 
 
 def _download(request: Request, _: Annotated[Identity, Depends(identity)]) -> Iterator[None]:
-    """Hold a place until a file is made and sent; nobody gets one who is not signed in.
-
-    Raises:
-        ServerBusy: all are taken.
-    """
-    places: threading.BoundedSemaphore = request.app.state.downloads
-    if not places.acquire(blocking=False):
-        raise ServerBusy(
+    """Hold a place until a file is made and sent; nobody gets one who is not signed in."""
+    yield from _held(
+        request.app.state.downloads,
+        ServerBusy(
             f"{MOST_DOWNLOADS} downloads are under way on this server, which is all that it sends at once; ask again "
             "when one has ended"
-        )
+        ),
+    )
+
+
+def _held(places: threading.BoundedSemaphore, refusal: SyncError) -> Iterator[None]:
+    """Hold one of some places, or raise the refusal where all are taken."""
+    if not places.acquire(blocking=False):
+        raise refusal
     try:
         yield
     finally:
