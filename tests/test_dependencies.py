@@ -9,6 +9,7 @@ from importlib.metadata import Distribution
 from typing import Final
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from tests.dependencies import PINS, closure
 
@@ -42,6 +43,7 @@ def licence(installed: Distribution) -> str:
     return "; ".join(text.strip().partition("\n")[0] for text in texts)
 
 
+OLDEST: Final = "3.11.0"
 OF_THE_ENVIRONMENT: Final = {"setuptools"}
 """What Python's own venv may bring at a version of its own: redshift_connector names it, and imports it nowhere."""
 
@@ -58,6 +60,13 @@ def test_something_is_looked_at() -> None:
 @pytest.mark.parametrize("name", sorted(INSTALLED.keys() - OF_THE_ENVIRONMENT))
 def test_whatever_is_installed_is_pinned_at_its_version(name: str) -> None:
     assert PINS.get(name) == INSTALLED[name].version
+
+
+@pytest.mark.parametrize("name", sorted(INSTALLED))
+def test_whatever_is_installed_runs_on_the_oldest_python_that_we_promise(name: str) -> None:
+    told = INSTALLED[name].metadata
+    if "Requires-Python" in told:
+        assert OLDEST in SpecifierSet(told["Requires-Python"])
 
 
 @pytest.mark.parametrize("name", sorted(INSTALLED))
