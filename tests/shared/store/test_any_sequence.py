@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -456,6 +457,7 @@ def bury_the_dead(connection: Connection) -> None:
             chunks.mark_failed(connection, death.id, str(error))
 
 
+@pytest.mark.timeout(900)  # Some minutes of work on a busy machine, and no less of it.
 def test_any_sequence_of_moves_keeps_every_promise_and_can_be_brought_to_an_end(stage: Stage) -> None:
     machine = type("OnThisStage", (Store,), {"stage": stage})
     run_state_machine_as_test(
