@@ -66,8 +66,8 @@ def carry_out(connection: sa.Connection, document: Declarations, asking: Asking)
         ChangedMeanwhile: somebody changed a declaration between reading and writing it.
     """
     locks.take(connection, Lock.APPLYING)
-    if asking.prune:
-        totals.alone(connection)  # Runs of several pipelines end with them.
+    if asking.prune or asking.watermark is Watermark.RESET:
+        totals.alone(connection)  # Runs of several pipelines may end.
     return _Carrying(connection, document, asking).outcome()
 
 

@@ -15,6 +15,8 @@ from shared.errors import DeclarationInvalid
 
 HEAD_WITHIN_S: Final = 20.0
 """From a connection's beginning, or the first byte of its next request, to the end of the request's head."""
+REST_WITHIN_S: Final = 60.0
+"""What is left of a body whose request was answered before it was read: as long as any body may take."""
 MOST_BYTES_OF_HEAD: Final = 16 * 1024
 """Of a request's line and headers."""
 
@@ -33,6 +35,7 @@ class Bounded(H11Protocol):
     """One connection, which is closed where the next request does not begin in time."""
 
     within_s: float = HEAD_WITHIN_S
+    rest_within_s: float = REST_WITHIN_S
     _awaited: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -76,7 +79,9 @@ class Bounded(H11Protocol):
     def _await_head(self) -> None:
         # Not anew with every byte that comes: that would be uvicorn's patience once more.
         if self._awaited is None and not self.transport.is_closing():
-            self._awaited = self.loop.call_later(self.within_s, self._give_up)
+            # Whoever still sends reads the refusal only then, and would lose it with the connection.
+            within_s = self.rest_within_s if self.conn.their_state is h11.SEND_BODY else self.within_s
+            self._awaited = self.loop.call_later(within_s, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._awaited is not None:

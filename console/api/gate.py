@@ -33,7 +33,8 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_BYTES_UNKNOWN: Final = 16 * 1024
 """Of the body of somebody who did not sign in yet."""
 WITHIN_S: Final = 60
-"""In which a body arrives: 4 MiB over a line of a megabit a second take half of it."""
+"""In which a body arrives: 4 MiB over a line of a megabit a second take half of it. And in which a part of an answer,
+64 KiB at most, is taken by whoever asked: a reader that has stopped would hold its place for as long as it likes."""
 WITHIN_S_UNKNOWN: Final = 10
 """The same of somebody who did not sign in yet."""
 MOST_AT_ONCE: Final = 200
@@ -54,6 +55,7 @@ class _Answered:
 
     status: int | None = None
     actor: str | None = None
+    is_unread: bool = False
 
 
 class Gate:
@@ -93,6 +95,8 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - the boundary of a request; it is logged, without its text
             if answered.status is None:
                 await answer_of(Unexpected.of(error))(scope, receive, send)
+            elif answered.is_unread:
+                _log.warning("answer_not_read", within_s=WITHIN_S)
             else:
                 _log.error("answer_broken_off", error=str(Unexpected.of(error)))
 
@@ -142,7 +146,12 @@ def _with_our_headers(send: Send, request_id: str, answered: _Answered) -> Send:
             answered.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers.update({**_OURS, REQUEST_ID: request_id})
-        await send(message)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await send(message)
+        except TimeoutError:
+            answered.is_unread = True
+            raise
 
     return sending
 

@@ -22,6 +22,7 @@ LIMIT_S = 30
 
 class Hasty(Bounded):
     within_s = WITHIN_S
+    rest_within_s = 20 * WITHIN_S
 
 
 async def echoed(request: Request) -> Response:
@@ -97,6 +98,19 @@ def test_what_is_left_of_an_answered_request_is_not_read_without_an_end(line: so
     assert line.recv(65_536)
     line.sendall(b"a")
     assert b"HTTP" not in until_closed(line)
+
+
+def test_who_still_sends_what_was_answered_before_keeps_the_connection(line: socket.socket) -> None:
+    line.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+    assert line.recv(65_536)
+    line.settimeout(2 * WITHIN_S)
+    for _ in range(2):
+        line.sendall(b"a")
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+    line.settimeout(LIMIT_S)
+    line.sendall(b"aaPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nbc")
+    assert until_closed(line).endswith(b"bc")
 
 
 def test_a_connection_may_be_used_again(line: socket.socket) -> None:

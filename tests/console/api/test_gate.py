@@ -178,6 +178,39 @@ def test_a_body_that_does_not_come_is_not_waited_for(
     assert answer.headers["Connection"] == "close"
 
 
+def test_an_answer_that_nobody_takes_ends_and_frees_its_place(
+    operations: Operations, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.api.gate.WITHIN_S", 0.05)
+    monkeypatch.setattr("console.api.gate.MOST_AT_ONCE", 1)
+    app = build_api(operations)
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/nowhere",
+        "raw_path": b"/nowhere",
+        "query_string": b"",
+        "headers": [(b"authorization", bearing(token)["Authorization"].encode())],
+        "server": ("api.test", 80),
+        "scheme": "http",
+    }
+
+    async def never_taken(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def asked() -> httpx.Response:
+        async def body() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async with asyncio.timeout(60):
+            await app(scope, body, never_taken)
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HOST) as http:
+                return await http.get("/nowhere", headers=bearing(token))
+
+    assert asyncio.run(asked()).status_code == 404, "the place is free again"
+
+
 def test_more_requests_than_a_server_answers_at_once_are_told_to_come_later(
     operations: Operations, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
